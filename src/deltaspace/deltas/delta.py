@@ -1,0 +1,111 @@
+"""A delta tuning method, and what it is once attached to a backbone: a layout, an initial vector, and a way to apply any vector."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import TYPE_CHECKING, ClassVar, TypeVar
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import nn
+
+from deltaspace.deltas.layout import Layout
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
+
+    from deltaspace.backbone import Backbone
+    from deltaspace.families import Batch, Evaluation
+
+Result = TypeVar("Result")
+
+
+class Delta(BaseModel, ABC):
+    """A way of adapting a frozen PLM by few parameters. The fields are its settings, as a recipe writes them."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: ClassVar[str]
+    source: ClassVar[str]
+
+    @abstractmethod
+    def install(self, model: nn.Module, backbone: Backbone) -> list[str]:
+        """Change `model` (a copy that shares the backbone's weights) so that it has this delta's parameters, at their initial
+        values drawn from torch's global generator.
+
+        Returns:
+            The names of those parameters in `model`, in the order of the layout.
+
+        Raises:
+            DeltaspaceError: the model has no place for this delta.
+        """
+
+
+class AttachedDelta:
+    """A delta on a backbone: its parameters are one flat vector, and any such vector can be applied.
+
+    Args:
+        delta: the method and its settings.
+        backbone: the PLM; its weights are shared, never copied and never changed.
+        seed: decides the initial vector.
+
+    Raises:
+        DeltaspaceError: the backbone has no place for this delta.
+    """
+
+    def __init__(self, delta: Delta, backbone: Backbone, seed: int = 0) -> None:
+        self.delta = delta
+        self.backbone = backbone
+        self.seed = seed
+        model = backbone.share()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derived_seed(seed, "initial", delta.name))
+            names = delta.install(model, backbone)
+        own = dict(model.named_parameters())
+        self.layout = Layout(tuple((name, tuple(own[name].shape)) for name in names))
+        self.initial: Float[Tensor, " params"] = self.layout.flatten({name: own[name] for name in names}).detach().clone()
+        model.eval().requires_grad_(False)
+        self._scope = _Scope(model)
+
+    @property
+    def name(self) -> str:
+        """The method's name."""
+        return self.delta.name
+
+    @property
+    def model(self) -> nn.Module:
+        """The PLM with this delta's parts, at initial values unless inside `call`."""
+        return self._scope.model
+
+    def call(self, vector: Float[Tensor, " params"], function: Callable[[nn.Module], Result]) -> Result:
+        """`function(model)` with `vector` as the delta's parameters; gradients flow into `vector`."""
+        views = {f"model.{name}": view for name, view in self.layout.split(vector).items()}
+        # Untied: only the delta's own parameters are replaced, so the search for tied weights would find nothing.
+        return torch.func.functional_call(self._scope, views, (function,), tie_weights=False)
+
+    def loss(self, vector: Float[Tensor, " params"], batch: Batch) -> Float[Tensor, ""]:
+        """Mean training loss of `batch` with `vector` applied."""
+        return self.call(vector, lambda model: self.backbone.family.loss(model, batch))
+
+    def evaluate(self, vector: Float[Tensor, " params"], batch: Batch) -> Evaluation:
+        """Predictions and losses of `batch` with `vector` applied."""
+        return self.call(vector, lambda model: self.backbone.family.evaluate(model, batch))
+
+
+class _Scope(nn.Module):
+    """Lets `functional_call` replace parameters around any function of the model: its forward, or `generate`."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, function: Callable[[nn.Module], Result]) -> Result:
+        return function(self.model)
+
+
+def derived_seed(seed: int, *purpose: str) -> int:
+    """An independent seed (63 bits) for one purpose within a study."""
+    return int.from_bytes(hashlib.sha256(repr((seed, *purpose)).encode()).digest()[:8], "little") >> 1

@@ -1,0 +1,148 @@
+"""What every family of PLM does with a task: encode its examples, the loss of a batch, predictions."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+import torch
+
+from deltaspace.errors import DeltaspaceError
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor, nn
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from deltaspace.tasks.task import Example, Task
+
+Item = dict[str, Any]
+Batch = dict[str, Any]
+
+
+class Evaluation(NamedTuple):
+    """Predictions (one text per example) and losses (one number per example) of a batch."""
+
+    predictions: list[str]
+    losses: Float[Tensor, " batch"]
+
+
+class Family(ABC):
+    """One way in which a PLM reads a task as text. A family adds no parameters, so that all tasks share one parameter space.
+
+    Args:
+        model: the frozen PLM, as loaded: what the task's text is prepared with (never a delta's).
+        tokenizer: its tokenizer.
+        max_length: tokens to which an input is cut.
+    """
+
+    name: ClassVar[str]
+
+    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, max_length: int) -> None:
+        self.model = model
+        self.tokenizer = tokenizer
+        self.max_length = max_length
+
+    @abstractmethod
+    def check(self, task: Task) -> None:
+        """Raise DeltaspaceError where this family cannot do `task` (its kind, its prompt, its label words)."""
+
+    @abstractmethod
+    def encode(self, task: Task, examples: Sequence[Example]) -> list[Item]:
+        """Tokenize `examples` once; each item has at least `input_ids`. Raises as `check`."""
+
+    @abstractmethod
+    def collate(self, items: Sequence[Item]) -> Batch:
+        """One padded batch on the model's device. The items may be of different tasks, if all are ranked or all generated."""
+
+    @abstractmethod
+    def loss(self, model: nn.Module, batch: Batch) -> Float[Tensor, ""]:
+        """Mean training loss of the batch; `model` is the PLM with a delta applied."""
+
+    @abstractmethod
+    def evaluate(self, model: nn.Module, batch: Batch) -> Evaluation:
+        """Predictions and losses of the batch; `model` is the PLM with a delta applied."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the PLM is."""
+        return self.model.device
+
+    def cut(self, text: str, room: int) -> str:
+        """`text` cut to its first `room` tokens (prompts are put around the cut text, so they are never lost)."""
+        encoded = self.tokenizer(
+            text, add_special_tokens=False, truncation=True, max_length=max(room, 1), return_offsets_mapping=True
+        )
+        ends = encoded["offset_mapping"]
+        return text[: ends[-1][1]] if ends else text
+
+    def prompted(self, task: Task, text: str, default: str = "{input}", **fields: str) -> str:
+        """The task's prompt (else `default`) around `text`, cut so that the whole stays within `max_length` tokens."""
+        template = task.prompt or default
+        frame = template.format(input="", **fields)
+        room = self.max_length - len(self.tokenizer(frame)["input_ids"])
+        return template.format(input=self.cut(text, room), **fields)
+
+    def check_prompt(self, task: Task, fields: Sequence[str]) -> None:
+        """Raise DeltaspaceError unless the task's prompt, if it has one, has each of `fields` once and no other."""
+        if task.prompt is None:
+            return
+        try:
+            known = task.prompt.format(**dict.fromkeys(fields, ""))
+        except (KeyError, IndexError, ValueError) as error:
+            raise DeltaspaceError(
+                f"task {task.name}: the prompt cannot be filled", found=f"{task.prompt!r} ({error!r})", expected=_braced(fields)
+            ) from None
+        if any(task.prompt.count("{" + field + "}") != 1 for field in fields) or known == task.prompt:
+            raise DeltaspaceError(
+                f"task {task.name}: the prompt lacks a field or has one twice", found=repr(task.prompt), expected=_braced(fields)
+            )
+
+    def only_ranked(self, task: Task) -> None:
+        """Raise DeltaspaceError when `task` needs text to be generated."""
+        if not task.ranked:
+            raise DeltaspaceError(
+                f"task {task.name} asks for generated text, which a {self.name.replace('_', ' ')} cannot write",
+                found=f"kind {task.kind}",
+                expected="classification, multiple_choice or regression",
+                mend="leave the task out, or use an encoder-decoder or decoder-only model",
+            )
+
+    def pad(self, sequences: Sequence[Sequence[int]], value: int, left: bool = False) -> Tensor:
+        """Sequences of token ids padded with `value` to the longest, on the model's device: (batch, length)."""
+        length = max(map(len, sequences))
+        rows = [[value] * (length - len(s)) + list(s) if left else list(s) + [value] * (length - len(s)) for s in sequences]
+        return torch.tensor(rows, device=self.device)
+
+    def pad_inputs(self, sequences: Sequence[Sequence[int]], left: bool = False) -> dict[str, Tensor]:
+        """`input_ids` and `attention_mask` of padded sequences, each (batch, length)."""
+        ones = [[1] * len(s) for s in sequences]
+        return {"input_ids": self.pad(sequences, self.pad_id, left), "attention_mask": self.pad(ones, 0, left)}
+
+    @property
+    def pad_id(self) -> int:
+        """The padding token; where the tokenizer has none, its end token, which the attention mask hides."""
+        return next(i for i in (self.tokenizer.pad_token_id, self.tokenizer.eos_token_id, 0) if i is not None)
+
+
+def _braced(fields: Sequence[str]) -> str:
+    return " and ".join("{" + field + "}" for field in fields) + ", each once"
+
+
+def gold_index(task: Task, example: Example) -> int:
+    """The position of the target among the example's candidates."""
+    return task.candidates(example).index(example.target)
+
+
+def candidate_texts(task: Task, example: Example) -> tuple[str, ...]:
+    """What a model reads for each candidate: the options, or the label words."""
+    return example.options or tuple(task.labels.values())
+
+
+def ranked(items: Sequence[Item], scores: Float[Tensor, "batch candidates"]) -> Evaluation:
+    """Evaluation by ranking: the highest score wins; the loss is the cross-entropy over the candidates."""
+    gold = torch.tensor([item["gold"] for item in items], device=scores.device)
+    best = scores.argmax(dim=1).tolist()
+    predictions = [item["candidates"][index] for item, index in zip(items, best, strict=True)]
+    return Evaluation(predictions, torch.nn.functional.cross_entropy(scores.float(), gold, reduction="none"))

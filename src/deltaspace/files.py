@@ -1,0 +1,192 @@
+"""Reading and writing files so that nothing half-written is ever left, and nothing broken is ever believed."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deltaspace.errors import DeltaspaceError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# A safetensors file starts with the length of its JSON header, 8 bytes, little endian.
+_LENGTH_BYTES = 8
+_HEADER_LIMIT = 100_000_000
+
+
+def cache_folder() -> Path:
+    """The user's cache folder for deltaspace: `$DELTASPACE_CACHE`, else `$XDG_CACHE_HOME/deltaspace`, else `~/.cache/deltaspace`."""
+    if own := os.environ.get("DELTASPACE_CACHE"):
+        return Path(own)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "deltaspace"
+
+
+def digest(value: object) -> str:
+    """SHA-256 (hex) of a JSON-able value in its canonical form: sorted keys, no spaces."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 (hex) of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _sha256(file)
+
+
+def _sha256(file: Any) -> str:
+    # Python 3.10 has no hashlib.file_digest.
+    total = hashlib.sha256()
+    while block := file.read(1 << 20):
+        total.update(block)
+    return total.hexdigest()
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; on success it is synced and takes `path`'s place at once.
+
+    Raises:
+        DeltaspaceError: the disk is full or the folder cannot be written; `path` is as it was before.
+    """
+    temporary: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        os.close(handle)
+        temporary = Path(name)
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        temporary = None
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def _unwritable(path: Path, error: OSError) -> DeltaspaceError:
+    reasons = {
+        errno.ENOSPC: ("no space left on the disk", "free some space, then run the same command: finished work is kept"),
+        errno.EDQUOT: ("the disk quota is used up", "free some space, then run the same command: finished work is kept"),
+        errno.EACCES: ("permission denied", "choose a folder that you may write to"),
+        errno.EROFS: ("a read-only file system", "choose a folder that you may write to"),
+    }
+    found, mend = reasons.get(error.errno or 0, (str(error), "choose another folder"))
+    return DeltaspaceError(f"cannot write {path}", found=found, mend=mend)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file atomically (UTF-8)."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write a JSON file atomically, indented, with a final newline."""
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        DeltaspaceError: the file is missing or is not UTF-8 JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DeltaspaceError(f"{path} is missing", expected="a JSON file") from None
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise DeltaspaceError(f"{path} cannot be read", found=str(error), expected="UTF-8 JSON") from None
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> None:
+    """Write a safetensors file atomically. `metadata` is any JSON-able dict; a checksum of the tensors is added to it."""
+    from safetensors.torch import save_file
+
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    header = {"deltaspace": json.dumps({**metadata, "checksum": _checksum(plain)}, sort_keys=True)}
+    with replacing(path) as temporary:
+        save_file(plain, temporary, metadata=header)
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read a file of `write_tensors`: the tensors and the metadata.
+
+    Raises:
+        DeltaspaceError: the file is missing, truncated, damaged or was not written by deltaspace.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    metadata = read_metadata(path)
+    try:
+        tensors = load_file(path)
+    except SafetensorError as error:
+        raise _damaged(path, str(error)) from None
+    if _checksum(tensors) != metadata["checksum"]:
+        raise _damaged(path, "its tensors do not match its checksum")
+    return tensors, metadata
+
+
+def read_metadata(path: Path) -> dict[str, Any]:
+    """The metadata of a file of `write_tensors`, without reading its tensors (and without torch).
+
+    Raises:
+        DeltaspaceError: as `read_tensors`, but damage inside the tensors goes unseen.
+    """
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(_LENGTH_BYTES), "little")
+            if length > _HEADER_LIMIT:
+                raise _damaged(path, "its header is not that of a safetensors file")
+            header = json.loads(file.read(length))
+            own = json.loads(header.pop("__metadata__")["deltaspace"])
+    except FileNotFoundError:
+        raise DeltaspaceError(f"{path} is missing", expected="a safetensors file of deltaspace") from None
+    except (ValueError, KeyError, AttributeError, TypeError):
+        raise _damaged(path, "its header cannot be read") from None
+    end = max((entry["data_offsets"][1] for entry in header.values()), default=0)
+    size, expected = path.stat().st_size, _LENGTH_BYTES + length + end
+    if size != expected:
+        raise _damaged(path, f"{size:,} bytes where its header announces {expected:,}")
+    return own
+
+
+def _damaged(path: Path, found: str) -> DeltaspaceError:
+    return DeltaspaceError(
+        f"{path} is damaged",
+        found=found,
+        expected="a whole safetensors file written by deltaspace",
+        mend="delete it and run the study again: only this file is made anew",
+    )
+
+
+def _checksum(tensors: dict[str, Tensor]) -> str:
+    total = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        total.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)};".encode())
+        total.update(tensor.flatten().view(_byte_type()).numpy().tobytes() if tensor.numel() else b"")
+    return total.hexdigest()
+
+
+def _byte_type() -> Any:
+    import torch
+
+    return torch.uint8
+
+
+def read_or_none(read: Callable[[Path], Any], path: Path) -> Any:
+    """What `read` returns, or None where `path` does not exist; damage still raises."""
+    return read(path) if path.exists() else None

