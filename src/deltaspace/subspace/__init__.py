@@ -1,0 +1,11 @@
+"""The core: the subspace and its projections; approximate, optimize, transfer."""
+
+from deltaspace.subspace.approximate import APPROXIMATE, approximate
+from deltaspace.subspace.optimize import OPTIMIZE, Optimized, optimize
+from deltaspace.subspace.projection import Dense, initial_dense
+from deltaspace.subspace.subspace import Subspace
+from deltaspace.subspace.transfer import transfer
+
+__all__ = [
+    "APPROXIMATE", "OPTIMIZE", "Dense", "Optimized", "Subspace", "approximate", "initial_dense", "optimize", "transfer",
+]

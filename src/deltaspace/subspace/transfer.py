@@ -1,0 +1,28 @@
+"""Stage 3, subspace solution transfer: arXiv 2210.13311, section 3. The vector found through one delta is decoded as another."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from deltaspace.deltas.delta import AttachedDelta
+from deltaspace.solutions import score
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
+
+    from deltaspace.subspace.subspace import Subspace
+    from deltaspace.tasks.task import Split, Task
+    from deltaspace.training import Score
+
+
+def transfer(
+    subspace: Subspace, vector: Float[Tensor, " dim"], to: AttachedDelta, task: Task, split: Split = "test"
+) -> Score:
+    """Score on `task` of the intrinsic `vector`, found through any delta, decoded as the delta `to`. Nothing is trained.
+
+    Raises:
+        DeltaspaceError: `to` is not a delta of the subspace.
+    """
+    subspace.check(to)
+    return score(to, task, subspace.decode(to.name, vector), split)

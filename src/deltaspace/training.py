@@ -1,0 +1,229 @@
+"""The one training loop: independent solutions, approximation and optimization all go through it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+
+from deltaspace.errors import DeltaspaceError
+from deltaspace.files import read_tensors, write_tensors
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from deltaspace.families import Item
+
+# Seconds between two checkpoints of a running training; they are written at evaluations.
+_CHECKPOINT_SECONDS = 20.0
+# Batches are formed of inputs of similar length within this many batches of shuffled examples: less padding.
+_POOL = 16
+
+Progress = Callable[[int, int, str], None]
+
+
+class Training(BaseModel):
+    """How one stage trains."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    steps: int = Field(ge=1, description="most steps")
+    lr: float = Field(gt=0, description="peak learning rate (Adam)")
+    batch_size: int = Field(16, ge=1, description="examples a step")
+    warmup: float = Field(0.05, ge=0, le=1, description="share of the steps in which the learning rate rises")
+    decay: bool = Field(True, description="let the learning rate fall linearly to zero at the last step")
+    clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
+    evaluate_every: int = Field(25, ge=1, description="steps between two evaluations on dev")
+    patience: int | None = Field(None, ge=1, description="evaluations without improvement after which training stops")
+
+
+@dataclass(frozen=True)
+class Score:
+    """A metric (higher is better) and the mean loss that breaks ties, on one split."""
+
+    metric: float
+    loss: float
+    count: int
+
+    def better_than(self, other: Score | None) -> bool:
+        """Whether this is an improvement: a higher metric, or the same at a lower loss."""
+        return other is None or (self.metric, -self.loss) > (other.metric, -other.loss)
+
+
+@dataclass
+class Fit:
+    """What a training found.
+
+    Args:
+        parameters: the best on dev.
+        best: their score on dev.
+        best_step: the step they are of (0: the initial ones).
+        steps: steps taken in all.
+        seconds: training time, evaluations included, over all runs that were needed.
+        curve: (step, dev metric, dev loss) of every evaluation.
+    """
+
+    parameters: list[Tensor]
+    best: Score
+    best_step: int
+    steps: int
+    seconds: float
+    curve: list[tuple[int, float, float]] = field(default_factory=list)
+
+
+class Batches:
+    """An endless, shuffled stream of batches that depends on the seed and the step alone, so that a resumed run sees the same."""
+
+    def __init__(self, items: Sequence[Item], size: int, seed: int) -> None:
+        self._items = items
+        self._size = min(size, len(items))
+        self._seed = seed
+        self._epoch = -1
+        self._order: list[list[int]] = []
+
+    def at(self, step: int) -> list[Item]:
+        """The items of a step (from 0)."""
+        per_epoch = len(self._items) // self._size
+        epoch, position = divmod(step, per_epoch)
+        if epoch != self._epoch:
+            self._epoch, self._order = epoch, self._shuffled(epoch, per_epoch)
+        return [self._items[index] for index in self._order[position]]
+
+    def _shuffled(self, epoch: int, count: int) -> list[list[int]]:
+        generator = torch.Generator().manual_seed((self._seed + epoch) % 2**63)
+        order = torch.randperm(len(self._items), generator=generator).tolist()
+        pool = self._size * _POOL
+        batches: list[list[int]] = []
+        for start in range(0, count * self._size, pool):
+            part = sorted(order[start : min(start + pool, count * self._size)], key=lambda i: len(self._items[i]["input_ids"]))
+            batches += [part[i : i + self._size] for i in range(0, len(part), self._size)]
+        return [batches[i] for i in torch.randperm(count, generator=generator).tolist()]
+
+
+def fit(
+    parameters: Sequence[Tensor],
+    loss: Callable[[list[Tensor], int], Tensor],
+    evaluate: Callable[[list[Tensor]], Score],
+    settings: Training,
+    *,
+    checkpoint: Path | None = None,
+    fingerprint: str = "",
+    progress: Progress | None = None,
+) -> Fit:
+    """Minimize `loss(parameters, step)` with Adam; keep the parameters that `evaluate` finds best.
+
+    Args:
+        parameters: where to start; never changed.
+        loss: scalar loss of a step; must depend on the step alone, not on the steps before.
+        evaluate: the score on dev of some parameters.
+        settings: see `Training`.
+        checkpoint: where a running training keeps its state; a killed one goes on from there and ends with the same numbers.
+        fingerprint: what the checkpoint must have been made from.
+        progress: called with (step, most steps, text).
+
+    Raises:
+        DeltaspaceError: the loss is not finite.
+    """
+    values = [parameter.detach().clone().requires_grad_() for parameter in parameters]
+    optimizer = torch.optim.Adam(values, lr=settings.lr, fused=True)
+    state = _State(values, optimizer)
+    if checkpoint is not None and checkpoint.exists():
+        state.load(checkpoint, fingerprint)
+    if state.best is None:
+        state.judge(0, evaluate)
+    started = saved = time.perf_counter()
+    earlier = state.seconds
+    while state.step < settings.steps and not state.stalled(settings.patience):
+        for group in optimizer.param_groups:
+            group["lr"] = settings.lr * _schedule(state.step, settings)
+        optimizer.zero_grad(set_to_none=True)
+        value = loss(values, state.step)
+        value.backward()
+        norm = torch.nn.utils.clip_grad_norm_(values, settings.clip)
+        if not torch.isfinite(norm):
+            raise DeltaspaceError(
+                f"the training diverged at step {state.step + 1}",
+                found=f"loss {value.item()}, gradient norm {norm.item()}",
+                expected="finite numbers",
+                mend="lower this stage's learning rate in the recipe",
+            )
+        optimizer.step()
+        state.step += 1
+        if state.step % settings.evaluate_every == 0 or state.step == settings.steps:
+            state.judge(state.step, evaluate)
+            now = time.perf_counter()
+            state.seconds = earlier + now - started
+            if checkpoint is not None and now - saved > _CHECKPOINT_SECONDS:
+                state.save(checkpoint, fingerprint)
+                saved = time.perf_counter()
+        if progress is not None:
+            assert state.best is not None
+            progress(state.step, settings.steps, f"best on dev {state.best.metric:.1f}")
+    assert state.best is not None
+    seconds = earlier + time.perf_counter() - started
+    return Fit(state.best_values, state.best, state.best_step, state.step, seconds, state.curve)
+
+
+def _schedule(step: int, settings: Training) -> float:
+    warm = max(1, round(settings.warmup * settings.steps))
+    if step < warm:
+        return (step + 1) / warm
+    return (settings.steps - step) / max(1, settings.steps - warm) if settings.decay else 1.0
+
+
+class _State:
+    """Everything a training needs to go on: values, Adam's moments, the best so far."""
+
+    def __init__(self, values: list[Tensor], optimizer: torch.optim.Adam) -> None:
+        self.values, self.optimizer = values, optimizer
+        self.step = 0
+        self.seconds = 0.0
+        self.best: Score | None = None
+        self.best_step = 0
+        self.best_values = [value.detach().clone() for value in values]
+        self.curve: list[tuple[int, float, float]] = []
+
+    def judge(self, step: int, evaluate: Callable[[list[Tensor]], Score]) -> None:
+        with torch.no_grad():
+            score = evaluate([value.detach() for value in self.values])
+        self.curve.append((step, score.metric, score.loss))
+        if score.better_than(self.best):
+            self.best, self.best_step = score, step
+            self.best_values = [value.detach().clone() for value in self.values]
+
+    def stalled(self, patience: int | None) -> bool:
+        return patience is not None and sum(step > self.best_step for step, *_ in self.curve) >= patience
+
+    def save(self, path: Path, fingerprint: str) -> None:
+        assert self.best is not None
+        tensors = {}
+        for index, value in enumerate(self.values):
+            moments = self.optimizer.state[value]
+            tensors |= {f"{index}.value": value, f"{index}.best": self.best_values[index]}
+            tensors |= {f"{index}.{key}": moments[key] for key in ("exp_avg", "exp_avg_sq", "step")}
+        best = [self.best.metric, self.best.loss, self.best.count]
+        rest = {"step": self.step, "seconds": self.seconds, "best": best, "best_step": self.best_step, "curve": self.curve}
+        write_tensors(path, tensors, {"fingerprint": fingerprint, **rest})
+
+    def load(self, path: Path, fingerprint: str) -> None:
+        tensors, rest = read_tensors(path)
+        if rest["fingerprint"] != fingerprint:
+            return  # of an earlier recipe: this training starts at its beginning
+        for index, value in enumerate(self.values):
+            value.data.copy_(tensors[f"{index}.value"])
+            self.best_values[index].copy_(tensors[f"{index}.best"])
+            device = value.device
+            self.optimizer.state[value] = {
+                "step": tensors[f"{index}.step"].to(device),
+                "exp_avg": tensors[f"{index}.exp_avg"].to(device),
+                "exp_avg_sq": tensors[f"{index}.exp_avg_sq"].to(device),
+            }
+        self.step, self.seconds, self.best_step = rest["step"], rest["seconds"], rest["best_step"]
+        metric, loss, count = rest["best"]
+        self.best = Score(metric, loss, count)
+        self.curve = [(step, metric, loss) for step, metric, loss in rest["curve"]]
