@@ -1,0 +1,46 @@
+"""deltaspace: one low-dimensional space for every way of tuning a pre-trained language model."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+_PUBLIC = {
+    "APPROXIMATE": "subspace",
+    "AttachedDelta": "deltas",
+    "Backbone": "backbone",
+    "DELTAS": "deltas",
+    "Delta": "deltas",
+    "DeltaspaceError": "errors",
+    "FAMILIES": "families",
+    "Layout": "deltas",
+    "METRICS": "tasks",
+    "OPTIMIZE": "subspace",
+    "Recipe": "study",
+    "Solution": "solutions",
+    "Subspace": "subspace",
+    "TRAIN": "solutions",
+    "Task": "tasks",
+    "Training": "training",
+    "approximate": "subspace",
+    "attach": "attach",
+    "load_backbone": "backbone",
+    "load_recipe": "study",
+    "load_task": "tasks",
+    "make_backbone": "backbone",
+    "make_task": "tasks",
+    "optimize": "subspace",
+    "rows": "study",
+    "run": "study",
+    "score": "solutions",
+    "train": "solutions",
+    "transfer": "subspace",
+}
+__all__ = sorted(_PUBLIC)
+
+
+def __getattr__(name: str) -> Any:
+    # Loaded when first used, so that `deltaspace --help` needs neither torch nor transformers.
+    if name in _PUBLIC:
+        return getattr(import_module(f"deltaspace.{_PUBLIC[name]}"), name)
+    raise AttributeError(f"module 'deltaspace' has no attribute {name!r}")

@@ -1,0 +1,59 @@
+"""What a person sees of a run: two bars with rates and time left, or plain lines where there is no terminal."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from deltaspace.study.run import Report
+
+
+class Bars(Report):
+    """Artefacts of the study above, steps of the running training below."""
+
+    def __init__(self, console: Console) -> None:
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._console = console
+        self._all: TaskID | None = None
+        self._one: TaskID | None = None
+
+    def __enter__(self) -> Bars:
+        self._progress.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._progress.stop()
+
+    def plan(self, todo: int, done: int) -> None:
+        if todo:
+            self._console.print(f"{done} artefacts are there and valid, {todo} to make", highlight=False)
+            self._all = self._progress.add_task("study", total=todo, note="", rate="")
+
+    def start(self, path: str, reason: str) -> None:
+        self._console.print(f"{path} ({reason})", highlight=False)
+
+    def progress(self, step: int, steps: int, text: str) -> None:
+        if self._one is None:
+            self._one = self._progress.add_task("steps", total=steps, note=text, rate="")
+        speed = self._progress.tasks[self._progress.task_ids.index(self._one)].speed
+        rate = f"{speed:.1f}/s" if speed else ""
+        self._progress.update(self._one, completed=step, total=steps, note=text, rate=rate)
+
+    def end(self, path: str) -> None:
+        if self._one is not None:
+            self._progress.remove_task(self._one)
+            self._one = None
+        if self._all is not None:
+            self._progress.advance(self._all)

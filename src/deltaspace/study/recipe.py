@@ -1,0 +1,140 @@
+"""A recipe: everything that decides what a study computes, as YAML."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from deltaspace.deltas import DELTAS, Delta
+from deltaspace.errors import DeltaspaceError
+from deltaspace.solutions import TRAIN
+from deltaspace.subspace import APPROXIMATE, OPTIMIZE
+from deltaspace.tasks import Limits, TaskSpec
+from deltaspace.training import Training
+
+
+class Tasks(BaseModel):
+    """Source tasks make the subspace, unseen tasks judge it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    source: tuple[TaskSpec, ...] = Field(min_length=1)
+    unseen: tuple[TaskSpec, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _different_names(self) -> Tasks:
+        names = [spec.task_name for spec in (*self.source, *self.unseen)]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"two tasks are called {twice[0]!r}; give one of them another 'name'")
+        return self
+
+
+class Recipe(BaseModel):
+    """A study: a PLM, deltas, tasks, d, seeds, and how each stage trains."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str = Field(description="demo, a folder, or a name on the Hugging Face Hub")
+    family: str | None = Field(None, description="the model's family, where its configuration does not tell")
+    max_length: int = Field(128, ge=8, description="tokens to which inputs are cut")
+    deltas: dict[str, dict[str, Any]] = Field(min_length=1, description="delta tuning methods with their settings")
+    tasks: Tasks
+    dim: tuple[int, ...] = Field(min_length=1, description="d, or several")
+    seed: tuple[int, ...] = Field((0,), min_length=1, description="a seed, or several")
+    limits: Limits = Limits()
+    alpha: float = Field(1.0, ge=0, description="weight of the reconstruction in the approximation")
+    train: Training = TRAIN
+    approximate: Training = APPROXIMATE
+    optimize: Training = OPTIMIZE
+
+    @field_validator("deltas", mode="before")
+    @classmethod
+    def _deltas(cls, value: Any) -> Any:
+        if not isinstance(value, list):
+            return value
+        found: dict[str, Any] = {}
+        for entry in value:
+            name, settings = (entry, {}) if isinstance(entry, str) else next(iter(entry.items()), ("", {}))
+            if name in found:
+                raise ValueError(f"the delta {name!r} stands twice")
+            found[name] = settings or {}
+        return found
+
+    @field_validator("deltas")
+    @classmethod
+    def _known(cls, value: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        for name in value:
+            if name not in DELTAS:
+                raise ValueError(f"no delta {name!r}; there are {', '.join(DELTAS)}")
+        return {name: DELTAS[name](**settings).model_dump() for name, settings in value.items()}
+
+    @field_validator("dim", "seed", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, int) else value
+
+    @field_validator("dim")
+    @classmethod
+    def _positive(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if min(value) < 1:
+            raise ValueError("d is at least 1")
+        return value
+
+    @field_validator("train", "approximate", "optimize", mode="before")
+    @classmethod
+    def _over_defaults(cls, value: Any, info: Any) -> Any:
+        default = {"train": TRAIN, "approximate": APPROXIMATE, "optimize": OPTIMIZE}[info.field_name]
+        return {**default.model_dump(), **value} if isinstance(value, dict) else value
+
+    def delta(self, name: str) -> Delta:
+        """The settings of one delta."""
+        return DELTAS[name](**self.deltas[name])
+
+
+def load_recipe(path: Path) -> Recipe:
+    """Read a recipe.
+
+    Raises:
+        DeltaspaceError: the file is missing or not YAML, or keys are unknown, missing or wrong: all of them, with their lines.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        value = yaml.safe_load(text)
+    except (FileNotFoundError, IsADirectoryError):
+        raise DeltaspaceError(f"recipe {path} is missing", expected="a YAML file") from None
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise DeltaspaceError(f"recipe {path} is not YAML", found=" ".join(str(error).split())) from None
+    if not isinstance(value, dict):
+        raise DeltaspaceError(f"recipe {path} is not a mapping", found=type(value).__name__, expected="keys such as model, deltas, tasks, dim")
+    try:
+        return Recipe.model_validate(value)
+    except ValidationError as error:
+        lines = [_explain(node, problem) for problem in error.errors()]
+        raise DeltaspaceError(
+            f"recipe {path} has {len(lines)} mistake{'s' * (len(lines) > 1)}:\n" + "\n".join(lines),
+            mend="'deltaspace check --full' on a smaller recipe shows every key with its default",
+        ) from None
+
+
+def _explain(node: yaml.Node, problem: Any) -> str:
+    line, path = node.start_mark.line, [str(part) for part in problem["loc"]]
+    for part in problem["loc"]:
+        below = _child(node, part)
+        if below is None:
+            break
+        node, line = below
+    text = {"extra_forbidden": "unknown key", "missing": "is missing"}.get(problem["type"], problem["msg"].removeprefix("Value error, "))
+    found = "" if problem["type"] in ("missing", "extra_forbidden", "value_error") else f" (found {problem['input']!r})"
+    return f"  line {line + 1}: {'.'.join(path)}: {text}{found}"
+
+
+def _child(node: yaml.Node, part: int | str) -> tuple[yaml.Node, int] | None:
+    if isinstance(node, yaml.MappingNode):
+        return next(((value, key.start_mark.line) for key, value in node.value if key.value == part), None)
+    if isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+        return node.value[part], node.value[part].start_mark.line
+    return None

@@ -1,0 +1,301 @@
+"""Running a recipe: every artefact that is missing or stale is made, in order; everything else stays."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+import yaml
+
+from deltaspace.deltas import AttachedDelta
+from deltaspace.errors import DeltaspaceError
+from deltaspace.files import digest, read_tensors, write_json, write_tensors, write_text
+from deltaspace.solutions import Solution, score, train
+from deltaspace.sources import model_fingerprint, model_folder
+from deltaspace.study.folder import Artefact, Folder, Row
+from deltaspace.subspace import Subspace, approximate, optimize, transfer
+from deltaspace.tasks import Task, load_task
+from deltaspace.training import Fit, Progress, Score
+
+if TYPE_CHECKING:
+    from deltaspace.backbone import Backbone
+    from deltaspace.study.recipe import Recipe
+
+Until = Literal["train", "approximate", "optimize", "transfer"]
+# Raised when the numbers that a stage computes change, so that older artefacts become stale.
+_VERSION = 1
+
+
+class Report:
+    """What `run` tells while it works; the command line shows it."""
+
+    def plan(self, todo: int, done: int) -> None:
+        """Called once: artefacts to make, and artefacts that are there and valid."""
+
+    def start(self, path: str, reason: str) -> None:
+        """An artefact is going to be made, because it is `missing`, `stale` or `damaged`."""
+
+    def progress(self, step: int, steps: int, text: str) -> None:
+        """A training goes on."""
+
+    def end(self, path: str) -> None:
+        """An artefact is there."""
+
+
+def run(
+    recipe: Recipe, out: Path, *, base: Path | None = None, until: Until = "transfer", report: Report | None = None
+) -> int:
+    """Make everything of a study that is missing, stale or damaged.
+
+    Args:
+        recipe: what to compute.
+        out: the study's folder.
+        base: what relative task folders are relative to; the current folder by default.
+        until: the last stage to run.
+        report: told what goes on.
+
+    Returns:
+        The number of artefacts made.
+
+    Raises:
+        DeltaspaceError: a mistake in the recipe or the tasks, a full disk, a study that is already running.
+    """
+    report = report or Report()
+    study = _Study(recipe, Folder(out), base, report)
+    artefacts = list(study.artefacts(until))
+    with study.folder.locked():
+        states = [study.folder.state(artefact) for artefact in artefacts]
+        report.plan(sum(s != "valid" for s in states), sum(s == "valid" for s in states))
+        text = yaml.safe_dump(recipe.model_dump(mode="json", by_alias=True), sort_keys=False)
+        if not (out / "recipe.yaml").exists() or (out / "recipe.yaml").read_text(encoding="utf-8") != text:
+            write_text(out / "recipe.yaml", text)
+        made = 0
+        for artefact, state in zip(artefacts, states, strict=True):
+            if state != "valid":
+                made += study.make(artefact, state)
+        study.sweep(artefacts if until == "transfer" else [])
+    return made
+
+
+def check_tasks(recipe: Recipe, base: Path | None = None) -> list[Task]:
+    """Load all tasks and the model of a recipe and see that they fit, without training anything.
+
+    Raises:
+        DeltaspaceError: something does not fit.
+    """
+    study = _Study(recipe, Folder(Path()), base, Report())
+    for name in recipe.deltas:
+        study.attached(name, recipe.seed[0])
+    for task in study.tasks.values():
+        study.backbone.family.check(task)
+    return list(study.tasks.values())
+
+
+class _Study:
+    def __init__(self, recipe: Recipe, folder: Folder, base: Path | None, report: Report) -> None:
+        self.recipe, self.folder, self.report = recipe, folder, report
+        specs = (*recipe.tasks.source, *recipe.tasks.unseen)
+        self.tasks = {spec.task_name: load_task(spec, folder=base, limits=recipe.limits) for spec in specs}
+        self.source = [spec.task_name for spec in recipe.tasks.source]
+        self.unseen = [spec.task_name for spec in recipe.tasks.unseen]
+        self.model_fingerprint = digest(
+            [_VERSION, model_fingerprint(model_folder(recipe.model)), recipe.family, recipe.max_length]
+        )
+
+    @functools.cached_property
+    def backbone(self) -> Backbone:
+        from deltaspace.backbone import load_backbone
+
+        return load_backbone(self.recipe.model, family=self.recipe.family, max_length=self.recipe.max_length)
+
+    @functools.cache  # noqa: B019 - a study lives as long as its run
+    def attached(self, name: str, seed: int) -> AttachedDelta:
+        return AttachedDelta(self.recipe.delta(name), self.backbone, seed)
+
+    @functools.cache  # noqa: B019
+    def subspace(self, dim: int, seed: int) -> Subspace:
+        return Subspace.load(self.folder.path / self.subspace_path(dim, seed))
+
+    # What depends on what: a fingerprint is made of the fingerprints of what an artefact is made from.
+
+    def print_of(self, stage: str, *parts: Any) -> str:
+        return digest([stage, self.model_fingerprint, *parts])
+
+    def zero_shot_print(self, task: str, delta: str, seed: int) -> str:
+        return self.print_of("zero_shot", self.tasks[task].fingerprint, delta, self.recipe.deltas[delta], seed)
+
+    def solution_print(self, task: str, delta: str, seed: int) -> str:
+        return self.print_of("solution", self.zero_shot_print(task, delta, seed), self.recipe.train.model_dump())
+
+    def subspace_print(self, dim: int, seed: int) -> str:
+        sources = [self.solution_print(task, delta, seed) for task in self.source for delta in self.recipe.deltas]
+        return self.print_of("subspace", sources, dim, self.recipe.alpha, self.recipe.approximate.model_dump())
+
+    def vector_print(self, task: str, delta: str, dim: int, seed: int) -> str:
+        training = self.recipe.optimize.model_dump()
+        return self.print_of("vector", self.subspace_print(dim, seed), self.tasks[task].fingerprint, delta, training)
+
+    def transfer_print(self, task: str, source: str, delta: str, dim: int, seed: int) -> str:
+        return self.print_of("transfer", self.vector_print(task, source, dim, seed), delta)
+
+    @staticmethod
+    def solution_path(task: str, delta: str, seed: int) -> str:
+        return f"solutions/{delta}/{task}-{seed}.safetensors"
+
+    @staticmethod
+    def subspace_path(dim: int, seed: int) -> str:
+        return f"subspace/{dim}-{seed}.safetensors"
+
+    @staticmethod
+    def vector_path(task: str, delta: str, dim: int, seed: int) -> str:
+        return f"vectors/{dim}/{task}-{delta}-{seed}.safetensors"
+
+    def artefacts(self, until: Until) -> Iterator[Artefact]:
+        """All artefacts up to a stage, each behind those that it is made from."""
+        deltas = list(self.recipe.deltas)
+        for seed in self.recipe.seed:
+            for task, delta in itertools.product(self.tasks, deltas):
+                yield self.artefact(
+                    f"scores/zero_shot/{task}-{delta}-{seed}.json",
+                    self.zero_shot_print(task, delta, seed),
+                    self.make_zero_shot, task, delta, seed,
+                )
+                path = self.solution_path(task, delta, seed)
+                yield self.artefact(path, self.solution_print(task, delta, seed), self.make_solution, task, delta, seed)
+        if until == "train":
+            return
+        for dim, seed in itertools.product(self.recipe.dim, self.recipe.seed):
+            yield self.artefact(self.subspace_path(dim, seed), self.subspace_print(dim, seed), self.make_subspace, dim, seed)
+            if until == "approximate":
+                continue
+            for task, delta in itertools.product(self.unseen, deltas):
+                fingerprint = self.vector_print(task, delta, dim, seed)
+                yield self.artefact(
+                    self.vector_path(task, delta, dim, seed), fingerprint, self.make_vector, task, delta, dim, seed
+                )
+            if until == "optimize":
+                continue
+            for task, (source, delta) in itertools.product(self.unseen, itertools.permutations(deltas, 2)):
+                yield self.artefact(
+                    f"scores/transferred/{dim}/{task}-{source}-{delta}-{seed}.json",
+                    self.transfer_print(task, source, delta, dim, seed),
+                    self.make_transfer, task, source, delta, dim, seed,
+                )
+
+    @staticmethod
+    def artefact(path: str, fingerprint: str, make: Callable[..., None], *arguments: Any) -> Artefact:
+        return Artefact(path, fingerprint, lambda target: make(target, fingerprint, *arguments))
+
+    def make(self, artefact: Artefact, state: str) -> int:
+        if state == "stale":
+            self.folder.set_aside(artefact)
+        if self.folder.restore(artefact):
+            return 0
+        self.report.start(artefact.path, state)
+        artefact.make(self.folder.path / artefact.path)
+        self.folder.checkpoint(artefact).unlink(missing_ok=True)
+        self.report.end(artefact.path)
+        return 1
+
+    def sweep(self, artefacts: list[Artefact]) -> None:
+        """Set aside what the recipe no longer speaks of, so that tables show this recipe's rows only."""
+        wanted = {artefact.path for artefact in artefacts}
+        for part in ("solutions", "vectors", "scores") if wanted else ():
+            for path in sorted((self.folder.path / part).rglob("*.*")):
+                name = str(path.relative_to(self.folder.path))
+                if name not in wanted and not path.name.startswith(".") and path.is_file():
+                    self.folder.set_aside(Artefact(name, "", lambda _: None))
+
+    def training(self, path: Path, fingerprint: str) -> dict[str, Any]:
+        name = str(path.relative_to(self.folder.path))
+        progress: Progress = self.report.progress
+        checkpoint = self.folder.checkpoint(Artefact(name, fingerprint, lambda _: None))
+        return {"checkpoint": checkpoint, "fingerprint": fingerprint, "progress": progress}
+
+    def make_zero_shot(self, path: Path, fingerprint: str, task: str, delta: str, seed: int) -> None:
+        attached = self.attached(delta, seed)
+        row = self.row("zero_shot", task, delta, None, seed, None, score(attached, self.tasks[task], attached.initial), None)
+        write_json(path, {"fingerprint": fingerprint, "row": row})
+
+    def make_solution(self, path: Path, fingerprint: str, task: str, delta: str, seed: int) -> None:
+        attached = self.attached(delta, seed)
+        found = train(
+            attached, self.tasks[task], self.recipe.train, seed=seed, **self.training(path, fingerprint)
+        )
+        row = self.row("independent", task, delta, None, seed, None, score(attached, self.tasks[task], found.vector), found.fit)
+        layout = [[name, list(shape)] for name, shape in attached.layout.entries]
+        metadata = {"fingerprint": fingerprint, "row": row, "layout": layout, **_history(found.fit)}
+        write_tensors(path, {"vector": found.vector, "displacement": found.displacement}, metadata)
+
+    def make_subspace(self, path: Path, fingerprint: str, dim: int, seed: int) -> None:
+        solutions = [self.solution(task, delta, seed) for task in self.source for delta in self.recipe.deltas]
+        found = approximate(
+            [self.attached(delta, seed) for delta in self.recipe.deltas],
+            solutions,
+            [self.tasks[task] for task in self.source],
+            dim=dim,
+            alpha=self.recipe.alpha,
+            settings=self.recipe.approximate,
+            seed=seed,
+            **self.training(path, fingerprint),
+        )
+        found.save(path, {"fingerprint": fingerprint})
+
+    def solution(self, task: str, delta: str, seed: int) -> Solution:
+        tensors, own = read_tensors(self.folder.path / self.solution_path(task, delta, seed))
+        best = Score(own["curve"][-1][1], own["curve"][-1][2], 0)
+        fit = Fit([tensors["vector"]], best, own["best_step"], own["row"]["steps"], own["row"]["seconds"], own["curve"])
+        device = self.backbone.device
+        return Solution(delta, task, tensors["vector"].to(device), tensors["displacement"].to(device), fit)
+
+    def make_vector(self, path: Path, fingerprint: str, task: str, delta: str, dim: int, seed: int) -> None:
+        attached, subspace = self.attached(delta, seed), self.subspace(dim, seed)
+        found = optimize(
+            subspace, attached, self.tasks[task], self.recipe.optimize, seed=seed, **self.training(path, fingerprint)
+        )
+        result = transfer(subspace, found.vector, attached, self.tasks[task])
+        row = self.row("optimized", task, delta, delta, seed, dim, result, found.fit)
+        write_tensors(path, {"vector": found.vector}, {"fingerprint": fingerprint, "row": row, **_history(found.fit)})
+
+    def make_transfer(self, path: Path, fingerprint: str, task: str, source: str, delta: str, dim: int, seed: int) -> None:
+        tensors, _ = read_tensors(self.folder.path / self.vector_path(task, source, dim, seed))
+        attached = self.attached(delta, seed)
+        result = transfer(self.subspace(dim, seed), tensors["vector"].to(self.backbone.device), attached, self.tasks[task])
+        row = self.row("transferred", task, delta, source, seed, dim, result, None)
+        write_json(path, {"fingerprint": fingerprint, "row": row})
+
+    def row(
+        self, stage: str, task: str, delta: str, source: str | None, seed: int, dim: int | None, result: Score, fit: Fit | None
+    ) -> Row:
+        return {
+            "stage": stage,
+            "task": task,
+            "delta": delta,
+            "source_delta": source,
+            "seed": seed,
+            "dim": dim,
+            "metric": self.tasks[task].metric,
+            "score": result.metric,
+            "n_test": result.count,
+            "seconds": round(fit.seconds, 3) if fit else 0.0,
+            "steps": fit.steps if fit else 0,
+        }
+
+
+def _history(fit: Fit) -> dict[str, Any]:
+    return {"curve": fit.curve, "best_step": fit.best_step}
+
+
+def versions() -> dict[str, str]:
+    """Versions of what numbers depend on."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        own = version("deltaspace")
+    except PackageNotFoundError:
+        raise DeltaspaceError("deltaspace is not installed", mend="pip install -e .") from None
+    return {"deltaspace": own, "torch": torch.__version__, "transformers": version("transformers"), "peft": version("peft")}

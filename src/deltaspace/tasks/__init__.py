@@ -1,0 +1,7 @@
+"""Tasks, metrics, and where tasks come from."""
+
+from deltaspace.tasks.metrics import METRICS
+from deltaspace.tasks.spec import Limits, TaskSpec, load_task
+from deltaspace.tasks.task import Example, Task, make_task
+
+__all__ = ["METRICS", "Example", "Limits", "Task", "TaskSpec", "load_task", "make_task"]

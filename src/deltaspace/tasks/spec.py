@@ -1,0 +1,113 @@
+"""How a recipe names a task, and loading it: a folder of JSON Lines, `hub:NAME[/CONFIG]`, or `demo:NAME`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from deltaspace.errors import DeltaspaceError
+from deltaspace.tasks.demo import LABELS, read_demo
+from deltaspace.tasks.hub import read_hub
+from deltaspace.tasks.jsonl import manifest_entry, read_folder
+from deltaspace.tasks.metrics import METRICS
+from deltaspace.tasks.task import Kind, Split, Task, make_task
+
+
+class Limits(BaseModel):
+    """Most examples of each split; its first ones are taken."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    train: int | None = Field(None, ge=1)
+    dev: int | None = Field(None, ge=1)
+    test: int | None = Field(None, ge=1)
+
+
+class Columns(BaseModel):
+    """Which columns of a Hub data set hold what."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    input: str = Field("text", description="a column, or a template of columns such as '{premise} [SEP] {hypothesis}'")
+    target: str = Field("label", description="the column of targets")
+    options: str | None = Field(None, description="the column of options, for multiple choice")
+
+
+class Splits(BaseModel):
+    """Which splits of a Hub data set serve as train, dev and test, in the Hub's own syntax (`train[:90%]`)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    train: str = "train"
+    dev: str = "validation"
+    test: str = "test"
+
+
+class TaskSpec(BaseModel):
+    """A task in a recipe: a text that says where it is from, or these fields."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    origin: str = Field(alias="from", description="a folder, hub:NAME[/CONFIG], or demo:tweets|movies|products|editorials")
+    name: str | None = Field(None, description="how the task is called; by default the end of 'from'")
+    kind: Kind | None = None
+    metric: str | None = None
+    labels: list[str] | dict[str, str] | None = Field(None, description="labels, or label: the words a model reads for it")
+    prompt: str | None = Field(None, description="how the input is put to the model, with {input} and, for masked encoders, {mask}")
+    limits: Limits = Limits()
+    columns: Columns = Columns()
+    splits: Splits = Splits()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, value: Any) -> Any:
+        return {"from": value} if isinstance(value, str) else value
+
+    @field_validator("metric")
+    @classmethod
+    def _known_metric(cls, value: str | None) -> str | None:
+        if value is not None and value not in METRICS:
+            raise ValueError(f"no metric {value!r}; there are {', '.join(METRICS)}")
+        return value
+
+    @property
+    def task_name(self) -> str:
+        """The task's name."""
+        return self.name or self.origin.rstrip("/").split(":")[-1].split("/")[-1]
+
+
+def load_task(spec: str | TaskSpec, *, folder: Path | None = None, limits: Limits | None = None) -> Task:
+    """Load a task.
+
+    Args:
+        spec: as in a recipe: a text, or a `TaskSpec`.
+        folder: what relative folders are relative to; the current one by default.
+        limits: most examples of each split, where the spec has none of its own.
+
+    Raises:
+        DeltaspaceError: there is no such task, or its examples are not what they should be.
+    """
+    spec = spec if isinstance(spec, TaskSpec) else TaskSpec.model_validate(spec)
+    given: dict[str, Any] = {"kind": spec.kind, "metric": spec.metric, "labels": spec.labels}
+    if spec.origin.startswith("demo:"):
+        splits = read_demo(spec.origin.removeprefix("demo:"))
+        known: dict[str, Any] = {"kind": "classification", "labels": LABELS}
+    elif spec.origin.startswith("hub:"):
+        splits = read_hub(spec.origin.removeprefix("hub:"), spec.columns.model_dump(), spec.splits.model_dump())
+        known = {}
+    elif ":" in spec.origin.split("/")[0]:
+        raise DeltaspaceError(
+            f"no task source {spec.origin!r}", expected="a folder, hub:NAME[/CONFIG] or demo:NAME", mend="correct 'from' in the recipe"
+        )
+    else:
+        path = Path(spec.origin).expanduser()
+        path = path if path.is_absolute() or folder is None else folder / path
+        splits, known = read_folder(path), manifest_entry(path)
+    merged = {**known, **{key: value for key, value in given.items() if value is not None}}
+    defaults = (limits or Limits()).model_dump()
+    most: dict[Split, int] = {
+        split: cut for split, default in defaults.items() if (cut := getattr(spec.limits, split) or default) is not None
+    }
+    return make_task(spec.task_name, splits, source=spec.origin, prompt=spec.prompt, limits=most, **merged)
