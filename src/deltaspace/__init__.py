@@ -23,7 +23,7 @@ _PUBLIC = {
     "Task": "tasks",
     "Training": "training",
     "approximate": "subspace",
-    "attach": "attach",
+    "attach": "deltas",
     "load_backbone": "backbone",
     "load_recipe": "study",
     "load_task": "tasks",

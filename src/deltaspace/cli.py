@@ -14,7 +14,7 @@ from rich.console import Console
 from deltaspace.errors import DeltaspaceError
 
 if TYPE_CHECKING:
-    from deltaspace.study.run import Report, Until
+    from deltaspace.study.run import Until
 
 app = typer.Typer(
     help="One low-dimensional space for every way of tuning a pre-trained language model.",

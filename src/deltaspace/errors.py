@@ -24,8 +24,6 @@ class DeltaspaceError(Exception):
         self.expected = expected
         self.mend = mend
         details = [
-            f"  {label}: {text}"
-            for label, text in (("found", found), ("expected", expected), ("mend", mend))
-            if text is not None
+            f"  {label}: {text}" for label, text in (("found", found), ("expected", expected), ("mend", mend)) if text is not None
         ]
         super().__init__("\n".join([what, *details]))

@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,7 @@ _HEADER_LIMIT = 100_000_000
 
 
 def cache_folder() -> Path:
-    """The user's cache folder for deltaspace: `$DELTASPACE_CACHE`, else `$XDG_CACHE_HOME/deltaspace`, else `~/.cache/deltaspace`."""
+    """The user's cache folder: `$DELTASPACE_CACHE`, else `$XDG_CACHE_HOME/deltaspace`, else `~/.cache/deltaspace`."""
     if own := os.environ.get("DELTASPACE_CACHE"):
         return Path(own)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "deltaspace"
@@ -37,15 +37,11 @@ def digest(value: object) -> str:
 
 def file_digest(path: Path) -> str:
     """SHA-256 (hex) of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _sha256(file)
-
-
-def _sha256(file: Any) -> str:
-    # Python 3.10 has no hashlib.file_digest.
     total = hashlib.sha256()
-    while block := file.read(1 << 20):
-        total.update(block)
+    with path.open("rb") as file:
+        # hashlib.file_digest would do, but Python 3.10 lacks it.
+        while block := file.read(1 << 20):
+            total.update(block)
     return total.hexdigest()
 
 
@@ -65,7 +61,7 @@ def replacing(path: Path) -> Iterator[Path]:
         yield temporary
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        temporary.replace(path)
         temporary = None
     except OSError as error:
         raise _unwritable(path, error) from error
@@ -173,20 +169,12 @@ def _damaged(path: Path, found: str) -> DeltaspaceError:
 
 
 def _checksum(tensors: dict[str, Tensor]) -> str:
+    import torch
+
     total = hashlib.sha256()
     for name in sorted(tensors):
         tensor = tensors[name]
         total.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)};".encode())
-        total.update(tensor.flatten().view(_byte_type()).numpy().tobytes() if tensor.numel() else b"")
+        total.update(tensor.flatten().view(torch.uint8).numpy().tobytes())
     return total.hexdigest()
 
-
-def _byte_type() -> Any:
-    import torch
-
-    return torch.uint8
-
-
-def read_or_none(read: Callable[[Path], Any], path: Path) -> Any:
-    """What `read` returns, or None where `path` does not exist; damage still raises."""
-    return read(path) if path.exists() else None

@@ -26,7 +26,9 @@ def model_folder(name: str) -> Path:
     if folder.is_dir():
         if not (folder / "config.json").exists():
             raise DeltaspaceError(
-                f"{folder} is not a model", found=sorted(p.name for p in folder.iterdir())[:8], expected="a folder with config.json"
+                f"{folder} is not a model",
+                found=sorted(p.name for p in folder.iterdir())[:8],
+                expected="a folder with config.json",
             )
         return folder
     if name.startswith((".", "/", "~")) or name.count("/") > 1:

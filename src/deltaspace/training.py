@@ -201,7 +201,7 @@ class _State:
 
     def save(self, path: Path, fingerprint: str) -> None:
         assert self.best is not None
-        tensors = {}
+        tensors: dict[str, Tensor] = {}
         for index, value in enumerate(self.values):
             moments = self.optimizer.state[value]
             tensors |= {f"{index}.value": value, f"{index}.best": self.best_values[index]}

@@ -1,11 +1,10 @@
-"""Delta tuning methods. A new one is one file and one entry here."""
+"""Delta tuning methods. A new one is one file and one entry in `registry.py`."""
 
 from deltaspace.deltas.adapter import Adapter
 from deltaspace.deltas.delta import AttachedDelta, Delta, derived_seed
 from deltaspace.deltas.layout import Layout
 from deltaspace.deltas.lora import Lora
 from deltaspace.deltas.prefix import Prefix
+from deltaspace.deltas.registry import DELTAS, attach
 
-DELTAS: dict[str, type[Delta]] = {delta.name: delta for delta in (Adapter, Lora, Prefix)}
-
-__all__ = ["DELTAS", "Adapter", "AttachedDelta", "Delta", "Layout", "Lora", "Prefix", "derived_seed"]
+__all__ = ["DELTAS", "Adapter", "AttachedDelta", "Delta", "Layout", "Lora", "Prefix", "attach", "derived_seed"]

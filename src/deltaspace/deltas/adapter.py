@@ -9,9 +9,8 @@ After the attention and after the feed-forward sublayer, before the residual con
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import torch
 from pydantic import Field
 from torch import nn
 from torch.nn import functional as F
@@ -21,6 +20,7 @@ from deltaspace.errors import DeltaspaceError
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from transformers import PreTrainedModel
 
     from deltaspace.backbone import Backbone
 
@@ -60,7 +60,7 @@ class Adapter(Delta):
         None, description="name endings of the modules after which an adapter is put; by default known from the model's type"
     )
 
-    def install(self, model: nn.Module, backbone: Backbone) -> list[str]:
+    def install(self, model: PreTrainedModel, backbone: Backbone) -> list[str]:
         hidden = model.config.hidden_size
         kind = model.config.model_type
         endings = self.modules or SUBLAYERS.get(kind)
@@ -97,5 +97,5 @@ class Bottleneck(nn.Module):
         return hidden + F.linear(F.silu(F.linear(hidden, self.down)), self.up)
 
 
-def _through_adapter(module: nn.Module, arguments: tuple[object, ...], output: Tensor) -> Tensor:
+def _through_adapter(module: Any, arguments: tuple[object, ...], output: Tensor) -> Tensor:
     return module.adapter(output)

@@ -1,4 +1,4 @@
-"""A delta tuning method, and what it is once attached to a backbone: a layout, an initial vector, and a way to apply any vector."""
+"""A delta tuning method, and what it is once attached: a layout, an initial vector, a way to apply any vector."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from deltaspace.deltas.layout import Layout
 if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
+    from transformers import PreTrainedModel
 
     from deltaspace.backbone import Backbone
     from deltaspace.families import Batch, Evaluation
@@ -32,7 +33,7 @@ class Delta(BaseModel, ABC):
     source: ClassVar[str]
 
     @abstractmethod
-    def install(self, model: nn.Module, backbone: Backbone) -> list[str]:
+    def install(self, model: PreTrainedModel, backbone: Backbone) -> list[str]:
         """Change `model` (a copy that shares the backbone's weights) so that it has this delta's parameters, at their initial
         values drawn from torch's global generator.
 
@@ -76,11 +77,11 @@ class AttachedDelta:
         return self.delta.name
 
     @property
-    def model(self) -> nn.Module:
+    def model(self) -> PreTrainedModel:
         """The PLM with this delta's parts, at initial values unless inside `call`."""
         return self._scope.model
 
-    def call(self, vector: Float[Tensor, " params"], function: Callable[[nn.Module], Result]) -> Result:
+    def call(self, vector: Float[Tensor, " params"], function: Callable[[PreTrainedModel], Result]) -> Result:
         """`function(model)` with `vector` as the delta's parameters; gradients flow into `vector`."""
         views = {f"model.{name}": view for name, view in self.layout.split(vector).items()}
         # Untied: only the delta's own parameters are replaced, so the search for tied weights would find nothing.
@@ -98,11 +99,11 @@ class AttachedDelta:
 class _Scope(nn.Module):
     """Lets `functional_call` replace parameters around any function of the model: its forward, or `generate`."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: PreTrainedModel) -> None:
         super().__init__()
         self.model = model
 
-    def forward(self, function: Callable[[nn.Module], Result]) -> Result:
+    def forward(self, function: Callable[[PreTrainedModel], Result]) -> Result:
         return function(self.model)
 
 

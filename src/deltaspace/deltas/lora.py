@@ -16,7 +16,7 @@ from deltaspace.errors import DeltaspaceError
 
 if TYPE_CHECKING:
     from peft import LoraConfig
-    from torch import nn
+    from transformers import PreTrainedModel
 
     from deltaspace.backbone import Backbone
 
@@ -40,7 +40,7 @@ class Lora(Delta):
         modules = list(self.target_modules) if self.target_modules else None
         return LoraConfig(r=self.r, lora_alpha=self.alpha, target_modules=modules)
 
-    def install(self, model: nn.Module, backbone: Backbone) -> list[str]:
+    def install(self, model: PreTrainedModel, backbone: Backbone) -> list[str]:
         from peft import inject_adapter_in_model
 
         try:

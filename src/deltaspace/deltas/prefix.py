@@ -23,6 +23,7 @@ from deltaspace.errors import DeltaspaceError
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from transformers import PreTrainedModel
 
     from deltaspace.backbone import Backbone
 
@@ -41,7 +42,7 @@ class Prefix(Delta):
         10.0, gt=0, description="keys and values are gain times the parameters, so that one learning rate suits all deltas"
     )
 
-    def install(self, model: nn.Module, backbone: Backbone) -> list[str]:
+    def install(self, model: PreTrainedModel, backbone: Backbone) -> list[str]:
         places = _self_attentions(model, backbone, self.tokens)
         if not places:
             raise DeltaspaceError(
@@ -70,16 +71,14 @@ class KeysAndValues(nn.Module):
 
     def before(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values (batch, heads, length, head size) with the prefix put before them."""
-        own_key, own_value = (
-            (self.gain * own).to(key.dtype).expand(len(key), -1, -1, -1) for own in (self.key, self.value)
-        )
+        own_key, own_value = ((self.gain * own).to(key.dtype).expand(len(key), -1, -1, -1) for own in (self.key, self.value))
         return torch.cat([own_key, key], dim=2), torch.cat([own_value, value], dim=2)
 
 
 def _attention(
     module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **options: Any
 ) -> tuple[Tensor, Tensor | None]:
-    prefix = module._modules.get("prefix")
+    prefix: Any = module._modules.get("prefix")
     if prefix is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
     length = prefix.key.shape[1]
@@ -102,7 +101,7 @@ AttentionMaskInterface.register(ATTENTION, _mask)
 
 
 @torch.no_grad()
-def _self_attentions(model: nn.Module, backbone: Backbone, tokens: int) -> dict[nn.Module, tuple[Tensor, Tensor]]:
+def _self_attentions(model: PreTrainedModel, backbone: Backbone, tokens: int) -> dict[nn.Module, tuple[Tensor, Tensor]]:
     """Every self-attention module that calls the attention interface, with keys and values (heads, tokens, head size) that
     the PLM itself computes for random tokens: found by running the model once, so that no architecture need be known.
     """

@@ -6,8 +6,6 @@ from deltaspace.families.family import Batch, Evaluation, Family, Item
 from deltaspace.families.masked_encoder import MaskedEncoder
 from deltaspace.families.sentence_encoder import SentenceEncoder
 
-FAMILIES: dict[str, type[Family]] = {
-    family.name: family for family in (EncoderDecoder, Decoder, MaskedEncoder, SentenceEncoder)
-}
+FAMILIES: dict[str, type[Family]] = {family.name: family for family in (EncoderDecoder, Decoder, MaskedEncoder, SentenceEncoder)}
 
 __all__ = ["FAMILIES", "Batch", "Decoder", "EncoderDecoder", "Evaluation", "Family", "Item", "MaskedEncoder", "SentenceEncoder"]

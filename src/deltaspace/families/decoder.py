@@ -1,4 +1,4 @@
-"""Decoder-only models (GPT-2, Llama): the input text is continued with the target; candidates are ranked, or text is generated."""
+"""Decoder-only models (GPT-2, Llama): the input text is continued with the target; candidates are ranked, or text generated."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from deltaspace.families.text import IGNORED, encode_targets, mean_log_likelihoo
 
 if TYPE_CHECKING:
     from jaxtyping import Float
-    from torch import Tensor, nn
+    from torch import Tensor
+    from transformers import PreTrainedModel
 
     from deltaspace.tasks.task import Example, Task
 
@@ -43,7 +44,7 @@ class Decoder(Family):
         encoded = self.tokenizer(
             [" " + text for text in texts], add_special_tokens=False, truncation=True, max_length=self.max_length
         )
-        return [list(ids) + [self.tokenizer.eos_token_id] for ids in encoded["input_ids"]]
+        return [[*ids, self.tokenizer.eos_token_id] for ids in encoded["input_ids"]]
 
     def collate(self, items: Sequence[Item]) -> Batch:
         return {"items": items, **self._join([(item["input_ids"], item["target_ids"]) for item in items])}
@@ -52,11 +53,11 @@ class Decoder(Family):
         inputs = self.pad_inputs([ids + target for ids, target in pairs])
         return {**inputs, "labels": self.pad([[IGNORED] * len(ids) + target for ids, target in pairs], IGNORED)}
 
-    def loss(self, model: nn.Module, batch: Batch) -> Float[Tensor, ""]:
+    def loss(self, model: PreTrainedModel, batch: Batch) -> Float[Tensor, ""]:
         logits = self._logits(model, batch)
         return F.cross_entropy(logits.flatten(0, 1).float(), batch["labels"][:, 1:].flatten(), ignore_index=IGNORED)
 
-    def evaluate(self, model: nn.Module, batch: Batch) -> Evaluation:
+    def evaluate(self, model: PreTrainedModel, batch: Batch) -> Evaluation:
         items = batch["items"]
         if items[0]["ranked"]:
             rows = [(item["input_ids"], ids) for item in items for ids in item["candidate_ids"]]
@@ -77,9 +78,9 @@ class Decoder(Family):
         texts = [text.strip() for text in self.tokenizer.batch_decode(written, skip_special_tokens=True)]
         return Evaluation(texts, -self._log_likelihood(model, batch))
 
-    def _logits(self, model: nn.Module, batch: Batch) -> Tensor:
+    def _logits(self, model: PreTrainedModel, batch: Batch) -> Tensor:
         output = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], use_cache=False)
         return output.logits[:, :-1]
 
-    def _log_likelihood(self, model: nn.Module, batch: Batch) -> Tensor:
+    def _log_likelihood(self, model: PreTrainedModel, batch: Batch) -> Tensor:
         return mean_log_likelihood(self._logits(model, batch), batch["labels"][:, 1:])

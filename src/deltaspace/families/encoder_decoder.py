@@ -13,7 +13,8 @@ from deltaspace.families.text import IGNORED, encode_targets, mean_log_likelihoo
 
 if TYPE_CHECKING:
     from jaxtyping import Float
-    from torch import Tensor, nn
+    from torch import Tensor
+    from transformers import PreTrainedModel
 
     from deltaspace.tasks.task import Example, Task
 
@@ -45,10 +46,10 @@ class EncoderDecoder(Family):
             "labels": self.pad([item["target_ids"] for item in items], IGNORED),
         }
 
-    def loss(self, model: nn.Module, batch: Batch) -> Float[Tensor, ""]:
+    def loss(self, model: PreTrainedModel, batch: Batch) -> Float[Tensor, ""]:
         return model(**batch["inputs"], labels=batch["labels"], use_cache=False).loss
 
-    def evaluate(self, model: nn.Module, batch: Batch) -> Evaluation:
+    def evaluate(self, model: PreTrainedModel, batch: Batch) -> Evaluation:
         items = batch["items"]
         encoded = model.get_encoder()(**batch["inputs"]).last_hidden_state
         if items[0]["ranked"]:
@@ -71,7 +72,7 @@ class EncoderDecoder(Family):
         )
         return Evaluation([text.strip() for text in self.tokenizer.batch_decode(tokens, skip_special_tokens=True)], losses)
 
-    def _log_likelihood(self, model: nn.Module, encoded: Tensor, mask: Tensor, labels: Tensor) -> Tensor:
+    def _log_likelihood(self, model: PreTrainedModel, encoded: Tensor, mask: Tensor, labels: Tensor) -> Tensor:
         output = model(
             encoder_outputs=BaseModelOutput(last_hidden_state=encoded), attention_mask=mask, labels=labels, use_cache=False
         )

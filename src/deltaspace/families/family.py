@@ -12,7 +12,7 @@ from deltaspace.errors import DeltaspaceError
 
 if TYPE_CHECKING:
     from jaxtyping import Float
-    from torch import Tensor, nn
+    from torch import Tensor
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from deltaspace.tasks.task import Example, Task
@@ -57,11 +57,11 @@ class Family(ABC):
         """One padded batch on the model's device. The items may be of different tasks, if all are ranked or all generated."""
 
     @abstractmethod
-    def loss(self, model: nn.Module, batch: Batch) -> Float[Tensor, ""]:
+    def loss(self, model: PreTrainedModel, batch: Batch) -> Float[Tensor, ""]:
         """Mean training loss of the batch; `model` is the PLM with a delta applied."""
 
     @abstractmethod
-    def evaluate(self, model: nn.Module, batch: Batch) -> Evaluation:
+    def evaluate(self, model: PreTrainedModel, batch: Batch) -> Evaluation:
         """Predictions and losses of the batch; `model` is the PLM with a delta applied."""
 
     @property

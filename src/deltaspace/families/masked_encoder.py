@@ -13,7 +13,8 @@ from deltaspace.families.family import Batch, Evaluation, Family, Item, candidat
 
 if TYPE_CHECKING:
     from jaxtyping import Float
-    from torch import Tensor, nn
+    from torch import Tensor
+    from transformers import PreTrainedModel
 
     from deltaspace.tasks.task import Example, Task
 
@@ -72,13 +73,13 @@ class MaskedEncoder(Family):
             "gold": torch.tensor([item["gold"] for item in items], device=self.device),
         }
 
-    def _scores(self, model: nn.Module, batch: Batch) -> Float[Tensor, "batch candidates"]:
+    def _scores(self, model: PreTrainedModel, batch: Batch) -> Float[Tensor, "batch candidates"]:
         logits = model(**batch["inputs"]).logits
         at_mask = logits[torch.arange(len(logits), device=logits.device), batch["position"]]
         return at_mask.gather(1, batch["tokens"]).float().masked_fill(batch["absent"], float("-inf"))
 
-    def loss(self, model: nn.Module, batch: Batch) -> Float[Tensor, ""]:
+    def loss(self, model: PreTrainedModel, batch: Batch) -> Float[Tensor, ""]:
         return F.cross_entropy(self._scores(model, batch), batch["gold"])
 
-    def evaluate(self, model: nn.Module, batch: Batch) -> Evaluation:
+    def evaluate(self, model: PreTrainedModel, batch: Batch) -> Evaluation:
         return ranked(batch["items"], self._scores(model, batch))

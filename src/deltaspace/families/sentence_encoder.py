@@ -12,7 +12,8 @@ from deltaspace.families.family import Batch, Evaluation, Family, Item, candidat
 
 if TYPE_CHECKING:
     from jaxtyping import Float
-    from torch import Tensor, nn
+    from torch import Tensor
+    from transformers import PreTrainedModel
 
     from deltaspace.tasks.task import Example, Task
 
@@ -50,16 +51,14 @@ class SentenceEncoder(Family):
 
     @torch.no_grad()
     def _embed_texts(self, texts: Sequence[str], size: int = 64) -> dict[str, Tensor]:
-        embeddings = {}
+        embeddings: dict[str, Tensor] = {}
         for start in range(0, len(texts), size):
             part = texts[start : start + size]
-            inputs = self.pad_inputs(
-                self.tokenizer(list(part), truncation=True, max_length=self.max_length)["input_ids"]
-            )
+            inputs = self.pad_inputs(self.tokenizer(list(part), truncation=True, max_length=self.max_length)["input_ids"])
             embeddings.update(zip(part, self.embed(self.model, inputs), strict=True))
         return embeddings
 
-    def embed(self, model: nn.Module, inputs: dict[str, Tensor]) -> Float[Tensor, "batch hidden"]:
+    def embed(self, model: PreTrainedModel, inputs: dict[str, Tensor]) -> Float[Tensor, "batch hidden"]:
         """Mean of the last hidden states over the input's tokens, normalized to length 1."""
         hidden = model(**inputs).last_hidden_state
         mask = inputs["attention_mask"].unsqueeze(-1).to(hidden.dtype)
@@ -77,13 +76,13 @@ class SentenceEncoder(Family):
             "gold": torch.tensor([item["gold"] for item in items], device=self.device),
         }
 
-    def _scores(self, model: nn.Module, batch: Batch) -> Float[Tensor, "batch candidates"]:
+    def _scores(self, model: PreTrainedModel, batch: Batch) -> Float[Tensor, "batch candidates"]:
         embedding = self.embed(model, batch["inputs"])
         scores = _SCALE * torch.einsum("bh,bch->bc", embedding, batch["embeddings"].to(embedding.dtype))
         return scores.float().masked_fill(batch["absent"], float("-inf"))
 
-    def loss(self, model: nn.Module, batch: Batch) -> Float[Tensor, ""]:
+    def loss(self, model: PreTrainedModel, batch: Batch) -> Float[Tensor, ""]:
         return F.cross_entropy(self._scores(model, batch), batch["gold"])
 
-    def evaluate(self, model: nn.Module, batch: Batch) -> Evaluation:
+    def evaluate(self, model: PreTrainedModel, batch: Batch) -> Evaluation:
         return ranked(batch["items"], self._scores(model, batch))

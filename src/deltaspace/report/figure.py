@@ -41,7 +41,9 @@ def figure(rows: Sequence[Row]) -> Figure:
     for axes, measure, title in ((left, "relative", "relative performance (%)"), (right, "recovered", "recovered gain (%)")):
         axes.axvline(100, color="0.6", linewidth=1)
         for place, key in enumerate(keys):
-            values = [r[measure] for r in part if r["dim"] == dim and (r["task"], r["stage"], r["source_delta"], r["delta"]) == key]
+            values = [
+                r[measure] for r in part if r["dim"] == dim and (r["task"], r["stage"], r["source_delta"], r["delta"]) == key
+            ]
             color = _COLORS[deltas.index(key[3]) % len(_COLORS)]
             axes.plot([min(values), max(values)], [place, place], color=color, linewidth=1.5)
             axes.plot(statistics.fmean(values), place, _MARKERS[key[1]], color=color, markersize=5)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,7 +26,6 @@ class Artefact:
         path: relative to the study's folder.
         fingerprint: SHA-256 of everything it is made from.
         make: writes it to the path that it is given, with the fingerprint.
-        row: what its row of scores says besides the score; None where it has none.
     """
 
     path: str
@@ -65,14 +63,14 @@ class Folder:
         path = self.path / artefact.path
         target = self._superseded(artefact.path, read_any(path).get("fingerprint", "unknown"))
         target.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(path, target)
+        path.replace(target)
 
     def restore(self, artefact: Artefact) -> bool:
         """Bring back an artefact that was set aside, if it is the one that is wanted now."""
         kept = self._superseded(artefact.path, artefact.fingerprint)
         if not kept.exists():
             return False
-        os.replace(kept, self.path / artefact.path)
+        kept.replace(self.path / artefact.path)
         return self.state(artefact) == "valid"
 
     def _superseded(self, path: str, fingerprint: str) -> Path:
@@ -133,7 +131,9 @@ def rows(folder: Path) -> list[Row]:
             row["score"], reference.get(("independent", *key)), reference.get(("zero_shot", *key))
         )
     order = ("zero_shot", "independent", "optimized", "transferred")
-    return sorted(found, key=lambda r: (r["dim"] or 0, order.index(r["stage"]), r["task"], r["source_delta"] or "", r["delta"], r["seed"]))
+    return sorted(
+        found, key=lambda r: (r["dim"] or 0, order.index(r["stage"]), r["task"], r["source_delta"] or "", r["delta"], r["seed"])
+    )
 
 
 def _is_artefact(path: Path) -> bool:

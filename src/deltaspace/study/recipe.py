@@ -109,7 +109,9 @@ def load_recipe(path: Path) -> Recipe:
     except (UnicodeDecodeError, yaml.YAMLError) as error:
         raise DeltaspaceError(f"recipe {path} is not YAML", found=" ".join(str(error).split())) from None
     if not isinstance(value, dict):
-        raise DeltaspaceError(f"recipe {path} is not a mapping", found=type(value).__name__, expected="keys such as model, deltas, tasks, dim")
+        raise DeltaspaceError(
+            f"recipe {path} is not a mapping", found=type(value).__name__, expected="keys such as model, deltas, tasks, dim"
+        )
     try:
         return Recipe.model_validate(value)
     except ValidationError as error:
@@ -120,14 +122,16 @@ def load_recipe(path: Path) -> Recipe:
         ) from None
 
 
-def _explain(node: yaml.Node, problem: Any) -> str:
+def _explain(node: Any, problem: Any) -> str:
     line, path = node.start_mark.line, [str(part) for part in problem["loc"]]
     for part in problem["loc"]:
         below = _child(node, part)
         if below is None:
             break
         node, line = below
-    text = {"extra_forbidden": "unknown key", "missing": "is missing"}.get(problem["type"], problem["msg"].removeprefix("Value error, "))
+    text = {"extra_forbidden": "unknown key", "missing": "is missing"}.get(
+        problem["type"], problem["msg"].removeprefix("Value error, ")
+    )
     found = "" if problem["type"] in ("missing", "extra_forbidden", "value_error") else f" (found {problem['input']!r})"
     return f"  line {line + 1}: {'.'.join(path)}: {text}{found}"
 

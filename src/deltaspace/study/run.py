@@ -46,9 +46,7 @@ class Report:
         """An artefact is there."""
 
 
-def run(
-    recipe: Recipe, out: Path, *, base: Path | None = None, until: Until = "transfer", report: Report | None = None
-) -> int:
+def run(recipe: Recipe, out: Path, *, base: Path | None = None, until: Until = "transfer", report: Report | None = None) -> int:
     """Make everything of a study that is missing, stale or damaged.
 
     Args:
@@ -162,7 +160,10 @@ class _Study:
                 yield self.artefact(
                     f"scores/zero_shot/{task}-{delta}-{seed}.json",
                     self.zero_shot_print(task, delta, seed),
-                    self.make_zero_shot, task, delta, seed,
+                    self.make_zero_shot,
+                    task,
+                    delta,
+                    seed,
                 )
                 path = self.solution_path(task, delta, seed)
                 yield self.artefact(path, self.solution_print(task, delta, seed), self.make_solution, task, delta, seed)
@@ -183,7 +184,12 @@ class _Study:
                 yield self.artefact(
                     f"scores/transferred/{dim}/{task}-{source}-{delta}-{seed}.json",
                     self.transfer_print(task, source, delta, dim, seed),
-                    self.make_transfer, task, source, delta, dim, seed,
+                    self.make_transfer,
+                    task,
+                    source,
+                    delta,
+                    dim,
+                    seed,
                 )
 
     @staticmethod
@@ -223,9 +229,7 @@ class _Study:
 
     def make_solution(self, path: Path, fingerprint: str, task: str, delta: str, seed: int) -> None:
         attached = self.attached(delta, seed)
-        found = train(
-            attached, self.tasks[task], self.recipe.train, seed=seed, **self.training(path, fingerprint)
-        )
+        found = train(attached, self.tasks[task], self.recipe.train, seed=seed, **self.training(path, fingerprint))
         row = self.row("independent", task, delta, None, seed, None, score(attached, self.tasks[task], found.vector), found.fit)
         layout = [[name, list(shape)] for name, shape in attached.layout.entries]
         metadata = {"fingerprint": fingerprint, "row": row, "layout": layout, **_history(found.fit)}

@@ -7,5 +7,13 @@ from deltaspace.subspace.subspace import Subspace
 from deltaspace.subspace.transfer import transfer
 
 __all__ = [
-    "APPROXIMATE", "OPTIMIZE", "Dense", "Optimized", "Subspace", "approximate", "initial_dense", "optimize", "transfer",
+    "APPROXIMATE",
+    "OPTIMIZE",
+    "Dense",
+    "Optimized",
+    "Subspace",
+    "approximate",
+    "initial_dense",
+    "optimize",
+    "transfer",
 ]

@@ -126,7 +126,9 @@ def approximate(
 def _stack(delta: AttachedDelta, solutions: Sequence[Solution], tasks: Sequence[Task]) -> Tensor:
     found = {solution.task: solution.displacement for solution in solutions if solution.delta == delta.name}
     if missing := [task.name for task in tasks if task.name not in found]:
-        raise DeltaspaceError(f"no solution of {delta.name} for the source task {missing[0]}", expected="one for every delta and task")
+        raise DeltaspaceError(
+            f"no solution of {delta.name} for the source task {missing[0]}", expected="one for every delta and task"
+        )
     return torch.stack([found[task.name] for task in tasks])
 
 

@@ -1,6 +1,6 @@
 """Stage 2, subspace optimization: arXiv 2210.13311, section 3. Only the intrinsic vector is tuned, through one delta:
 
-    min_I task_loss(theta0_t + up_t(I))
+min_I task_loss(theta0_t + up_t(I))
 """
 
 from __future__ import annotations
@@ -69,9 +69,7 @@ def optimize(
     scorer = Scorer(attached, task, "dev")
     found = fit(
         [subspace.start],
-        lambda values, step: attached.loss(
-            subspace.decode(attached.name, values[0]), family.collate(batches.at(step))
-        ),
+        lambda values, step: attached.loss(subspace.decode(attached.name, values[0]), family.collate(batches.at(step))),
         lambda values: scorer.score(subspace.decode(attached.name, values[0])),
         settings,
         checkpoint=checkpoint,

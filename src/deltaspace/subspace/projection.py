@@ -49,7 +49,8 @@ class Dense:
 
     def with_tensors(self, tensors: list[Tensor]) -> Dense:
         """The same projection with other tensors."""
-        return Dense(*tensors, scale=self.scale)
+        first, second, up = tensors
+        return Dense(first, second, up, self.scale)
 
 
 def initial_dense(displacements: Float[Tensor, "tasks params"], dim: int, seed: int) -> Dense:

@@ -91,9 +91,7 @@ class Subspace:
         if own.get("format") != _FORMAT:
             raise DeltaspaceError(f"{path} is not a subspace", found=own.get("format"), expected=_FORMAT)
         projections = {
-            name: Dense(
-                tensors[f"{name}.down.first"], tensors[f"{name}.down.second"], tensors[f"{name}.up"], own["scales"][name]
-            )
+            name: Dense(tensors[f"{name}.down.first"], tensors[f"{name}.down.second"], tensors[f"{name}.up"], own["scales"][name])
             for name in own["scales"]
         }
         initial = {name: tensors[f"{name}.initial"] for name in projections}

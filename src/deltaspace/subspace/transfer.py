@@ -16,9 +16,7 @@ if TYPE_CHECKING:
     from deltaspace.training import Score
 
 
-def transfer(
-    subspace: Subspace, vector: Float[Tensor, " dim"], to: AttachedDelta, task: Task, split: Split = "test"
-) -> Score:
+def transfer(subspace: Subspace, vector: Float[Tensor, " dim"], to: AttachedDelta, task: Task, split: Split = "test") -> Score:
     """Score on `task` of the intrinsic `vector`, found through any delta, decoded as the delta `to`. Nothing is trained.
 
     Raises:

@@ -1,4 +1,6 @@
-"""The demo's tasks: binary sentiment from the human ratings in vaderSentiment 3.3.2's source distribution (MIT; Hutto & Gilbert 2014).
+"""The demo's tasks: binary sentiment from the human ratings in vaderSentiment's source distribution.
+
+It is version 3.3.2, MIT; the ratings are those of Hutto & Gilbert 2014.
 
 A sentence is positive when its mean rating is above 0.5, negative below -0.5, and is left out in between. The archive is
 fetched once with pip's own download, checked against its hash, and read in memory: nothing is ever unpacked.
@@ -51,7 +53,7 @@ def read_demo(name: str) -> dict[Split, list[Example]]:
 
 
 def _examples(text: str) -> list[Example]:
-    examples = {}
+    examples: dict[str, Example] = {}
     for line in text.splitlines():
         _, rating, sentence = line.split("\t", maxsplit=2)
         # A sentence that stands twice would leak from one split into another: the first stays.

@@ -11,7 +11,7 @@ from deltaspace.tasks.task import SPLITS, Example, Split
 
 
 def read_hub(name: str, columns: dict[str, str | None], splits: dict[str, str]) -> dict[Split, list[Example]]:
-    """The three splits of a Hub data set `OWNER/NAME[/CONFIG]` (or `NAME[/CONFIG]`), or of a local folder that `datasets` can read.
+    """The three splits of a Hub data set `OWNER/NAME[/CONFIG]`, or of a local folder that `datasets` can read.
 
     Args:
         name: the data set.
@@ -37,7 +37,9 @@ def read_hub(name: str, columns: dict[str, str | None], splits: dict[str, str]) 
                 expected="a data set on the Hub (and a network), in the cache, or a local folder",
                 mend="check the name, the network and 'splits'",
             ) from error
-        found[split] = [_example(data.features, row, columns, f"hub:{name}, {split} row {i}") for i, row in enumerate(data, start=1)]
+        found[split] = [
+            _example(data.features, row, columns, f"hub:{name}, {split} row {i}") for i, row in enumerate(data, start=1)
+        ]
     return found
 
 

@@ -81,5 +81,5 @@ def manifest_entry(folder: Path) -> dict[str, Any]:
     entries = read_json(path)
     if not isinstance(entries, list):
         raise DeltaspaceError(f"{path} is not a manifest", found=type(entries).__name__, expected="a list of tasks")
-    found = next((entry for entry in entries if entry.get("name") == folder.name), {})
+    found: dict[str, Any] = next((entry for entry in entries if entry.get("name") == folder.name), {})
     return {key: found[key] for key in ("kind", "labels", "metric") if found.get(key)}

@@ -21,9 +21,7 @@ def macro_f1(predictions: Sequence[str], targets: Sequence[str]) -> float:
     """Unweighted mean of the F1 of every class among the targets, in percent (scikit-learn's f1_score)."""
     from sklearn.metrics import f1_score
 
-    return 100 * float(
-        f1_score(targets, predictions, labels=sorted(set(targets)), average="macro", zero_division=0)
-    )
+    return 100 * float(f1_score(targets, predictions, labels=sorted(set(targets)), average="macro", zero_division=0))
 
 
 def matthews(predictions: Sequence[str], targets: Sequence[str]) -> float:
@@ -37,7 +35,7 @@ def pearson(predictions: Sequence[str], targets: Sequence[str]) -> float:
     """Pearson correlation of the numbers, times 100 (numpy's corrcoef); 0 when predictions are constant.
 
     Raises:
-        DeltaspaceError: a prediction is not a number (regressions are decided by ranking numbers, so this is a mistake in the task).
+        DeltaspaceError: a prediction is not a number.
     """
     import numpy as np
 

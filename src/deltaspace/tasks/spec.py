@@ -12,7 +12,7 @@ from deltaspace.tasks.demo import LABELS, read_demo
 from deltaspace.tasks.hub import read_hub
 from deltaspace.tasks.jsonl import manifest_entry, read_folder
 from deltaspace.tasks.metrics import METRICS
-from deltaspace.tasks.task import Kind, Split, Task, make_task
+from deltaspace.tasks.task import SPLITS, Kind, Task, make_task
 
 
 class Limits(BaseModel):
@@ -55,7 +55,9 @@ class TaskSpec(BaseModel):
     kind: Kind | None = None
     metric: str | None = None
     labels: list[str] | dict[str, str] | None = Field(None, description="labels, or label: the words a model reads for it")
-    prompt: str | None = Field(None, description="how the input is put to the model, with {input} and, for masked encoders, {mask}")
+    prompt: str | None = Field(
+        None, description="how the input is put to the model, with {input} and, for masked encoders, {mask}"
+    )
     limits: Limits = Limits()
     columns: Columns = Columns()
     splits: Splits = Splits()
@@ -99,15 +101,15 @@ def load_task(spec: str | TaskSpec, *, folder: Path | None = None, limits: Limit
         known = {}
     elif ":" in spec.origin.split("/")[0]:
         raise DeltaspaceError(
-            f"no task source {spec.origin!r}", expected="a folder, hub:NAME[/CONFIG] or demo:NAME", mend="correct 'from' in the recipe"
+            f"no task source {spec.origin!r}",
+            expected="a folder, hub:NAME[/CONFIG] or demo:NAME",
+            mend="correct 'from' in the recipe",
         )
     else:
         path = Path(spec.origin).expanduser()
         path = path if path.is_absolute() or folder is None else folder / path
         splits, known = read_folder(path), manifest_entry(path)
     merged = {**known, **{key: value for key, value in given.items() if value is not None}}
-    defaults = (limits or Limits()).model_dump()
-    most: dict[Split, int] = {
-        split: cut for split, default in defaults.items() if (cut := getattr(spec.limits, split) or default) is not None
-    }
+    common = limits or Limits()
+    most = {split: cut for split in SPLITS if (cut := getattr(spec.limits, split) or getattr(common, split)) is not None}
     return make_task(spec.task_name, splits, source=spec.origin, prompt=spec.prompt, limits=most, **merged)

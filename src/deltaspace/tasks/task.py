@@ -92,7 +92,7 @@ def make_task(
     prompt: str | None = None,
     limits: dict[Split, int] | None = None,
 ) -> Task:
-    """Check the examples and fill in what was left out: kind, metric and labels; cut each split to its limit (its first examples).
+    """Check the examples, fill in kind, metric and labels where they were left out, cut each split to its first examples.
 
     Raises:
         DeltaspaceError: an empty split, a target that is no label or no option, a target that is not a number in a regression.

@@ -1,12 +1,19 @@
-"""Attaching a delta by its name."""
+"""All delta tuning methods by name, and attaching one."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from deltaspace.backbone import Backbone
-from deltaspace.deltas import DELTAS, AttachedDelta, Delta
+from deltaspace.deltas.adapter import Adapter
+from deltaspace.deltas.delta import AttachedDelta, Delta
+from deltaspace.deltas.lora import Lora
+from deltaspace.deltas.prefix import Prefix
 from deltaspace.errors import DeltaspaceError
+
+if TYPE_CHECKING:
+    from deltaspace.backbone import Backbone
+
+DELTAS: dict[str, type[Delta]] = {delta.name: delta for delta in (Adapter, Lora, Prefix)}
 
 
 def attach(delta: str | Delta, backbone: Backbone, *, seed: int = 0, **settings: Any) -> AttachedDelta:
