@@ -1,0 +1,5 @@
+"""`python -m deltaspace`."""
+
+from deltaspace.cli import main
+
+main()

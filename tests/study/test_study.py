@@ -1,0 +1,172 @@
+"""A study end to end on a tiny model: what is made, skipped, redone, resumed after a kill, and told."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from deltaspace.errors import DeltaspaceError
+from deltaspace.study import load_recipe, rows, run
+from deltaspace.study.run import Report
+from tests.tiny import save_tiny, write_task
+
+SHORT = {"steps": 6, "evaluate_every": 2, "batch_size": 4, "lr": 0.02}
+
+
+class Log(Report):
+    def __init__(self):
+        self.made = []
+
+    def start(self, path, reason):
+        self.made.append((path, reason))
+
+
+@pytest.fixture
+def recipe_file(tmp_path):
+    save_tiny("bert", tmp_path / "model")
+    for name in ("one", "two"):
+        write_task(tmp_path / name, size=16 if name == "one" else 20)
+    recipe = {
+        "model": str(tmp_path / "model"),
+        "deltas": [{"adapter": {"bottleneck": 2}}, {"lora": {"r": 2}}, {"prefix": {"tokens": 2}}],
+        "tasks": {"source": ["one"], "unseen": ["two"]},
+        "dim": 3,
+        "train": SHORT,
+        "approximate": SHORT,
+        "optimize": SHORT,
+    }
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump(recipe))
+    return path
+
+
+def change(path, **keys):
+    path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), **keys}))
+
+
+def go(path, out, until="transfer"):
+    log = Log()
+    run(load_recipe(path), out, base=path.parent, until=until, report=log)
+    return log.made
+
+
+def numbers(out):
+    return [{k: v for k, v in row.items() if k != "seconds"} for row in rows(out)]
+
+
+def test_a_whole_study_and_its_rows(recipe_file, tmp_path):
+    out = tmp_path / "study"
+    made = go(recipe_file, out)
+    assert len(made) == 6 + 6 + 1 + 3 + 6
+    assert {reason for _, reason in made} == {"missing"}
+    found = rows(out)
+    stages = [row["stage"] for row in found]
+    assert {s: stages.count(s) for s in stages} == {"zero_shot": 6, "independent": 6, "optimized": 3, "transferred": 6}
+    for row in found:
+        same = {r["stage"]: r["score"] for r in found if (r["task"], r["delta"]) == (row["task"], row["delta"])}
+        zero, whole = same["zero_shot"], same["independent"]
+        assert row["relative"] == (pytest.approx(100 * row["score"] / whole) if whole else None)
+        assert row["recovered"] == (pytest.approx(100 * (row["score"] - zero) / (whole - zero)) if whole != zero else None)
+    assert go(recipe_file, out) == []
+
+
+def test_a_changed_recipe_makes_stale_what_depends_on_it_and_loses_nothing(recipe_file, tmp_path):
+    out = tmp_path / "study"
+    go(recipe_file, out)
+    before = numbers(out)
+    change(recipe_file, optimize={**SHORT, "lr": 0.5})
+    made = go(recipe_file, out)
+    assert {path.split("/")[0] for path, _ in made} == {"vectors", "scores"}
+    assert {reason for _, reason in made} == {"stale"}
+    change(recipe_file, optimize=SHORT)
+    assert go(recipe_file, out) == []
+    assert numbers(out) == before
+
+
+def test_stages_can_be_run_one_by_one(recipe_file, tmp_path):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    go(recipe_file, whole)
+    for until in ("train", "approximate", "optimize", "transfer"):
+        assert go(recipe_file, parts, until)
+    assert numbers(parts) == numbers(whole)
+
+
+def test_a_damaged_artefact_is_made_anew_and_told_by_show(recipe_file, tmp_path):
+    out = tmp_path / "study"
+    go(recipe_file, out)
+    before = numbers(out)
+    path = out / "solutions" / "lora" / "one-0.safetensors"
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(DeltaspaceError, match="one-0.safetensors is damaged"):
+        rows(out)
+    assert go(recipe_file, out) == [("solutions/lora/one-0.safetensors", "damaged")]
+    assert numbers(out) == before
+
+
+def test_two_runs_of_one_study_are_refused(recipe_file, tmp_path):
+    from deltaspace.study.folder import Folder
+
+    with Folder(tmp_path / "study").locked(), pytest.raises(DeltaspaceError, match="another process"):
+        go(recipe_file, tmp_path / "study")
+
+
+@pytest.mark.parametrize("moment", [1, 8, 13, 16, 19])
+def test_kill_9_at_any_moment_then_the_same_numbers(recipe_file, tmp_path, moment):
+    """The run is killed for good when the given artefact is begun or in the middle of it."""
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    go(recipe_file, whole)
+    script = (
+        "import sys, os, signal\nfrom pathlib import Path\nfrom deltaspace import training\n"
+        "from deltaspace.study import load_recipe, run, Report\ntraining._CHECKPOINT_SECONDS = -1.0\n"
+        "class Killer(Report):\n    count = 0\n"
+        "    def start(self, path, reason):\n        self.count += 1\n"
+        f"    def progress(self, step, steps, text):\n        if self.count >= {moment} and step == 4: os.kill(os.getpid(), signal.SIGKILL)\n"
+        f"    def end(self, path):\n        if self.count > {moment}: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "recipe = Path(sys.argv[1])\nrun(load_recipe(recipe), Path(sys.argv[2]), base=recipe.parent, report=Killer())\n"
+    )
+    result = subprocess.run([sys.executable, "-c", script, str(recipe_file), str(broken)], capture_output=True, check=False)
+    assert result.returncode == -signal.SIGKILL, result.stderr
+    assert go(recipe_file, broken)
+    assert numbers(broken) == numbers(whole)
+    assert not list((broken / ".running").glob("*"))
+
+
+def test_the_command_line(recipe_file, tmp_path):
+    out = tmp_path / "study"
+    environment = {**os.environ, "COLUMNS": "100"}
+
+    def command(*arguments):
+        return subprocess.run(
+            [sys.executable, "-m", "deltaspace", *map(str, arguments)], capture_output=True, text=True, env=environment, check=False
+        )
+
+    checked = command("check", recipe_file, "--full")
+    assert checked.returncode == 0, checked.stderr
+    assert yaml.safe_load(checked.stdout)["dim"] == [3]
+    first = command("run", recipe_file, "--out", out)
+    assert first.returncode == 0, first.stderr
+    again = command("run", recipe_file, "--out", out)
+    assert "nothing to do" in again.stdout
+    table = command("show", out, "--figure", tmp_path / "figure.png")
+    assert table.returncode == 0, table.stderr
+    assert "Subspace transfer, d = 3" in table.stdout
+    assert max(map(len, table.stdout.splitlines())) <= 100 + len(str(tmp_path))
+    assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
+    found = json.loads(command("show", out, "--json").stdout)
+    wanted = "stage task delta source_delta seed dim metric score n_test relative recovered seconds steps".split()
+    assert all(set(wanted) <= set(row) for row in found)
+    wrong = command("show", tmp_path / "nothing")
+    assert wrong.returncode == 2
+    assert "is not a study" in wrong.stderr
+    assert "Traceback" not in wrong.stderr
+
+
+def test_help_needs_neither_torch_nor_transformers():
+    script = "import sys, deltaspace.cli; sys.exit(any(m in sys.modules for m in ('torch', 'transformers')))"
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
