@@ -33,7 +33,12 @@ def test_the_loop_minimizes_and_leaves_its_start_alone():
 
 def test_patience_stops_and_the_best_is_kept():
     scores = iter([1.0, 5.0, 4.0, 3.0, 2.0, 1.0])
-    found = fit([torch.zeros(1)], quadratic, lambda _: Score(next(scores), 0.0, 1), Training(steps=99, lr=0.1, evaluate_every=1, patience=3))
+    found = fit(
+        [torch.zeros(1)],
+        quadratic,
+        lambda _: Score(next(scores), 0.0, 1),
+        Training(steps=99, lr=0.1, evaluate_every=1, patience=3),
+    )
     assert (found.best_step, found.best.metric, found.steps) == (1, 5.0, 4)
 
 
@@ -59,7 +64,11 @@ def test_a_killed_training_ends_with_the_same_numbers(tmp_path, monkeypatch, sto
 
 def test_a_checkpoint_of_another_recipe_is_not_used(tmp_path, monkeypatch):
     monkeypatch.setattr(training, "_CHECKPOINT_SECONDS", -1.0)
-    attached, task, settings = attach("lora", tiny_backbone("bert"), r=2), tiny_task(), Training(steps=4, lr=0.05, evaluate_every=1)
+    attached, task, settings = (
+        attach("lora", tiny_backbone("bert"), r=2),
+        tiny_task(),
+        Training(steps=4, lr=0.05, evaluate_every=1),
+    )
     path = tmp_path / "running.safetensors"
     train(attached, task, settings, checkpoint=path, fingerprint="a")
     other = train(attached, task, settings, seed=1, checkpoint=path, fingerprint="b")

@@ -30,7 +30,7 @@ from transformers import (
 from deltaspace.backbone import Backbone, make_backbone
 from deltaspace.tasks import Example, Task, make_task
 
-WORDS = "the a good bad film was is it fine poor dull great . , It was . Answer: happy sad plot and very not".split()
+WORDS = ["the", "a", "good", "bad", "film", "was", "is", "it", "fine", "poor", "dull", "great", ".", ",", "It", "was", ".", "Answer:", "happy", "sad", "plot", "and", "very", "not"]
 SPECIAL = ["<pad>", "<s>", "</s>", "<unk>", "<mask>"]
 VOCABULARY = {word: index for index, word in enumerate(dict.fromkeys(SPECIAL + WORDS))}
 ARCHITECTURES = ("t5", "bart", "bert", "roberta", "gpt2", "llama", "sentence")
@@ -56,8 +56,12 @@ def model(kind: str):
         sizes = {"d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 2, "num_heads": 2}
         return T5ForConditionalGeneration(T5Config(**sizes, **_COMMON, decoder_start_token_id=0))
     if kind == "bart":
-        sides = {f"{s}_{k}": v for s in ("encoder", "decoder") for k, v in (("layers", 2), ("attention_heads", 2), ("ffn_dim", 32))}
-        return BartForConditionalGeneration(BartConfig(d_model=16, max_position_embeddings=160, **sides, **_COMMON, decoder_start_token_id=2))
+        sides = {
+            f"{s}_{k}": v for s in ("encoder", "decoder") for k, v in (("layers", 2), ("attention_heads", 2), ("ffn_dim", 32))
+        }
+        return BartForConditionalGeneration(
+            BartConfig(d_model=16, max_position_embeddings=160, **sides, **_COMMON, decoder_start_token_id=2)
+        )
     if kind == "bert":
         return BertForMaskedLM(BertConfig(**_BERT))
     if kind == "roberta":
@@ -65,7 +69,13 @@ def model(kind: str):
     if kind == "gpt2":
         return GPT2LMHeadModel(GPT2Config(n_embd=16, n_layer=2, n_head=2, **_COMMON))
     if kind == "llama":
-        sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 32}
+        sizes = {
+            "hidden_size": 16,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 2,
+            "intermediate_size": 32,
+        }
         return LlamaForCausalLM(LlamaConfig(**sizes, **_COMMON))
     return BertModel(BertConfig(**_BERT))
 
@@ -88,7 +98,9 @@ def tiny_tokenizer(kind: str) -> PreTrainedTokenizerFast:
 
 def tiny_backbone(kind: str) -> Backbone:
     """A backbone of `model(kind)`."""
-    return make_backbone(kind, model(kind), tiny_tokenizer(kind), family=FAMILY[kind], max_length=32, device="cpu", fingerprint=kind)
+    return make_backbone(
+        kind, model(kind), tiny_tokenizer(kind), family=FAMILY[kind], max_length=32, device="cpu", fingerprint=kind
+    )
 
 
 def save_tiny(kind: str, folder: Path) -> Path:

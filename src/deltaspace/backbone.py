@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModel,
@@ -92,7 +93,7 @@ def load_backbone(
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         model = _CLASSES[family].from_pretrained(folder, local_files_only=True, use_safetensors=True, dtype=torch.float32)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise DeltaspaceError(
             f"model {name} cannot be loaded as {family.replace('_', ' ')}",
             found=_first_line(error),

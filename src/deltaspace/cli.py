@@ -34,7 +34,7 @@ def main() -> None:
     try:
         app(standalone_mode=True)
     except DeltaspaceError as error:
-        _error.print(f"error: {error}", style="red", markup=False, highlight=False)
+        _error.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
         sys.exit(2)
     except KeyboardInterrupt:
         _error.print("interrupted: finished work is kept; run the same command to go on", markup=False)

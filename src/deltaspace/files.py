@@ -177,4 +177,3 @@ def _checksum(tensors: dict[str, Tensor]) -> str:
         total.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)};".encode())
         total.update(tensor.flatten().view(torch.uint8).numpy().tobytes())
     return total.hexdigest()
-

@@ -109,7 +109,9 @@ def test_decoding_with_a_cache_is_decoding_without(backbone):
     inputs = {k: batch_of(backbone).get("inputs", batch_of(backbone))[k] for k in ("input_ids", "attention_mask")}
 
     def generate(cached: bool):
-        return prefix.call(vector, lambda m: m.generate(**inputs, max_new_tokens=6, do_sample=False, use_cache=cached, pad_token_id=0))
+        return prefix.call(
+            vector, lambda m: m.generate(**inputs, max_new_tokens=6, do_sample=False, use_cache=cached, pad_token_id=0)
+        )
 
     with torch.no_grad():
         assert generate(True).equal(generate(False))

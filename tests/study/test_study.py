@@ -143,7 +143,11 @@ def test_the_command_line(recipe_file, tmp_path):
 
     def command(*arguments):
         return subprocess.run(
-            [sys.executable, "-m", "deltaspace", *map(str, arguments)], capture_output=True, text=True, env=environment, check=False
+            [sys.executable, "-m", "deltaspace", *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            env=environment,
+            check=False,
         )
 
     checked = command("check", recipe_file, "--full")
@@ -159,7 +163,7 @@ def test_the_command_line(recipe_file, tmp_path):
     assert max(map(len, table.stdout.splitlines())) <= 100 + len(str(tmp_path))
     assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
     found = json.loads(command("show", out, "--json").stdout)
-    wanted = "stage task delta source_delta seed dim metric score n_test relative recovered seconds steps".split()
+    wanted = ["stage", "task", "delta", "source_delta", "seed", "dim", "metric", "score", "n_test", "relative", "recovered", "seconds", "steps"]
     assert all(set(wanted) <= set(row) for row in found)
     wrong = command("show", tmp_path / "nothing")
     assert wrong.returncode == 2

@@ -37,7 +37,9 @@ def test_hub_data_sets_are_read_through_datasets(tmp_path):
     rows = [{"text": f"film {i}", "stars": "good" if i % 2 else "bad"} for i in range(10)]
     for split in ("train", "validation", "test"):
         (tmp_path / f"{split}.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    spec = TaskSpec.model_validate({"from": f"hub:{tmp_path}", "name": "stars", "columns": {"input": "a {text}", "target": "stars"}})
+    spec = TaskSpec.model_validate(
+        {"from": f"hub:{tmp_path}", "name": "stars", "columns": {"input": "a {text}", "target": "stars"}}
+    )
     task = load_task(spec)
     assert task.train[1].input == "a film 1"
     assert list(task.labels) == ["bad", "good"]

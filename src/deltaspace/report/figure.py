@@ -29,7 +29,7 @@ def figure(rows: Sequence[Row]) -> Figure:
         from matplotlib.figure import Figure
     except ImportError:
         raise DeltaspaceError("figures need the package matplotlib", mend="pip install 'deltaspace[figures]'") from None
-    part = [row for row in rows if row["stage"] in _MARKERS and None not in (row["relative"], row["recovered"])]
+    part = [row for row in rows if row["stage"] in _MARKERS]
     if not part:
         raise DeltaspaceError("nothing to draw: the study has no optimized vectors yet", mend="run its recipe to the end")
     dim = min(row["dim"] for row in part)
@@ -44,6 +44,10 @@ def figure(rows: Sequence[Row]) -> Figure:
             values = [
                 r[measure] for r in part if r["dim"] == dim and (r["task"], r["stage"], r["source_delta"], r["delta"]) == key
             ]
+            if None in values:
+                # The independent solution gained nothing over zero-shot: there is no gain to recover.
+                axes.annotate("undefined", (100, place), fontsize=6, va="center")
+                continue
             color = _COLORS[deltas.index(key[3]) % len(_COLORS)]
             axes.plot([min(values), max(values)], [place, place], color=color, linewidth=1.5)
             axes.plot(statistics.fmean(values), place, _MARKERS[key[1]], color=color, markersize=5)

@@ -2,7 +2,7 @@
 
 from deltaspace.subspace.approximate import APPROXIMATE, approximate
 from deltaspace.subspace.optimize import OPTIMIZE, Optimized, optimize
-from deltaspace.subspace.projection import Dense, initial_dense
+from deltaspace.subspace.projection import Dense, initial_projections
 from deltaspace.subspace.subspace import Subspace
 from deltaspace.subspace.transfer import transfer
 
@@ -13,7 +13,7 @@ __all__ = [
     "Optimized",
     "Subspace",
     "approximate",
-    "initial_dense",
+    "initial_projections",
     "optimize",
     "transfer",
 ]

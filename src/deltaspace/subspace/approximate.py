@@ -18,7 +18,7 @@ import torch
 from deltaspace.deltas.delta import AttachedDelta, derived_seed
 from deltaspace.errors import DeltaspaceError
 from deltaspace.solutions import Scorer, Solution
-from deltaspace.subspace.projection import Dense, initial_dense
+from deltaspace.subspace.projection import Dense, initial_projections
 from deltaspace.subspace.subspace import Subspace
 from deltaspace.training import Batches, Progress, Score, Training, fit
 
@@ -59,10 +59,7 @@ def approximate(
     settings = settings or APPROXIMATE
     family = attached[0].backbone.family
     displacements = [_stack(delta, solutions, tasks) for delta in attached]
-    initial = [
-        initial_dense(stacked, dim, derived_seed(seed, "projection", delta.name))
-        for delta, stacked in zip(attached, displacements, strict=True)
-    ]
+    initial = initial_projections(displacements, dim, derived_seed(seed, "projections"))
     batches = [
         Batches(family.encode(task, task.train), settings.batch_size, derived_seed(seed, "approximation", task.name))
         for task in tasks
@@ -138,4 +135,4 @@ def _simplex(count: int, seed: int) -> Tensor:
     return draws / draws.sum()
 
 
-APPROXIMATE = Training(steps=300, lr=1e-3, evaluate_every=50)
+APPROXIMATE = Training(steps=200, lr=3e-3, batch_size=8, evaluate_every=50)

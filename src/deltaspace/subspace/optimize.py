@@ -79,4 +79,4 @@ def optimize(
     return Optimized(found.parameters[0], attached.name, task.name, found)
 
 
-OPTIMIZE = Training(steps=200, lr=5e-2, evaluate_every=20, patience=5)
+OPTIMIZE = Training(steps=150, lr=2e-2, evaluate_every=25, patience=4)
