@@ -1,4 +1,4 @@
-"""Laws that hold for all values: decode is linear, flatten and split are inverse, a zero displacement changes nothing, saving is exact."""
+"""Laws that hold for all values: linear decoding, inverse flattening, zero displacements, exact saving."""
 
 from __future__ import annotations
 

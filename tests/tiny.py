@@ -30,7 +30,7 @@ from transformers import (
 from deltaspace.backbone import Backbone, make_backbone
 from deltaspace.tasks import Example, Task, make_task
 
-WORDS = ["the", "a", "good", "bad", "film", "was", "is", "it", "fine", "poor", "dull", "great", ".", ",", "It", "was", ".", "Answer:", "happy", "sad", "plot", "and", "very", "not"]
+WORDS = "the a good bad film was is it fine poor dull great . , It was . Answer: happy sad plot and very not".split()
 SPECIAL = ["<pad>", "<s>", "</s>", "<unk>", "<mask>"]
 VOCABULARY = {word: index for index, word in enumerate(dict.fromkeys(SPECIAL + WORDS))}
 ARCHITECTURES = ("t5", "bart", "bert", "roberta", "gpt2", "llama", "sentence")

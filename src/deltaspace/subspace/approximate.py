@@ -23,8 +23,10 @@ from deltaspace.subspace.subspace import Subspace
 from deltaspace.training import Batches, Progress, Score, Training, fit
 
 if TYPE_CHECKING:
+    from jaxtyping import Float
     from torch import Tensor
 
+    from deltaspace.families import Batch
     from deltaspace.tasks.task import Task
 
 
@@ -77,15 +79,8 @@ def approximate(
         dense = projections(values)
         index = step % len(tasks)
         batch = family.collate(batches[index].at(step // len(tasks)))
-        own = torch.stack([p.encode(d[index : index + 1])[0] for p, d in zip(dense, displacements, strict=True)])
-        weights = _simplex(len(attached), derived_seed(seed, "weights", str(step))).to(own.device)
-        mixed = weights @ own
-        total = own.new_zeros(())
-        for row, (delta, projection, stacked) in enumerate(zip(attached, dense, displacements, strict=True)):
-            decoded = projection.decode(torch.stack([mixed, own[row]]))
-            distance = (stacked[index] - decoded[1]).norm() / projection.scale
-            total = total + delta.loss(delta.initial + decoded[0], batch) + alpha * distance
-        return total
+        weights = _simplex(len(attached), derived_seed(seed, "weights", str(step)))
+        return joint_loss(attached, dense, [d[index] for d in displacements], weights, alpha, batch)
 
     def evaluate(values: list[Tensor]) -> Score:
         dense = projections(values)
@@ -118,6 +113,26 @@ def approximate(
         start,
         history,
     )
+
+
+def joint_loss(
+    attached: Sequence[AttachedDelta],
+    projections: Sequence[Dense],
+    displacements: Sequence[Float[Tensor, " params"]],
+    weights: Float[Tensor, " deltas"],
+    alpha: float,
+    batch: Batch,
+) -> Float[Tensor, ""]:
+    """The loss of one step on one source task (see the top of this file): its displacements of all deltas, one batch of it."""
+    own = torch.stack([p.encode(d.unsqueeze(0))[0] for p, d in zip(projections, displacements, strict=True)])
+    mixed = weights.to(own.device) @ own
+    total = own.new_zeros(())
+    for row, (delta, projection, displacement) in enumerate(zip(attached, projections, displacements, strict=True)):
+        # One product decodes the interpolated code and the delta's own.
+        decoded = projection.decode(torch.stack([mixed, own[row]]))
+        distance = (displacement - decoded[1]).norm() / projection.scale
+        total = total + delta.loss(delta.initial + decoded[0], batch) + alpha * distance
+    return total
 
 
 def _stack(delta: AttachedDelta, solutions: Sequence[Solution], tasks: Sequence[Task]) -> Tensor:
