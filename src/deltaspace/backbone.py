@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import copy
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from accelerate import Accelerator
+from accelerate.utils import is_bf16_available
 from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
@@ -47,6 +52,7 @@ class Backbone:
         tokenizer: its tokenizer.
         family: how it reads a task.
         fingerprint: SHA-256 over the model's files.
+        accelerator: chooses the device and the precision (see `precision`).
     """
 
     name: str
@@ -54,6 +60,16 @@ class Backbone:
     tokenizer: PreTrainedTokenizerBase
     family: Family
     fingerprint: str
+    accelerator: Accelerator
+
+    @contextmanager
+    def autocast(self) -> Iterator[None]:
+        """Everything that runs the PLM runs in here: bf16 for matrix products where the accelerator says so."""
+        if self.device.type == self.accelerator.device.type:
+            with self.accelerator.autocast():
+                yield
+        else:  # the user put the model elsewhere
+            yield
 
     @property
     def device(self) -> torch.device:
@@ -75,7 +91,7 @@ def load_backbone(
         name: `demo`, a folder with config.json and model.safetensors, or a name on the Hugging Face Hub.
         family: one of `deltaspace.families.FAMILIES`, where it cannot be told from the configuration.
         max_length: tokens to which inputs are cut.
-        device: where it goes; a GPU if there is one, else the CPU.
+        device: where it goes; accelerate's choice by default: a GPU if there is one, else the CPU.
 
     Raises:
         DeltaspaceError: there is no such model, its weights are not safetensors, or it fits no family.
@@ -115,9 +131,26 @@ def make_backbone(
     device: str | torch.device | None = None,
 ) -> Backbone:
     """A backbone from a model and tokenizer already in memory; the model is frozen in place."""
+    accelerator = Accelerator(mixed_precision=precision())
     model.eval().requires_grad_(False)
-    model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    return Backbone(name, model, tokenizer, FAMILIES[family](model, tokenizer, max_length), fingerprint)
+    model.to(device or accelerator.device)
+    return Backbone(name, model, tokenizer, FAMILIES[family](model, tokenizer, max_length), fingerprint, accelerator)
+
+
+def precision() -> str:
+    """`bf16` on a GPU that has it, else `no`; accelerate's own ACCELERATE_MIXED_PRECISION (no, fp16 excluded, bf16) goes first.
+
+    On CPUs bf16 is left off: it brought nothing where it was measured (docs/results.md). What is trained is fp32 in any case.
+
+    Raises:
+        DeltaspaceError: the variable asks for something else.
+    """
+    chosen = os.environ.get("ACCELERATE_MIXED_PRECISION")
+    if chosen is None:
+        return "bf16" if torch.cuda.is_available() and is_bf16_available() else "no"
+    if chosen not in ("no", "bf16"):
+        raise DeltaspaceError("ACCELERATE_MIXED_PRECISION cannot be used", found=chosen, expected="no or bf16")
+    return chosen
 
 
 def family_of(name: str, config: PretrainedConfig, folder: Path) -> str:

@@ -85,7 +85,8 @@ class AttachedDelta:
         """`function(model)` with `vector` as the delta's parameters; gradients flow into `vector`."""
         views = {f"model.{name}": view for name, view in self.layout.split(vector).items()}
         # Untied: only the delta's own parameters are replaced, so the search for tied weights would find nothing.
-        return torch.func.functional_call(self._scope, views, (function,), tie_weights=False)
+        with self.backbone.autocast():
+            return torch.func.functional_call(self._scope, views, (function,), tie_weights=False)
 
     def loss(self, vector: Float[Tensor, " params"], batch: Batch) -> Float[Tensor, ""]:
         """Mean training loss of `batch` with `vector` applied."""

@@ -116,7 +116,7 @@ class _Study:
 
     @functools.cache  # noqa: B019
     def subspace(self, dim: int, seed: int) -> Subspace:
-        return Subspace.load(self.folder.path / self.subspace_path(dim, seed))
+        return Subspace.load(self.folder.path / self.subspace_path(dim, seed)).to(self.backbone.device)
 
     # What depends on what: a fingerprint is made of the fingerprints of what an artefact is made from.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from deltaspace.files import read_tensors, write_tensors
 from deltaspace.subspace.projection import Dense
 
 if TYPE_CHECKING:
+    import torch
     from jaxtyping import Float
     from torch import Tensor
 
@@ -66,6 +67,18 @@ class Subspace:
                 found=f"an initial vector drawn from seed {attached.seed}",
                 mend="attach it with the seed of the subspace's study",
             )
+
+    def to(self, device: torch.device | str) -> Subspace:
+        """The same subspace on a device."""
+        return replace(
+            self,
+            initial={name: vector.to(device) for name, vector in self.initial.items()},
+            projections={
+                name: projection.with_tensors([tensor.to(device) for tensor in projection.tensors()])
+                for name, projection in self.projections.items()
+            },
+            start=self.start.to(device),
+        )
 
     def _sizes(self) -> str:
         return ", ".join(f"{name}: {len(vector)} parameters" for name, vector in self.initial.items())
