@@ -65,6 +65,11 @@ def medians(steps: dict[str, Callable[[], None]]) -> dict[str, float]:
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 
+def machine() -> str:
+    """Where it was measured."""
+    return f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}"
+
+
 def main() -> None:
     """Measure, print and write `results/latest.json`."""
     plm = backbone()
@@ -113,7 +118,7 @@ def main() -> None:
         "floor": 1.0,
         "command": "make bench",
         "versions": versions(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}",
+        "machine": machine(),
     }
     results = [
         {"name": "optimization-step", "value": max(ratios.values()), "goal": 1.10, "each": ratios, **common},

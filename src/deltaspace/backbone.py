@@ -115,9 +115,11 @@ def load_backbone(
             found=_first_line(error),
             expected=f"weights as safetensors and a tokenizer in {folder}; {SUPPORTED}",
         ) from None
-    return make_backbone(
+    backbone = make_backbone(
         name, model, tokenizer, family=family, max_length=max_length, fingerprint=model_fingerprint(folder), device=device
     )
+    backbone.family.read(folder)
+    return backbone
 
 
 def make_backbone(

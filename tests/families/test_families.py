@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
 
@@ -71,3 +73,27 @@ def test_the_demo_model_is_the_official_one():
     with torch.no_grad():
         one, two, three = loaded.family.embed(loaded.model, dict(inputs))
     assert one @ three > 0.6 > 0.3 > one @ two
+
+
+@pytest.mark.parametrize(
+    "settings", [{"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}, {"pooling_mode": "cls"}]
+)
+def test_a_sentence_encoder_pools_as_its_folder_says(tmp_path, settings):
+    folder = save_tiny("sentence", tmp_path / "model")
+    inputs = {"input_ids": torch.tensor([[1, 6, 7, 2]]), "attention_mask": torch.ones(1, 4, dtype=torch.long)}
+    mean = load_backbone(str(folder), device="cpu")
+    (folder / "1_Pooling").mkdir()
+    (folder / "1_Pooling" / "config.json").write_text(json.dumps(settings))
+    first = load_backbone(str(folder), device="cpu")
+    hidden = first.model(**inputs).last_hidden_state[0]
+    assert first.family.embed(first.model, inputs)[0].allclose(hidden[0] / hidden[0].norm())
+    assert mean.family.embed(mean.model, inputs)[0].allclose(hidden.mean(0) / hidden.mean(0).norm())
+    assert mean.fingerprint != first.fingerprint
+
+
+def test_a_pooling_that_is_not_known_is_refused(tmp_path):
+    folder = save_tiny("sentence", tmp_path / "model")
+    (folder / "1_Pooling").mkdir()
+    (folder / "1_Pooling" / "config.json").write_text('{"pooling_mode_max_tokens": true}')
+    with pytest.raises(DeltaspaceError, match="pooling is not supported"):
+        load_backbone(str(folder), device="cpu")

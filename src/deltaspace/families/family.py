@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
@@ -43,6 +44,9 @@ class Family(ABC):
         self.model = model
         self.tokenizer = tokenizer
         self.max_length = max_length
+
+    def read(self, folder: Path) -> None:  # noqa: B027 - most families need nothing more
+        """Read what the model's folder says beside its configuration. Raises DeltaspaceError where that is not supported."""
 
     @abstractmethod
     def check(self, task: Task) -> None:

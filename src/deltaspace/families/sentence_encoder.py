@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from torch.nn import functional as F
 
+from deltaspace.errors import DeltaspaceError
 from deltaspace.families.family import Batch, Evaluation, Family, Item, candidate_texts, gold_index, ranked
+from deltaspace.files import read_json
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -22,9 +25,27 @@ _SCALE = 20.0
 
 
 class SentenceEncoder(Family):
-    """MiniLM and the like: models without a language-model head, mean-pooled and normalized."""
+    """MiniLM and the like: models without a language-model head, pooled (mean, or the first token's state) and normalized."""
 
     name = "sentence_encoder"
+    pooling = "mean"
+
+    def read(self, folder: Path) -> None:
+        """Take the pooling from sentence-transformers' own file; the mean where there is none."""
+        path = folder / "1_Pooling" / "config.json"
+        if not path.exists():
+            return
+        settings = read_json(path)
+        if not isinstance(settings, dict):
+            settings = {}
+        modes = [
+            key.removeprefix("pooling_mode_") for key, on in settings.items() if key.startswith("pooling_mode_") and on is True
+        ]
+        modes = modes or [str(settings.get("pooling_mode", "none"))]
+        known = {"mean_tokens": "mean", "mean": "mean", "cls_token": "cls", "cls": "cls"}
+        if len(modes) != 1 or modes[0] not in known:
+            raise DeltaspaceError(f"{path}: this pooling is not supported", found=", ".join(modes), expected="mean or cls")
+        self.pooling = known[modes[0]]
 
     def check(self, task: Task) -> None:
         self.only_ranked(task)
@@ -59,8 +80,10 @@ class SentenceEncoder(Family):
         return embeddings
 
     def embed(self, model: PreTrainedModel, inputs: dict[str, Tensor]) -> Float[Tensor, "batch hidden"]:
-        """Mean of the last hidden states over the input's tokens, normalized to length 1."""
+        """The last hidden states pooled over the input's tokens, normalized to length 1."""
         hidden = model(**inputs).last_hidden_state
+        if self.pooling == "cls":
+            return F.normalize(hidden[:, 0], dim=-1)
         mask = inputs["attention_mask"].unsqueeze(-1).to(hidden.dtype)
         return F.normalize((hidden * mask).sum(1) / mask.sum(1), dim=-1)
 

@@ -1,0 +1,142 @@
+"""Approximation, optimization and transfer on tiny models."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from deltaspace.deltas import attach
+from deltaspace.errors import DeltaspaceError
+from deltaspace.solutions import score, train
+from deltaspace.subspace import Subspace, approximate, initial_projections, optimize, transfer
+from deltaspace.subspace.approximate import joint_loss
+from deltaspace.training import Training
+from tests.tiny import tiny_backbone, tiny_task
+
+SETTINGS = {"adapter": {"bottleneck": 3}, "lora": {"r": 2}, "prefix": {"tokens": 4}}
+SHORT = Training(steps=40, lr=0.03, evaluate_every=10, batch_size=8)
+
+
+@pytest.fixture(scope="module")
+def made():
+    """Three deltas on one tiny BERT, their solutions of a task, and the subspace of these."""
+    plm, task = tiny_backbone("bert"), tiny_task()
+    deltas = [attach(name, plm, **settings) for name, settings in SETTINGS.items()]
+    solutions = [train(delta, task, SHORT) for delta in deltas]
+    subspace = approximate(deltas, solutions, [task], dim=4, settings=Training(steps=20, lr=1e-3, evaluate_every=5, batch_size=8))
+    return deltas, solutions, task, subspace
+
+
+def batch_of(delta, task):
+    family = delta.backbone.family
+    return family.collate(family.encode(task, task.train[:8]))
+
+
+def test_the_joint_loss_is_its_formula(made):
+    deltas, solutions, task, subspace = made
+    projections = [subspace.projections[delta.name] for delta in deltas]
+    displacements = [solution.displacement for solution in solutions]
+    weights, alpha, batch = torch.tensor([0.2, 0.3, 0.5]), 0.7, batch_of(deltas[0], task)
+    codes = [
+        torch.tanh(d @ p.first.T / (p.scale * len(d) ** 0.5)) @ p.second.T
+        for p, d in zip(projections, displacements, strict=True)
+    ]
+    mixed = sum(w * code for w, code in zip(weights, codes, strict=True))
+    expected = 0.0
+    for delta, projection, displacement, code in zip(deltas, projections, displacements, codes, strict=True):
+        up = projection.up * projection.scale / len(displacement) ** 0.5
+        expected += delta.loss(delta.initial + up @ mixed, batch)
+        expected += alpha * (displacement - up @ code).norm() / projection.scale
+    found = joint_loss(deltas, projections, displacements, weights, alpha, batch)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_gradients_reach_every_projection(made):
+    deltas, solutions, task, _ = made
+    displacements = [solution.displacement for solution in solutions]
+    dense = initial_projections([d.unsqueeze(0) for d in displacements], 4, seed=0)
+    values = [[tensor.clone().requires_grad_() for tensor in p.tensors()] for p in dense]
+    projections = [p.with_tensors(tensors) for p, tensors in zip(dense, values, strict=True)]
+    joint_loss(deltas, projections, displacements, torch.full((3,), 1 / 3), 1.0, batch_of(deltas[0], task)).backward()
+    assert all(float(tensor.grad.abs().max()) > 0 for tensors in values for tensor in tensors)
+
+
+def test_the_source_solutions_are_in_the_subspace(made):
+    """The start of the approximation holds them exactly, so that its best on dev is at least as good as they are together."""
+    deltas, solutions, task, subspace = made
+    own = [score(delta, task, solution.vector, "dev").metric for delta, solution in zip(deltas, solutions, strict=True)]
+    found = [transfer(subspace, subspace.start, delta, task, "dev").metric for delta in deltas]
+    assert sum(found) >= sum(own) - 1e-6
+    assert subspace.history["curve"][0][1] == pytest.approx(sum(own) / 3)
+
+
+def test_optimization_tunes_d_numbers_and_keeps_the_best(made):
+    deltas, _, _, subspace = made
+    task = tiny_task("other", size=40)
+    before = {name: projection.up.clone() for name, projection in subspace.projections.items()}
+    for delta in deltas:
+        found = optimize(subspace, delta, task, SHORT)
+        assert found.vector.shape == (4,)
+        curve = found.fit.curve
+        assert found.fit.best.metric == max(metric for _, metric, _ in curve) >= curve[0][1]
+        kept = transfer(subspace, found.vector, delta, task, "dev")
+        assert (kept.metric, kept.loss) == pytest.approx((found.fit.best.metric, found.fit.best.loss))
+        decoded = delta.initial + subspace.projections[delta.name].decode(found.vector[None])[0]
+        assert transfer(subspace, found.vector, delta, task) == score(delta, task, decoded)
+    assert all(projection.up.equal(before[name]) for name, projection in subspace.projections.items())
+
+
+def test_optimization_lowers_the_loss_of_a_new_task():
+    """From a random point of the space, not from its start."""
+    plm, task = tiny_backbone("sentence"), tiny_task()
+    lora = attach("lora", plm, r=2)
+    solution = train(lora, task, SHORT)
+    subspace = approximate([lora], [solution], [task], dim=2, settings=Training(steps=1, lr=1e-6, evaluate_every=1))
+    subspace.start.zero_()
+    found = optimize(subspace, lora, task, Training(steps=60, lr=0.1, evaluate_every=20))
+    assert found.fit.best.loss < found.fit.curve[0][2]
+
+
+def test_the_same_seed_gives_the_same_subspace(made):
+    deltas, solutions, task, _ = made
+    settings = Training(steps=3, lr=1e-3, evaluate_every=3, batch_size=4)
+    one, two, other = (approximate(deltas, solutions, [task], dim=5, settings=settings, seed=seed) for seed in (1, 1, 2))
+    for name in one.projections:
+        assert one.projections[name].up.equal(two.projections[name].up)
+    assert not one.projections["lora"].up.equal(other.projections["lora"].up)
+
+
+def test_several_source_tasks_have_codes_of_their_own():
+    plm = tiny_backbone("bert")
+    tasks = [tiny_task("one"), tiny_task("two", size=30)]
+    deltas = [attach(name, plm, **SETTINGS[name]) for name in ("adapter", "lora")]
+    solutions = [train(delta, task, SHORT) for delta in deltas for task in tasks]
+    subspace = approximate(deltas, solutions, tasks, dim=3, settings=Training(steps=1, lr=1e-6, evaluate_every=1))
+    for solution in solutions:
+        projection = subspace.projections[solution.delta]
+        decoded = projection.decode(projection.encode(solution.displacement[None]))[0]
+        torch.testing.assert_close(decoded, solution.displacement, rtol=1e-2, atol=1e-2 * projection.scale)
+
+
+def test_a_subspace_moves_between_devices_unchanged(made):
+    subspace = made[3]
+    moved = subspace.to("cpu")
+    code = torch.arange(4.0)
+    assert all(moved.decode(name, code).equal(subspace.decode(name, code)) for name in subspace.projections)
+
+
+def test_what_does_not_belong_is_refused(made, tmp_path):
+    deltas, solutions, task, subspace = made
+    with pytest.raises(DeltaspaceError, match="no solution of prefix"):
+        approximate(deltas, solutions[:2], [task], dim=4)
+    with pytest.raises(DeltaspaceError, match="another model"):
+        optimize(subspace, attach("lora", tiny_backbone("roberta"), r=2), task)
+    with pytest.raises(DeltaspaceError, match="does not start"):
+        optimize(subspace, attach("adapter", deltas[0].backbone, seed=1, bottleneck=3), task)
+    with pytest.raises(DeltaspaceError, match="no such lora"):
+        transfer(subspace, subspace.start, attach("lora", deltas[0].backbone, r=3), task)
+    with pytest.raises(DeltaspaceError, match="no delta"):
+        subspace.decode("ia3", subspace.start)
+    path = tmp_path / "subspace.safetensors"
+    subspace.save(path)
+    assert Subspace.load(path).decode("lora", subspace.start).equal(subspace.decode("lora", subspace.start))
