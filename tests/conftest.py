@@ -6,8 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from jaxtyping import install_import_hook
 
-from tests.tiny import ARCHITECTURES, tiny_backbone
+# Shapes and types are checked at every call while tests run, where tensors are handled by shape.
+CHECKED = ["deltaspace.deltas.layout", "deltaspace.solutions", "deltaspace.subspace", "deltaspace.training"]
+install_import_hook(CHECKED, "beartype.beartype")
+
+from tests.tiny import ARCHITECTURES, tiny_backbone  # noqa: E402
 
 torch.set_num_threads(2)
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"

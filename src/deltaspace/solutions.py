@@ -5,20 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from deltaspace.deltas.delta import AttachedDelta, derived_seed
+from deltaspace.families import Item
 from deltaspace.tasks.metrics import METRICS
+from deltaspace.tasks.task import Split, Task
 from deltaspace.training import Batches, Fit, Progress, Score, Training, fit
-
-if TYPE_CHECKING:
-    from jaxtyping import Float
-    from torch import Tensor
-
-    from deltaspace.families import Item
-    from deltaspace.tasks.task import Split, Task
 
 _EVALUATION_BATCH = 64
 

@@ -6,18 +6,14 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
 
 from deltaspace.errors import DeltaspaceError
+from deltaspace.families import Item
 from deltaspace.files import read_tensors, write_tensors
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from deltaspace.families import Item
 
 # Seconds between two checkpoints of a running training; they are written at evaluations.
 _CHECKPOINT_SECONDS = 20.0

@@ -11,23 +11,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from deltaspace.deltas.delta import AttachedDelta, derived_seed
 from deltaspace.errors import DeltaspaceError
+from deltaspace.families import Batch
 from deltaspace.solutions import Scorer, Solution
 from deltaspace.subspace.projection import Dense, initial_projections
 from deltaspace.subspace.subspace import Subspace
+from deltaspace.tasks.task import Task
 from deltaspace.training import Batches, Progress, Score, Training, fit
-
-if TYPE_CHECKING:
-    from jaxtyping import Float
-    from torch import Tensor
-
-    from deltaspace.families import Batch
-    from deltaspace.tasks.task import Task
 
 
 def approximate(
@@ -118,7 +114,7 @@ def approximate(
 def joint_loss(
     attached: Sequence[AttachedDelta],
     projections: Sequence[Dense],
-    displacements: Sequence[Float[Tensor, " params"]],
+    displacements: Sequence[Float[Tensor, " _"]],
     weights: Float[Tensor, " deltas"],
     alpha: float,
     batch: Batch,

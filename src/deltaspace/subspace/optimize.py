@@ -7,18 +7,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from jaxtyping import Float
+from torch import Tensor
 
 from deltaspace.deltas.delta import AttachedDelta, derived_seed
 from deltaspace.solutions import Scorer
+from deltaspace.subspace.subspace import Subspace
+from deltaspace.tasks.task import Task
 from deltaspace.training import Batches, Fit, Progress, Training, fit
-
-if TYPE_CHECKING:
-    from jaxtyping import Float
-    from torch import Tensor
-
-    from deltaspace.subspace.subspace import Subspace
-    from deltaspace.tasks.task import Task
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
-
-if TYPE_CHECKING:
-    from jaxtyping import Float
-    from torch import Tensor
+from jaxtyping import Float
+from torch import Tensor
 
 # The start's codes go through tanh at this share of its range, where it is neither flat nor saturated.
 _TANH_SHARE = 0.7
@@ -62,7 +59,7 @@ class Dense:
         return Dense(first, second, up, self.scale)
 
 
-def initial_projections(displacements: Sequence[Float[Tensor, "tasks params"]], dim: int, seed: int) -> list[Dense]:
+def initial_projections(displacements: Sequence[Float[Tensor, "tasks _"]], dim: int, seed: int) -> list[Dense]:
     """Projections of all deltas that start at the closed form: the joint singular value decomposition of the solutions.
 
     The displacements of all deltas, each in units of its s, are stacked side by side; their leading r = min(tasks, d)

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from deltaspace.deltas.delta import AttachedDelta
 from deltaspace.errors import DeltaspaceError
 from deltaspace.files import read_tensors, write_tensors
 from deltaspace.subspace.projection import Dense
-
-if TYPE_CHECKING:
-    import torch
-    from jaxtyping import Float
-    from torch import Tensor
 
 _FORMAT = "deltaspace.subspace/1"
 
@@ -34,7 +33,7 @@ class Subspace:
 
     dim: int
     backbone: str
-    initial: dict[str, Float[Tensor, " params"]]
+    initial: dict[str, Float[Tensor, " _"]]
     projections: dict[str, Dense]
     start: Float[Tensor, " dim"]
     history: dict[str, Any]

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from jaxtyping import Float
+from torch import Tensor
 
 from deltaspace.deltas.delta import AttachedDelta
 from deltaspace.solutions import score
-
-if TYPE_CHECKING:
-    from jaxtyping import Float
-    from torch import Tensor
-
-    from deltaspace.subspace.subspace import Subspace
-    from deltaspace.tasks.task import Split, Task
-    from deltaspace.training import Score
+from deltaspace.subspace.subspace import Subspace
+from deltaspace.tasks.task import Split, Task
+from deltaspace.training import Score
 
 
 def transfer(subspace: Subspace, vector: Float[Tensor, " dim"], to: AttachedDelta, task: Task, split: Split = "test") -> Score:
