@@ -116,4 +116,4 @@ def score(attached: AttachedDelta, task: Task, vector: Float[Tensor, " params"],
 
 
 # Defaults measured on MiniLM (docs/results.md).
-TRAIN = Training(steps=600, lr=5e-3, evaluate_every=50, patience=4)
+TRAIN = Training(steps=400, lr=2e-3, evaluate_every=50, patience=4)

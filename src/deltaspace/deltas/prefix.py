@@ -39,7 +39,7 @@ class Prefix(Delta):
 
     tokens: int = Field(16, ge=1, description="virtual tokens before every self-attention block")
     gain: float = Field(
-        10.0, gt=0, description="keys and values are gain times the parameters, so that one learning rate suits all deltas"
+        20.0, gt=0, description="keys and values are gain times the parameters, so that one learning rate suits all deltas"
     )
 
     def install(self, model: PreTrainedModel, backbone: Backbone) -> list[str]:

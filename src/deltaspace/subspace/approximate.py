@@ -146,4 +146,4 @@ def _simplex(count: int, seed: int) -> Tensor:
     return draws / draws.sum()
 
 
-APPROXIMATE = Training(steps=200, lr=3e-3, batch_size=8, evaluate_every=50)
+APPROXIMATE = Training(steps=100, lr=2e-3, batch_size=8, evaluate_every=25)
