@@ -6,7 +6,7 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -14,6 +14,7 @@ from rich.console import Console
 from deltaspace.errors import DeltaspaceError
 
 if TYPE_CHECKING:
+    from deltaspace.report.progress import Bars
     from deltaspace.study.run import Until
 
 app = typer.Typer(
@@ -162,7 +163,11 @@ def _run(recipe: Path, out: Path, until: Until) -> None:
     with _bars() as report:
         made = run_study(load_recipe(recipe), out, base=recipe.parent, until=until, report=report)
     seconds = time.perf_counter() - started
-    print(f"{out}: {made} made in {seconds:.0f} s" if made else f"{out}: everything is there and valid; nothing to do")
+    if made:
+        parts = ", ".join(f"{stage} {spent:.0f} s" for stage, spent in report.seconds.items())
+        print(f"{out}: {made} made in {seconds:.0f} s ({parts})")
+    else:
+        print(f"{out}: everything is there and valid; nothing to do")
 
 
 def _quiet() -> None:
@@ -173,7 +178,7 @@ def _quiet() -> None:
     logging.disable_progress_bar()
 
 
-def _bars() -> Any:
+def _bars() -> Bars:
     """Two progress bars: artefacts of the study, steps of the training that runs; plain lines where there is no terminal."""
     from deltaspace.report.progress import Bars
 

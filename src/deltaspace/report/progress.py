@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from types import TracebackType
 
 from rich.console import Console
@@ -9,9 +10,17 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from deltaspace.study.run import Report
 
+_STAGES = {
+    "scores/zero_shot": "zero-shot",
+    "solutions": "independent solutions",
+    "subspace": "approximation",
+    "vectors": "optimization",
+    "scores/transferred": "transfer",
+}
+
 
 class Bars(Report):
-    """Artefacts of the study above, steps of the running training below."""
+    """Artefacts of the study above, steps of the running training below. `seconds` is the time of each stage."""
 
     def __init__(self, console: Console) -> None:
         self._progress = Progress(
@@ -28,6 +37,8 @@ class Bars(Report):
         self._console = console
         self._all: TaskID | None = None
         self._one: TaskID | None = None
+        self._started = 0.0
+        self.seconds: dict[str, float] = {}
 
     def __enter__(self) -> Bars:
         self._progress.start()
@@ -43,6 +54,7 @@ class Bars(Report):
 
     def start(self, path: str, reason: str) -> None:
         self._console.print(f"{path} ({reason})", highlight=False)
+        self._started = time.perf_counter()
 
     def progress(self, step: int, steps: int, text: str) -> None:
         if self._one is None:
@@ -52,6 +64,8 @@ class Bars(Report):
         self._progress.update(self._one, completed=step, total=steps, note=text, rate=rate)
 
     def end(self, path: str) -> None:
+        stage = next(stage for start, stage in _STAGES.items() if path.startswith(start))
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - self._started
         if self._one is not None:
             self._progress.remove_task(self._one)
             self._one = None

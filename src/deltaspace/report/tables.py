@@ -20,7 +20,7 @@ def tables(rows: Sequence[Row]) -> list[Table]:
         for stage, title in (("optimized", "optimization"), ("transferred", "transfer")):
             part = [row for row in rows if row["dim"] == dim and row["stage"] == stage]
             if part:
-                found.append(_stage(part, f"Subspace {title}, d = {dim}: relative performance | recovered gain (%)"))
+                found.append(_stage(part, f"Subspace {title}, d = {dim}: relative performance|recovered gain (%)"))
     return found
 
 
@@ -55,13 +55,30 @@ def _stage(rows: Sequence[Row], title: str) -> Table:
     table.add_section()
     averages = [_cell(row for row in rows if (row["source_delta"], row["delta"]) == pair) for pair in pairs]
     table.add_row("average", *averages, _cell(rows), style="bold")
+    caption = _over_seeds(rows)
+    if caption:
+        table.caption, table.caption_justify = caption, "left"
+    # Wide enough for its own title and caption.
+    table.min_width = max(len(title), len(caption or ""))
     return table
+
+
+def _over_seeds(rows: Sequence[Row]) -> str | None:
+    """The averages over tasks and deltas as mean ± standard deviation over seeds; None for one seed."""
+    seeds = _unique(row["seed"] for row in rows)
+    if len(seeds) < 2:
+        return None
+    parts = []
+    for key in ("relative", "recovered"):
+        values = [average([row for row in rows if row["seed"] == seed], key) for seed in seeds]
+        parts.append("–" if None in values else spread([value for value in values if value is not None]))
+    return f"average, mean ± standard deviation over {len(seeds)} seeds: {'|'.join(parts)}"
 
 
 def _cell(rows: Iterable[Row]) -> str:
     own = list(rows)
     relative, recovered = (average(own, key) for key in ("relative", "recovered"))
-    return " | ".join("–" if value is None else f"{value:.1f}" for value in (relative, recovered))
+    return "|".join("–" if value is None else f"{value:.1f}" for value in (relative, recovered))
 
 
 def average(rows: Sequence[Row], key: str) -> float | None:
