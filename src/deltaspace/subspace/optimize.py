@@ -76,4 +76,4 @@ def optimize(
     return Optimized(found.parameters[0], attached.name, task.name, found)
 
 
-OPTIMIZE = Training(steps=120, lr=1e-2, evaluate_every=20, patience=4)
+OPTIMIZE = Training(steps=80, lr=1e-2, evaluate_every=20, patience=4)
