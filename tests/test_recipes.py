@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,8 @@ from typer.testing import CliRunner
 import deltaspace
 from deltaspace.cli import app
 from deltaspace.study import load_recipe
+from deltaspace.tasks import Limits, load_task
+from deltaspace.training import Training
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPES = [*sorted((ROOT / "recipes").glob("*.yaml")), ROOT / "src/deltaspace/demo.yaml"]
@@ -48,6 +52,19 @@ def test_names_in_the_readme_example_are_public():
     assert len([line for line in code.splitlines() if line.strip()]) <= 10
     for name in re.findall(r"\bds\.(\w+)", code):
         assert name in deltaspace.__all__
+
+
+@pytest.mark.slow
+def test_the_readme_example_runs(monkeypatch, capsys):
+    """The very text of the README on the real model, with two steps for every stage and few sentences."""
+    monkeypatch.setattr("deltaspace.tasks.load_task", functools.partial(load_task, limits=Limits(train=64, dev=32, test=32)))
+    short = Training(steps=2, lr=1e-3, evaluate_every=2)
+    monkeypatch.setattr("deltaspace.solutions.TRAIN", short)
+    monkeypatch.setattr(sys.modules["deltaspace.subspace.approximate"], "APPROXIMATE", short)
+    monkeypatch.setattr(sys.modules["deltaspace.subspace.optimize"], "OPTIMIZE", short)
+    [code] = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    exec(compile(code, "README.md", "exec"), {})
+    assert re.search(r"Score\(metric=\d+\.\d+, loss=", capsys.readouterr().out)
 
 
 def test_every_command_has_an_example_in_its_help():
