@@ -251,8 +251,9 @@ class _Study:
 
     def solution(self, task: str, delta: str, seed: int) -> Solution:
         tensors, own = read_tensors(self.folder.path / self.solution_path(task, delta, seed))
-        best = Score(own["curve"][-1][1], own["curve"][-1][2], 0)
-        fit = Fit([tensors["vector"]], best, own["best_step"], own["row"]["steps"], own["row"]["seconds"], own["curve"])
+        curve = [(step, metric, loss) for step, metric, loss in own["curve"]]
+        best = next(Score(metric, loss, len(self.tasks[task].dev)) for step, metric, loss in curve if step == own["best_step"])
+        fit = Fit([tensors["vector"]], best, own["best_step"], own["row"]["steps"], own["row"]["seconds"], curve)
         device = self.backbone.device
         return Solution(delta, task, tensors["vector"].to(device), tensors["displacement"].to(device), fit)
 
