@@ -8,15 +8,11 @@ any model that uses the interface takes it, generation with a cache included. On
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from pydantic import Field
 from torch import nn
-from torch.nn import functional as F
-from transformers import AttentionInterface, AttentionMaskInterface
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import sdpa_mask
 
 from deltaspace.deltas.delta import Delta
 from deltaspace.errors import DeltaspaceError
@@ -26,9 +22,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from deltaspace.backbone import Backbone
-
-ATTENTION = "deltaspace_prefix"
-_PROBE = "deltaspace_probe"
 
 
 class Prefix(Delta):
@@ -43,7 +36,10 @@ class Prefix(Delta):
     )
 
     def install(self, model: PreTrainedModel, backbone: Backbone) -> list[str]:
-        places = _self_attentions(model, backbone, self.tokens)
+        # Here, because it imports much of transformers, which reading a recipe does not need.
+        from deltaspace.deltas.attention import ATTENTION, self_attentions
+
+        places = self_attentions(model, backbone, self.tokens)
         if not places:
             raise DeltaspaceError(
                 f"prefix: the attention of {backbone.name} cannot take a prefix",
@@ -73,52 +69,3 @@ class KeysAndValues(nn.Module):
         """Keys and values (batch, heads, length, head size) with the prefix put before them."""
         own_key, own_value = ((self.gain * own).to(key.dtype).expand(len(key), -1, -1, -1) for own in (self.key, self.value))
         return torch.cat([own_key, key], dim=2), torch.cat([own_value, value], dim=2)
-
-
-def _attention(
-    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **options: Any
-) -> tuple[Tensor, Tensor | None]:
-    prefix: Any = module._modules.get("prefix")
-    if prefix is None:
-        return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
-    length = prefix.key.shape[1]
-    key, value = prefix.before(key, value)
-    if attention_mask is not None:
-        # Every position sees the prefix; a boolean mask says so with True, an additive one with 0.
-        attention_mask = F.pad(attention_mask, (length, 0), value=attention_mask.dtype == torch.bool)
-    if options.get("position_bias") is not None:
-        options["position_bias"] = F.pad(options["position_bias"], (length, 0))
-    return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
-
-
-def _mask(*arguments: Any, **options: Any) -> Tensor | None:
-    # A causal mask must be explicit: the fused causal kernel would count the prefix as positions.
-    return sdpa_mask(*arguments, **{**options, "allow_is_causal_skip": False})
-
-
-AttentionInterface.register(ATTENTION, _attention)
-AttentionMaskInterface.register(ATTENTION, _mask)
-
-
-@torch.no_grad()
-def _self_attentions(model: PreTrainedModel, backbone: Backbone, tokens: int) -> dict[nn.Module, tuple[Tensor, Tensor]]:
-    """Every self-attention module that calls the attention interface, with keys and values (heads, tokens, head size) that
-    the PLM itself computes for random tokens: found by running the model once, so that no architecture need be known.
-    """
-    found: dict[nn.Module, tuple[Tensor, Tensor]] = {}
-
-    def record(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, *rest: Any, **options: Any) -> Any:
-        # Encoder and decoder get inputs of different lengths, so only cross-attention sees two different ones.
-        if query.shape[2] == key.shape[2]:
-            found[module] = (key[0, :, :tokens].clone(), value[0, :, :tokens].clone())
-        return sdpa_attention_forward(module, query, key, value, *rest, **options)
-
-    AttentionInterface.register(_PROBE, record)
-    AttentionMaskInterface.register(_PROBE, _mask)
-    model.set_attn_implementation(_PROBE)
-    vocabulary = model.get_input_embeddings().num_embeddings
-    inputs = {"input_ids": torch.randint(vocabulary, (1, tokens + 1)).to(backbone.device)}
-    if model.config.is_encoder_decoder:
-        inputs["decoder_input_ids"] = torch.randint(vocabulary, (1, tokens)).to(backbone.device)
-    model(**inputs)
-    return found

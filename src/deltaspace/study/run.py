@@ -123,16 +123,20 @@ class _Study:
     def print_of(self, stage: str, *parts: Any) -> str:
         return digest([stage, self.model_fingerprint, *parts])
 
+    @functools.cache  # noqa: B019
     def zero_shot_print(self, task: str, delta: str, seed: int) -> str:
         return self.print_of("zero_shot", self.tasks[task].fingerprint, delta, self.recipe.deltas[delta], seed)
 
+    @functools.cache  # noqa: B019
     def solution_print(self, task: str, delta: str, seed: int) -> str:
         return self.print_of("solution", self.zero_shot_print(task, delta, seed), self.recipe.train.model_dump())
 
+    @functools.cache  # noqa: B019
     def subspace_print(self, dim: int, seed: int) -> str:
         sources = [self.solution_print(task, delta, seed) for task in self.source for delta in self.recipe.deltas]
         return self.print_of("subspace", sources, dim, self.recipe.alpha, self.recipe.approximate.model_dump())
 
+    @functools.cache  # noqa: B019
     def vector_print(self, task: str, delta: str, dim: int, seed: int) -> str:
         training = self.recipe.optimize.model_dump()
         return self.print_of("vector", self.subspace_print(dim, seed), self.tasks[task].fingerprint, delta, training)

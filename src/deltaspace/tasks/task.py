@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections import Counter
 from dataclasses import dataclass
@@ -74,7 +75,7 @@ class Task:
         """Whether predictions are chosen from candidates (else they are generated)."""
         return self.kind in ("classification", "multiple_choice", "regression")
 
-    @property
+    @functools.cached_property
     def fingerprint(self) -> str:
         """SHA-256 of everything that training and scoring see."""
         splits = {split: [[e.input, e.target, e.options] for e in self.split(split)] for split in SPLITS}
