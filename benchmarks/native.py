@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader
 from transformers import AutoModel, AutoTokenizer, get_linear_schedule_with_warmup
 
 from benchmarks.run import machine
-from deltaspace.files import write_json
+from deltaspace.files import read_json, write_json
 from deltaspace.sources import model_folder
 from deltaspace.study import load_recipe, rows
 from deltaspace.study.run import versions
@@ -119,7 +119,7 @@ def train(method: str, lr: float, task: Task, recipe, seed: int) -> dict:
 
 
 def main() -> None:
-    """Train, print a table beside the study's own scores, and write `results/native.json`."""
+    """Train, print a table beside the study's own scores, and write `results/native.json`; what it has of other runs stays."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("study", type=Path)
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS)
@@ -134,7 +134,7 @@ def main() -> None:
         for row in rows(options.study)
         if row["stage"] == "independent" and row["seed"] == options.seed
     }
-    found = []
+    found = read_json(options.out)["rows"] if options.out.exists() else []
     for spec in (*recipe.tasks.source, *recipe.tasks.unseen):
         task = load_task(spec, limits=recipe.limits)
         if options.tasks and task.name not in options.tasks:
@@ -144,7 +144,8 @@ def main() -> None:
                 own = ours.get((task.name, method.split("-")[0]))
                 row = {"task": task.name, "method": method, "seed": options.seed, "deltaspace": own}
                 row |= train(method, lr, task, recipe, options.seed)
-                found.append(row)
+                same = ("task", "method", "seed", "lr", "steps")
+                found = [other for other in found if any(other[key] != row[key] for key in same)] + [row]
                 shown = "     " if own is None else f"{own:5.1f}"
                 print(f"{task.name:12} {method:10} lr {lr:g}: native {row['score']:5.1f}, deltaspace {shown}", flush=True)
                 write_json(options.out, {"machine": machine(), "versions": versions(), "rows": found})
