@@ -127,6 +127,30 @@ def test_a_decoder_with_a_prefix_stays_causal():
     assert not one[:, 2:].allclose(other[:, 2:])
 
 
+def test_a_batch_of_several_vectors_is_one_by_one(attached):
+    """Loss and gradients of grouped vectors are those of each vector on its own part of the batch."""
+    family, task = attached.backbone.family, tiny_task()
+    items = family.encode(task, task.train)[:6]
+    vectors = torch.stack([nonzero(attached), 2 * nonzero(attached) - attached.initial, attached.initial]).requires_grad_()
+    together = attached.loss(vectors, family.collate(items))
+    (own,) = torch.autograd.grad(together, vectors)
+    losses, gradients = [], []
+    for row, vector in enumerate(vectors):
+        # The same padding as in the whole batch.
+        batch = _part(family.collate(items), 2 * row, 2 * row + 2)
+        loss = attached.loss(vector, batch)
+        losses.append(loss)
+        gradients.append(torch.autograd.grad(loss, vectors)[0][row] / 3)
+    assert together.item() == pytest.approx(sum(loss.item() for loss in losses) / 3, rel=1e-5)
+    torch.testing.assert_close(own, torch.stack(gradients), rtol=1e-4, atol=1e-6)
+
+
+def _part(batch, start, stop):
+    if isinstance(batch, dict):
+        return {key: _part(value, start, stop) for key, value in batch.items()}
+    return batch[start:stop] if isinstance(batch, (torch.Tensor, list)) else batch
+
+
 def test_deltas_share_one_copy_of_the_weights(backbone):
     models = [attach(name, backbone, **SETTINGS[name]).model for name in DELTAS]
     stored = {p.data_ptr() for p in backbone.model.parameters()}

@@ -16,6 +16,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from deltaspace.deltas.delta import Delta
+from deltaspace.deltas.grouped import grouped_linear
 from deltaspace.errors import DeltaspaceError
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ class Bottleneck(nn.Module):
         self.up = nn.Parameter(like.new_zeros(hidden, bottleneck))
 
     def forward(self, hidden: Tensor) -> Tensor:
-        return hidden + F.linear(F.silu(F.linear(hidden, self.down)), self.up)
+        return hidden + grouped_linear(F.silu(grouped_linear(hidden, self.down)), self.up)
 
 
 def _through_adapter(module: Any, arguments: tuple[object, ...], output: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ def _attention(
     prefix: Any = module._modules.get("prefix")
     if prefix is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
-    length = prefix.key.shape[1]
+    length = prefix.key.shape[-2]
     key, value = prefix.before(key, value)
     if attention_mask is not None:
         # Every position sees the prefix; a boolean mask says so with True, an additive one with 0.

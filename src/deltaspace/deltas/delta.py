@@ -81,15 +81,19 @@ class AttachedDelta:
         """The PLM with this delta's parts, at initial values unless inside `call`."""
         return self._scope.model
 
-    def call(self, vector: Float[Tensor, " params"], function: Callable[[PreTrainedModel], Result]) -> Result:
-        """`function(model)` with `vector` as the delta's parameters; gradients flow into `vector`."""
+    def call(self, vector: Float[Tensor, "*groups params"], function: Callable[[PreTrainedModel], Result]) -> Result:
+        """`function(model)` with `vector` as the delta's parameters; gradients flow into `vector`.
+
+        With several vectors, (groups, n), the g-th is applied to the g-th of equal consecutive parts of the batch that
+        `function` puts through the model: one pass for many tasks.
+        """
         views = {f"model.{name}": view for name, view in self.layout.split(vector).items()}
         # Untied: only the delta's own parameters are replaced, so the search for tied weights would find nothing.
         with self.backbone.autocast():
             return torch.func.functional_call(self._scope, views, (function,), tie_weights=False)
 
-    def loss(self, vector: Float[Tensor, " params"], batch: Batch) -> Float[Tensor, ""]:
-        """Mean training loss of `batch` with `vector` applied."""
+    def loss(self, vector: Float[Tensor, "*groups params"], batch: Batch) -> Float[Tensor, ""]:
+        """Mean training loss of `batch` with `vector` applied, or several, each to its part of the batch (see `call`)."""
         return self.call(vector, lambda model: self.backbone.family.loss(model, batch))
 
     def evaluate(self, vector: Float[Tensor, " params"], batch: Batch) -> Evaluation:

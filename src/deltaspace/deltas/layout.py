@@ -31,11 +31,11 @@ class Layout:
         """n, the length of the vector."""
         return sum(self.sizes)
 
-    def split(self, vector: Float[Tensor, " params"]) -> dict[str, Tensor]:
-        """The parameters as views into `vector`."""
+    def split(self, vector: Float[Tensor, "*groups params"]) -> dict[str, Tensor]:
+        """The parameters as views into `vector`, or into several vectors, (groups, n)."""
         # One split, not a slice for each: its backward is one concatenation.
-        parts = torch.split(vector, self.sizes)
-        return {name: part.view(shape) for (name, shape), part in zip(self.entries, parts, strict=True)}
+        parts = torch.split(vector, self.sizes, dim=-1)
+        return {name: part.unflatten(-1, shape) for (name, shape), part in zip(self.entries, parts, strict=True)}
 
     def flatten(self, parameters: Mapping[str, Tensor]) -> Float[Tensor, " params"]:
         """The vector of `parameters`; the inverse of `split`."""

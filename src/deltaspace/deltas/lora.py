@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import Field
 
 from deltaspace.deltas.delta import Delta
+from deltaspace.deltas.grouped import GroupedLinear
 from deltaspace.errors import DeltaspaceError
 
 if TYPE_CHECKING:
@@ -52,4 +53,12 @@ class Lora(Delta):
                 expected="names of linear modules of the model",
                 mend="name them: {lora: {target_modules: […]}}",
             ) from None
-        return [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+        names = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+        for name in names:
+            # peft's own layers apply A and B; ours let their weights have groups.
+            place = name.removesuffix(".weight")
+            linear = model.get_submodule(place)
+            grouped = GroupedLinear(linear.in_features, linear.out_features, bias=False, device="meta")
+            grouped.weight = linear.weight
+            model.set_submodule(place, grouped)
+        return names

@@ -67,5 +67,5 @@ class KeysAndValues(nn.Module):
 
     def before(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values (batch, heads, length, head size) with the prefix put before them."""
-        own_key, own_value = ((self.gain * own).to(key.dtype).expand(len(key), -1, -1, -1) for own in (self.key, self.value))
+        own_key, own_value = (self._spread((self.gain * own).to(key.dtype), len(key)) for own in (self.key, self.value))
         return torch.cat([own_key, key], dim=2), torch.cat([own_value, value], dim=2)
