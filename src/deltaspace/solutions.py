@@ -84,12 +84,15 @@ class Scorer:
         attached: the delta.
         task: the task.
         split: which examples.
-        items: the encoded split, where it is at hand (it is the same for all deltas of a backbone).
+        items: the encoded examples, where they are at hand (they are the same for all deltas of a backbone).
+        limit: take only the split's first examples.
     """
 
-    def __init__(self, attached: AttachedDelta, task: Task, split: Split, items: Sequence[Item] | None = None) -> None:
+    def __init__(
+        self, attached: AttachedDelta, task: Task, split: Split, items: Sequence[Item] | None = None, limit: int | None = None
+    ) -> None:
         self.attached, self.task, self.split = attached, task, split
-        examples = task.split(split)
+        examples = task.split(split)[:limit]
         encoded = items if items is not None else attached.backbone.family.encode(task, examples)
         # Sorted by length: less padding.
         order = sorted(range(len(examples)), key=lambda index: len(encoded[index]["input_ids"]))

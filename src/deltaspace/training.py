@@ -34,6 +34,7 @@ class Training(BaseModel):
     warmup: float = Field(0.05, ge=0, le=1, description="share of the steps in which the learning rate rises")
     decay: bool = Field(True, description="let the learning rate fall linearly to zero at the last step")
     clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
+    accumulate: int = Field(1, ge=1, description="batches whose gradients are summed for one step")
     evaluate_every: int = Field(25, ge=1, description="steps between two evaluations on dev")
     patience: int | None = Field(None, ge=1, description="evaluations without improvement after which training stops")
 
@@ -101,23 +102,66 @@ class Batches:
         return [batches[i] for i in torch.randperm(count, generator=generator).tolist()]
 
 
+class Adam:
+    """Adam over some tensors, in the form that `fit` drives; others may stand in its place.
+
+    Args:
+        values: the tensors; changed in place.
+    """
+
+    def __init__(self, values: Sequence[Tensor]) -> None:
+        self._values = list(values)
+        self._adam = torch.optim.Adam(self._values, fused=True)
+
+    def zero(self) -> None:
+        """Forget the gradients."""
+        self._adam.zero_grad(set_to_none=True)
+
+    def norm(self) -> Tensor:
+        """Norm of all gradients together."""
+        return torch.nn.utils.get_total_norm([value.grad for value in self._values if value.grad is not None])
+
+    @torch.no_grad()
+    def step(self, lr: float, scale: Tensor) -> None:
+        """One step at a learning rate, with all gradients multiplied by `scale`."""
+        for group in self._adam.param_groups:
+            group["lr"] = lr
+        for value in self._values:
+            if value.grad is not None:
+                value.grad *= scale
+        self._adam.step()
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything needed to go on, by name."""
+        states = [self._adam.state[value] for value in self._values]
+        return {f"{index}.{key}": tensor for index, state in enumerate(states) for key, tensor in state.items()}
+
+    def load(self, state: dict[str, Tensor]) -> None:
+        """Go on from a `state`."""
+        for index, value in enumerate(self._values):
+            keys = ("step", "exp_avg", "exp_avg_sq")
+            self._adam.state[value] = {key: state[f"{index}.{key}"].to(value.device) for key in keys}
+
+
 def fit(
     parameters: Sequence[Tensor],
     loss: Callable[[list[Tensor], int], Tensor],
     evaluate: Callable[[list[Tensor]], Score],
     settings: Training,
     *,
+    optimizer: Callable[[list[Tensor]], Adam] = Adam,
     checkpoint: Path | None = None,
     fingerprint: str = "",
     progress: Progress | None = None,
 ) -> Fit:
-    """Minimize `loss(parameters, step)` with Adam; keep the parameters that `evaluate` finds best.
+    """Minimize `loss(parameters, step)`; keep the parameters that `evaluate` finds best.
 
     Args:
         parameters: where to start; never changed.
-        loss: scalar loss of a step; must depend on the step alone, not on the steps before.
+        loss: scalar loss of a batch (from 0; as many a step as `settings.accumulate` says); must depend on its number alone.
         evaluate: the score on dev of some parameters.
         settings: see `Training`.
+        optimizer: makes what takes the steps.
         checkpoint: where a running training keeps its state; a killed one goes on from there and ends with the same numbers.
         fingerprint: what the checkpoint must have been made from.
         progress: called with (step, most steps, text).
@@ -126,8 +170,8 @@ def fit(
         DeltaspaceError: the loss is not finite.
     """
     values = [parameter.detach().clone().requires_grad_() for parameter in parameters]
-    optimizer = torch.optim.Adam(values, lr=settings.lr, fused=True)
-    state = _State(values, optimizer)
+    moves = optimizer(values)
+    state = _State(values, moves)
     if checkpoint is not None and checkpoint.exists():
         state.load(checkpoint, fingerprint)
     if state.best is None:
@@ -135,12 +179,11 @@ def fit(
     started = saved = time.perf_counter()
     earlier = state.seconds
     while state.step < settings.steps and not state.stalled(settings.patience):
-        for group in optimizer.param_groups:
-            group["lr"] = settings.lr * _schedule(state.step, settings)
-        optimizer.zero_grad(set_to_none=True)
-        value = loss(values, state.step)
-        value.backward()
-        norm = torch.nn.utils.clip_grad_norm_(values, settings.clip)
+        moves.zero()
+        for part in range(settings.accumulate):
+            value = loss(values, state.step * settings.accumulate + part) / settings.accumulate
+            value.backward()
+        norm = moves.norm()
         if not torch.isfinite(norm):
             raise DeltaspaceError(
                 f"the training diverged at step {state.step + 1}",
@@ -148,7 +191,8 @@ def fit(
                 expected="finite numbers",
                 mend="lower this stage's learning rate in the recipe",
             )
-        optimizer.step()
+        # As torch's clip_grad_norm_ does it.
+        moves.step(settings.lr * _schedule(state.step, settings), (settings.clip / (norm + 1e-6)).clamp_max(1))
         state.step += 1
         if state.step % settings.evaluate_every == 0 or state.step == settings.steps:
             state.judge(state.step, evaluate)
@@ -173,9 +217,9 @@ def _schedule(step: int, settings: Training) -> float:
 
 
 class _State:
-    """Everything a training needs to go on: values, Adam's moments, the best so far."""
+    """Everything a training needs to go on: values, the optimizer's state, the best so far."""
 
-    def __init__(self, values: list[Tensor], optimizer: torch.optim.Adam) -> None:
+    def __init__(self, values: list[Tensor], optimizer: Adam) -> None:
         self.values, self.optimizer = values, optimizer
         self.step = 0
         self.seconds = 0.0
@@ -199,9 +243,8 @@ class _State:
         assert self.best is not None
         tensors: dict[str, Tensor] = {}
         for index, value in enumerate(self.values):
-            moments = self.optimizer.state[value]
             tensors |= {f"{index}.value": value, f"{index}.best": self.best_values[index]}
-            tensors |= {f"{index}.{key}": moments[key] for key in ("exp_avg", "exp_avg_sq", "step")}
+        tensors |= {f"optimizer.{key}": tensor for key, tensor in self.optimizer.state().items()}
         best = [self.best.metric, self.best.loss, self.best.count]
         rest = {"step": self.step, "seconds": self.seconds, "best": best, "best_step": self.best_step, "curve": self.curve}
         write_tensors(path, tensors, {"fingerprint": fingerprint, **rest})
@@ -213,12 +256,8 @@ class _State:
         for index, value in enumerate(self.values):
             value.data.copy_(tensors[f"{index}.value"])
             self.best_values[index].copy_(tensors[f"{index}.best"])
-            device = value.device
-            self.optimizer.state[value] = {
-                "step": tensors[f"{index}.step"].to(device),
-                "exp_avg": tensors[f"{index}.exp_avg"].to(device),
-                "exp_avg_sq": tensors[f"{index}.exp_avg_sq"].to(device),
-            }
+        own = {name.removeprefix("optimizer."): tensor for name, tensor in tensors.items() if name.startswith("optimizer.")}
+        self.optimizer.load(own)
         self.step, self.seconds, self.best_step = rest["step"], rest["seconds"], rest["best_step"]
         metric, loss, count = rest["best"]
         self.best = Score(metric, loss, count)

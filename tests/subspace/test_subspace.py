@@ -8,8 +8,9 @@ import torch
 from deltaspace.deltas import attach
 from deltaspace.errors import DeltaspaceError
 from deltaspace.solutions import score, train
-from deltaspace.subspace import Subspace, approximate, initial_projections, optimize, transfer
+from deltaspace.subspace import Approximation, Subspace, approximate, optimize, transfer
 from deltaspace.subspace.approximate import joint_loss
+from deltaspace.subspace.projections.dense import DenseAutoencoder
 from deltaspace.training import Training
 from tests.tiny import tiny_backbone, tiny_task
 
@@ -23,7 +24,9 @@ def made():
     plm, task = tiny_backbone("bert"), tiny_task()
     deltas = [attach(name, plm, **settings) for name, settings in SETTINGS.items()]
     solutions = [train(delta, task, SHORT) for delta in deltas]
-    subspace = approximate(deltas, solutions, [task], dim=4, settings=Training(steps=20, lr=1e-3, evaluate_every=5, batch_size=8))
+    subspace = approximate(
+        deltas, solutions, [task], dim=4, settings=Approximation(steps=20, lr=1e-3, evaluate_every=5, batch_size=8)
+    )
     return deltas, solutions, task, subspace
 
 
@@ -32,40 +35,65 @@ def batch_of(delta, task):
     return family.collate(family.encode(task, task.train[:8]))
 
 
+def parts_of(deltas, *tasks):
+    """Trainables, displacements and a batch for any number of tasks."""
+    generator = torch.Generator().manual_seed(5)
+    displacements = [torch.randn(len(tasks), delta.layout.size, generator=generator) for delta in deltas]
+    trainables = DenseAutoencoder().trainables(displacements, [d.layout.sizes for d in deltas], 4, 0)
+    family = deltas[0].backbone.family
+    return trainables, displacements, family.collate([item for task in tasks for item in family.encode(task, task.train[:4])])
+
+
 def test_the_joint_loss_is_its_formula(made):
-    deltas, solutions, task, subspace = made
-    projections = [subspace.projections[delta.name] for delta in deltas]
-    displacements = [solution.displacement for solution in solutions]
-    weights, alpha, batch = torch.tensor([0.2, 0.3, 0.5]), 0.7, batch_of(deltas[0], task)
-    codes = [
-        torch.tanh(d @ p.first.T / (p.scale * len(d) ** 0.5)) @ p.second.T
-        for p, d in zip(projections, displacements, strict=True)
-    ]
-    mixed = sum(w * code for w, code in zip(weights, codes, strict=True))
+    deltas, _, task, _ = made
+    trainables, displacements, batch = parts_of(deltas, task)
+    weights, alpha = torch.tensor([[0.2, 0.3, 0.5]]), 0.7
+    dense = [t.fixed(d) for t, d in zip(trainables, displacements, strict=True)]
+    codes = [p.encode(d)[0] for p, d in zip(dense, displacements, strict=True)]
+    for projection, displacement, code in zip(dense, displacements, codes, strict=True):
+        inner = torch.tanh(displacement / projection.units @ projection.first.T / displacement.shape[1])
+        torch.testing.assert_close(code, (inner @ projection.second.T)[0])
+    mixed = sum(w * code for w, code in zip(weights[0], codes, strict=True))
     expected = 0.0
-    for delta, projection, displacement, code in zip(deltas, projections, displacements, codes, strict=True):
-        up = projection.up * projection.scale / len(displacement) ** 0.5
-        expected += delta.loss(delta.initial + up @ mixed, batch)
-        expected += alpha * (displacement - up @ code).norm() / projection.scale
-    found = joint_loss(deltas, projections, displacements, weights, alpha, batch)
+    for delta, projection, displacement, code in zip(deltas, dense, displacements, codes, strict=True):
+        expected += delta.loss(delta.initial + projection.units * (projection.up @ mixed), batch)
+        expected += alpha * (displacement[0] - projection.units * (projection.up @ code)).norm() / projection.scale
+    found = joint_loss(deltas, trainables, displacements, [0], weights, alpha, batch, [[], [], []])
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
+def test_a_batch_of_several_tasks_is_the_mean_of_each(made):
+    deltas, _, task, _ = made
+    tasks = [task, tiny_task("second", size=20), tiny_task("third", size=16)]
+    trainables, displacements, batch = parts_of(deltas, *tasks)
+    weights = torch.tensor([[0.2, 0.3, 0.5], [0.6, 0.3, 0.1], [0.0, 0.0, 1.0]])
+    family = deltas[0].backbone.family
+    together = joint_loss(deltas, trainables, displacements, [0, 1, 2], weights, 0.5, batch, [[], [], []])
+    alone = []
+    for row, other in enumerate(tasks):
+        own = family.collate(family.encode(other, other.train[:4]))
+        alone.append(joint_loss(deltas, trainables, displacements, [row], weights[row : row + 1], 0.5, own, [[], [], []]))
+    torch.testing.assert_close(together, torch.stack(alone).mean(), rtol=1e-4, atol=1e-4)
+
+
 def test_gradients_reach_every_projection(made):
-    deltas, solutions, task, _ = made
-    displacements = [solution.displacement for solution in solutions]
-    dense = initial_projections([d.unsqueeze(0) for d in displacements], 4, seed=0)
-    values = [[tensor.clone().requires_grad_() for tensor in p.tensors()] for p in dense]
-    projections = [p.with_tensors(tensors) for p, tensors in zip(dense, values, strict=True)]
-    joint_loss(deltas, projections, displacements, torch.full((3,), 1 / 3), 1.0, batch_of(deltas[0], task)).backward()
-    assert all(float(tensor.grad.abs().max()) > 0 for tensors in values for tensor in tensors)
+    deltas, _, task, _ = made
+    trainables, displacements, batch = parts_of(deltas, task, tiny_task("second"))
+    values = [[tensor.clone().requires_grad_() for tensor in t.trained()] for t in trainables]
+    with_values = [t.with_trained(tensors) for t, tensors in zip(trainables, values, strict=True)]
+    factors = [[], [], []]
+    weights = torch.full((2, 3), 1 / 3)
+    joint_loss(deltas, with_values, displacements, [0, 1], weights, 1.0, batch, factors).backward()
+    for (anchors, second, up), [(gradient, codes)] in zip(values, factors, strict=True):
+        assert up.grad is None
+        assert all(float(tensor.abs().max()) > 0 for tensor in (anchors.grad, second.grad, gradient, codes.detach()))
 
 
 def test_the_source_solutions_are_in_the_subspace(made):
     """The start of the approximation holds them exactly, so that its best on dev is at least as good as they are together."""
     deltas, solutions, task, subspace = made
     own = [score(delta, task, solution.vector, "dev").metric for delta, solution in zip(deltas, solutions, strict=True)]
-    found = [transfer(subspace, subspace.start, delta, task, "dev").metric for delta in deltas]
+    found = [transfer(subspace, subspace.start(delta.name), delta, task, "dev").metric for delta in deltas]
     assert sum(found) >= sum(own) - 1e-6
     assert subspace.history["curve"][0][1] == pytest.approx(sum(own) / 3)
 
@@ -91,15 +119,15 @@ def test_optimization_lowers_the_loss_of_a_new_task():
     plm, task = tiny_backbone("sentence"), tiny_task()
     lora = attach("lora", plm, r=2)
     solution = train(lora, task, SHORT)
-    subspace = approximate([lora], [solution], [task], dim=2, settings=Training(steps=1, lr=1e-6, evaluate_every=1))
-    subspace.start.zero_()
+    subspace = approximate([lora], [solution], [task], dim=2, settings=Approximation(steps=1, lr=1e-6, evaluate_every=1))
+    subspace.codes.zero_()
     found = optimize(subspace, lora, task, Training(steps=60, lr=0.1, evaluate_every=20))
     assert found.fit.best.loss < found.fit.curve[0][2]
 
 
 def test_the_same_seed_gives_the_same_subspace(made):
     deltas, solutions, task, _ = made
-    settings = Training(steps=3, lr=1e-3, evaluate_every=3, batch_size=4)
+    settings = Approximation(steps=3, lr=1e-3, evaluate_every=3, batch_size=4)
     one, two, other = (approximate(deltas, solutions, [task], dim=5, settings=settings, seed=seed) for seed in (1, 1, 2))
     for name in one.projections:
         assert one.projections[name].up.equal(two.projections[name].up)
@@ -111,10 +139,12 @@ def test_several_source_tasks_have_codes_of_their_own():
     tasks = [tiny_task("one"), tiny_task("two", size=30)]
     deltas = [attach(name, plm, **SETTINGS[name]) for name in ("adapter", "lora")]
     solutions = [train(delta, task, SHORT) for delta in deltas for task in tasks]
-    subspace = approximate(deltas, solutions, tasks, dim=3, settings=Training(steps=1, lr=1e-6, evaluate_every=1))
+    subspace = approximate(deltas, solutions, tasks, dim=3, settings=Approximation(steps=1, lr=1e-6, evaluate_every=1))
     for solution in solutions:
         projection = subspace.projections[solution.delta]
         decoded = projection.decode(projection.encode(solution.displacement[None]))[0]
+        own = subspace.task_codes(solution.delta)[subspace.sources.index(solution.task)]
+        torch.testing.assert_close(projection.encode(solution.displacement[None])[0], own, rtol=1e-2, atol=1e-2)
         torch.testing.assert_close(decoded, solution.displacement, rtol=1e-2, atol=1e-2 * projection.scale)
 
 
@@ -134,9 +164,9 @@ def test_what_does_not_belong_is_refused(made, tmp_path):
     with pytest.raises(DeltaspaceError, match="does not start"):
         optimize(subspace, attach("adapter", deltas[0].backbone, seed=1, bottleneck=3), task)
     with pytest.raises(DeltaspaceError, match="no such lora"):
-        transfer(subspace, subspace.start, attach("lora", deltas[0].backbone, r=3), task)
+        transfer(subspace, subspace.start("lora"), attach("lora", deltas[0].backbone, r=3), task)
     with pytest.raises(DeltaspaceError, match="no delta"):
-        subspace.decode("ia3", subspace.start)
+        subspace.decode("ia3", subspace.start("lora"))
     path = tmp_path / "subspace.safetensors"
     subspace.save(path)
-    assert Subspace.load(path).decode("lora", subspace.start).equal(subspace.decode("lora", subspace.start))
+    assert Subspace.load(path).decode("lora", subspace.start("lora")).equal(subspace.decode("lora", subspace.start("lora")))

@@ -87,6 +87,8 @@ class AttachedDelta:
         With several vectors, (groups, n), the g-th is applied to the g-th of equal consecutive parts of the batch that
         `function` puts through the model: one pass for many tasks.
         """
+        if vector.dim() == 2 and len(vector) == 1:
+            vector = vector[0]
         views = {f"model.{name}": view for name, view in self.layout.split(vector).items()}
         # Untied: only the delta's own parameters are replaced, so the search for tied weights would find nothing.
         with self.backbone.autocast():

@@ -1,4 +1,4 @@
-"""Linear maps of several tasks in one batch: group g of the weights is applied to the g-th of equal consecutive parts of the batch."""
+"""Linear maps of several tasks in one batch: each group of weights has its part of the batch, equal and consecutive."""
 
 from __future__ import annotations
 

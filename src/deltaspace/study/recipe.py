@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from deltaspace.deltas import DELTAS, Delta
 from deltaspace.errors import DeltaspaceError
 from deltaspace.solutions import TRAIN
-from deltaspace.subspace import APPROXIMATE, OPTIMIZE
+from deltaspace.subspace import APPROXIMATE, OPTIMIZE, PROJECTIONS, Approximation, Decomposition
 from deltaspace.tasks import Limits, TaskSpec
 from deltaspace.training import Training
 
@@ -47,7 +47,8 @@ class Recipe(BaseModel):
     limits: Limits = Limits()
     alpha: float = Field(1.0, ge=0, description="weight of the reconstruction in the approximation")
     train: Training = TRAIN
-    approximate: Training = APPROXIMATE
+    projection: dict[str, Any] = Field({"dense": {}}, description="kind of projections, with its settings")
+    approximate: Approximation = APPROXIMATE
     optimize: Training = OPTIMIZE
 
     @field_validator("deltas", mode="before")
@@ -71,6 +72,21 @@ class Recipe(BaseModel):
                 raise ValueError(f"no delta {name!r}; there are {', '.join(DELTAS)}")
         return {name: DELTAS[name](**settings).model_dump() for name, settings in value.items()}
 
+    @field_validator("projection", mode="before")
+    @classmethod
+    def _projection(cls, value: Any) -> Any:
+        return {value: {}} if isinstance(value, str) else value
+
+    @field_validator("projection")
+    @classmethod
+    def _known_projection(cls, value: dict[str, Any]) -> dict[str, Any]:
+        if len(value) != 1:
+            raise ValueError("name one projection, with its settings if need be")
+        [(name, settings)] = value.items()
+        if name not in PROJECTIONS:
+            raise ValueError(f"no projection {name!r}; there are {', '.join(PROJECTIONS)}")
+        return {name: PROJECTIONS[name](**(settings or {})).model_dump()}
+
     @field_validator("dim", "seed", mode="before")
     @classmethod
     def _one_or_several(cls, value: Any) -> Any:
@@ -92,6 +108,11 @@ class Recipe(BaseModel):
     def delta(self, name: str) -> Delta:
         """The settings of one delta."""
         return DELTAS[name](**self.deltas[name])
+
+    def decomposition(self) -> Decomposition:
+        """The kind of projections, with its settings."""
+        [(name, settings)] = self.projection.items()
+        return PROJECTIONS[name](**settings)
 
 
 def load_recipe(path: Path) -> Recipe:

@@ -134,7 +134,9 @@ class _Study:
     @functools.cache  # noqa: B019
     def subspace_print(self, dim: int, seed: int) -> str:
         sources = [self.solution_print(task, delta, seed) for task in self.source for delta in self.recipe.deltas]
-        return self.print_of("subspace", sources, dim, self.recipe.alpha, self.recipe.approximate.model_dump())
+        return self.print_of(
+            "subspace", sources, dim, self.recipe.projection, self.recipe.alpha, self.recipe.approximate.model_dump()
+        )
 
     @functools.cache  # noqa: B019
     def vector_print(self, task: str, delta: str, dim: int, seed: int) -> str:
@@ -246,6 +248,7 @@ class _Study:
             solutions,
             [self.tasks[task] for task in self.source],
             dim=dim,
+            projection=self.recipe.decomposition(),
             alpha=self.recipe.alpha,
             settings=self.recipe.approximate,
             seed=seed,

@@ -1,19 +1,22 @@
 """The core: the subspace and its projections; approximate, optimize, transfer."""
 
-from deltaspace.subspace.approximate import APPROXIMATE, approximate
+from deltaspace.subspace.approximate import APPROXIMATE, Approximation, approximate
 from deltaspace.subspace.optimize import OPTIMIZE, Optimized, optimize
-from deltaspace.subspace.projection import Dense, initial_projections
+from deltaspace.subspace.projections import PROJECTIONS, Decomposition, Projection, find_projection
 from deltaspace.subspace.subspace import Subspace
 from deltaspace.subspace.transfer import transfer
 
 __all__ = [
     "APPROXIMATE",
     "OPTIMIZE",
-    "Dense",
+    "PROJECTIONS",
+    "Approximation",
+    "Decomposition",
     "Optimized",
+    "Projection",
     "Subspace",
     "approximate",
-    "initial_projections",
+    "find_projection",
     "optimize",
     "transfer",
 ]

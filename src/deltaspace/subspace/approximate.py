@@ -1,29 +1,47 @@
 """Stage 1, subspace approximation: arXiv 2210.13311, section 3, joint decomposition of the source solutions.
 
-Per step: I_t = down_t(D_t); weights w uniform on the simplex; I_w = sum_t w_t I_t; minimize over all projections
+A step takes some source tasks; for each: I_t = down_t(D_t); weights w uniform on the simplex; I_w = sum_t w_t I_t; minimize over
+all projections the mean over these tasks of
 
-    sum_t [ task_loss(theta0_t + up_t(I_w)) + alpha * |D_t - up_t(I_t)| / s_t ]
+    sum_t [ task_loss(theta0_t + up_t(I_w)) + alpha * |D_t - up_t(I_t)| ]
 
-The distance is in units of the displacements' norm s_t, so that no delta outweighs the others.
+The distance is in the units of the delta's displacements, so that no delta outweighs the others. One batch mixes the tasks: each
+delta decodes all their codes in one product and runs the model once, every task's parameters on its own part of the batch.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from jaxtyping import Float
+from pydantic import Field
 from torch import Tensor
 
 from deltaspace.deltas.delta import AttachedDelta, derived_seed
 from deltaspace.errors import DeltaspaceError
 from deltaspace.families import Batch
 from deltaspace.solutions import Scorer, Solution
-from deltaspace.subspace.projection import Dense, initial_projections
+from deltaspace.subspace.lowrank import Factors, LowRankAdafactor, product
+from deltaspace.subspace.projections import Decomposition, Projection, find_projection
+from deltaspace.subspace.projections.dense import DenseAutoencoder, Trainable
 from deltaspace.subspace.subspace import Subspace
 from deltaspace.tasks.task import Task
 from deltaspace.training import Batches, Progress, Score, Training, fit
+
+
+class Approximation(Training):
+    """How the approximation trains."""
+
+    tasks: int = Field(4, ge=1, description="source tasks in a batch, which they share equally")
+    temperature: float | None = Field(
+        None,
+        gt=0,
+        description="tasks are drawn in proportion to their training examples to the power 1 / temperature; none: equally",
+    )
+    dev: int = Field(100, ge=1, description="dev examples of each source task that an evaluation takes")
 
 
 def approximate(
@@ -32,8 +50,9 @@ def approximate(
     tasks: Sequence[Task],
     *,
     dim: int,
+    projection: str | Decomposition = "dense",
     alpha: float = 1.0,
-    settings: Training | None = None,
+    settings: Approximation | None = None,
     seed: int = 0,
     checkpoint: Path | None = None,
     fingerprint: str = "",
@@ -43,91 +62,137 @@ def approximate(
 
     Args:
         attached: the deltas, on one backbone.
-        solutions: one for every delta and source task, in any order.
+        solutions: one for every delta and source task, in any order; none are needed for random projections.
         tasks: the source tasks.
         dim: d.
+        projection: which kind, a name of `deltaspace.subspace.PROJECTIONS` or one with settings.
         alpha: weight of the reconstruction.
-        settings: `deltaspace.APPROXIMATE` by default.
-        seed: decides the projections' initial values, the weights and the order of the examples.
+        settings: `deltaspace.APPROXIMATE` by default; only learned projections are trained.
+        seed: decides the projections' initial values, the weights, the order of the tasks and of their examples.
         checkpoint, fingerprint, progress: see `deltaspace.training.fit`.
 
     Raises:
-        DeltaspaceError: a solution is missing, or the training diverges.
+        DeltaspaceError: a solution is missing, d does not suit the projections, or the training diverges.
     """
     settings = settings or APPROXIMATE
-    family = attached[0].backbone.family
-    displacements = [_stack(delta, solutions, tasks) for delta in attached]
-    initial = initial_projections(displacements, dim, derived_seed(seed, "projections"))
-    batches = [
-        Batches(family.encode(task, task.train), settings.batch_size, derived_seed(seed, "approximation", task.name))
-        for task in tasks
+    method = find_projection(projection) if isinstance(projection, str) else projection
+    displacements = [
+        _stack(delta, solutions, tasks) if method.needs_solutions or solutions else _none(delta) for delta in attached
     ]
-    scorers = [[Scorer(delta, task, "dev") for task in tasks] for delta in attached]
-
-    def projections(values: list[Tensor]) -> list[Dense]:
-        return [dense.with_tensors(values[3 * i : 3 * i + 3]) for i, dense in enumerate(initial)]
-
-    def codes(dense: Sequence[Dense]) -> Tensor:
-        # (deltas, tasks, dim)
-        return torch.stack([p.encode(d) for p, d in zip(dense, displacements, strict=True)])
-
-    def loss(values: list[Tensor], step: int) -> Tensor:
-        dense = projections(values)
-        index = step % len(tasks)
-        batch = family.collate(batches[index].at(step // len(tasks)))
-        weights = _simplex(len(attached), derived_seed(seed, "weights", str(step)))
-        return joint_loss(attached, dense, [d[index] for d in displacements], weights, alpha, batch)
-
-    def evaluate(values: list[Tensor]) -> Score:
-        dense = projections(values)
-        mean = codes(dense).mean(0)
-        found = [
-            scorer.score(delta.initial + projection.decode(mean[i : i + 1])[0])
-            for delta, projection, row in zip(attached, dense, scorers, strict=True)
-            for i, scorer in enumerate(row)
-        ]
-        count = len(found)
-        return Score(sum(s.metric for s in found) / count, sum(s.loss for s in found) / count, found[0].count)
-
-    found = fit(
-        [tensor for dense in initial for tensor in dense.tensors()],
-        loss,
-        evaluate,
-        settings,
-        checkpoint=checkpoint,
-        fingerprint=fingerprint,
-        progress=progress,
-    )
-    dense = projections(found.parameters)
-    start = codes(dense).mean((0, 1))
-    history = {"steps": found.steps, "seconds": found.seconds, "best_step": found.best_step, "curve": found.curve}
+    sizes = [delta.layout.sizes for delta in attached]
+    drawn = derived_seed(seed, "projections")
+    if isinstance(method, DenseAutoencoder):
+        start = method.trainables(displacements, sizes, dim, drawn)
+        trained, history = _train(
+            attached, start, displacements, tasks, method.shared, alpha, settings, seed, checkpoint, fingerprint, progress
+        )
+        projections: list[Projection] = [trainable.fixed(d) for trainable, d in zip(trained, displacements, strict=True)]
+        codes = torch.stack([trainable.codes() for trainable in trained])
+    else:
+        projections, history = method.make(displacements, sizes, dim, drawn), {}
+        codes = torch.stack([p.encode(d) for p, d in zip(projections, displacements, strict=True)])
     return Subspace(
         dim,
         attached[0].backbone.fingerprint,
         {delta.name: delta.initial for delta in attached},
-        {delta.name: projection for delta, projection in zip(attached, dense, strict=True)},
-        start,
+        {delta.name: found for delta, found in zip(attached, projections, strict=True)},
+        tuple(task.name for task in tasks) if codes.shape[1] else (),
+        codes,
+        method.shared,
         history,
     )
 
 
+def _train(
+    attached: Sequence[AttachedDelta],
+    start: Sequence[Trainable],
+    displacements: Sequence[Tensor],
+    tasks: Sequence[Task],
+    shared: bool,
+    alpha: float,
+    settings: Approximation,
+    seed: int,
+    checkpoint: Path | None,
+    fingerprint: str,
+    progress: Progress | None,
+) -> tuple[list[Trainable], dict[str, object]]:
+    family = attached[0].backbone.family
+    count = min(settings.tasks, len(tasks))
+    each = max(1, settings.batch_size // count)
+    batches = [Batches(family.encode(t, t.train), each, derived_seed(seed, "approximation", t.name)) for t in tasks]
+    dev = [family.encode(task, task.dev[: settings.dev]) for task in tasks]
+    scorers = [
+        [Scorer(delta, task, "dev", items, limit=settings.dev) for task, items in zip(tasks, dev, strict=True)]
+        for delta in attached
+    ]
+    factors: list[Factors] = [[] for _ in attached]
+
+    def trainables(values: Sequence[Tensor]) -> list[Trainable]:
+        return [trainable.with_trained(values[3 * i : 3 * i + 3]) for i, trainable in enumerate(start)]
+
+    def loss(values: list[Tensor], step: int) -> Tensor:
+        rows = _draw_tasks(
+            [len(task.train) for task in tasks], count, settings.temperature, derived_seed(seed, "tasks", str(step))
+        )
+        batch = family.collate([item for row in rows for item in batches[row].at(step)])
+        weights = _simplex(count, len(attached), derived_seed(seed, "weights", str(step)))
+        return joint_loss(attached, trainables(values), displacements, rows, weights if shared else None, alpha, batch, factors)
+
+    def evaluate(values: list[Tensor]) -> Score:
+        found = []
+        own = [trainable.codes() for trainable in trainables(values)]
+        mean = torch.stack(own).mean(0)
+        for delta, trainable, codes, row in zip(attached, trainables(values), own, scorers, strict=True):
+            vectors = delta.initial + (mean if shared else codes) @ trainable.up.T * trainable.units
+            found += [scorer.score(vector) for scorer, vector in zip(row, vectors, strict=True)]
+        return Score(sum(s.metric for s in found) / len(found), sum(s.loss for s in found) / len(found), found[0].count)
+
+    found = fit(
+        [tensor for trainable in start for tensor in trainable.trained()],
+        loss,
+        evaluate,
+        settings,
+        optimizer=lambda values: LowRankAdafactor(values, [kind for own in factors for kind in (None, None, own)]),
+        checkpoint=checkpoint,
+        fingerprint=fingerprint,
+        progress=progress,
+    )
+    history = {"steps": found.steps, "seconds": found.seconds, "best_step": found.best_step, "curve": found.curve}
+    return trainables(found.parameters), history
+
+
 def joint_loss(
     attached: Sequence[AttachedDelta],
-    projections: Sequence[Dense],
-    displacements: Sequence[Float[Tensor, " _"]],
-    weights: Float[Tensor, " deltas"],
+    trainables: Sequence[Trainable],
+    displacements: Sequence[Float[Tensor, "tasks _"]],
+    rows: Sequence[int],
+    weights: Float[Tensor, "batch_tasks deltas"] | None,
     alpha: float,
     batch: Batch,
+    factors: Sequence[Factors],
 ) -> Float[Tensor, ""]:
-    """The loss of one step on one source task (see the top of this file): its displacements of all deltas, one batch of it."""
-    own = torch.stack([p.encode(d.unsqueeze(0))[0] for p, d in zip(projections, displacements, strict=True)])
-    mixed = weights.to(own.device) @ own
+    """The loss of one step (see the top of this file).
+
+    Args:
+        attached: the deltas.
+        trainables: their projections.
+        displacements: of every delta and source task.
+        rows: the source tasks of this batch.
+        weights: how their deltas' codes are interpolated; without them every delta stays at its own code.
+        alpha: weight of the reconstruction.
+        batch: of each of these tasks an equal part, in their order.
+        factors: where the gradient of each delta's U is put.
+    """
+    own = torch.stack([trainable.codes()[list(rows)] for trainable in trainables])
+    mixed = torch.einsum("gt,tgd->gd", weights.to(own), own) if weights is not None else None
     total = own.new_zeros(())
-    for row, (delta, projection, displacement) in enumerate(zip(attached, projections, displacements, strict=True)):
-        # One product decodes the interpolated code and the delta's own.
-        decoded = projection.decode(torch.stack([mixed, own[row]]))
-        distance = (displacement - decoded[1]).norm() / projection.scale
-        total = total + delta.loss(delta.initial + decoded[0], batch) + alpha * distance
+    for index, (delta, trainable, displacement) in enumerate(zip(attached, trainables, displacements, strict=True)):
+        # One product decodes the codes that the task loss sees and those that are reconstructed.
+        codes = torch.cat([mixed, own[index]]) if mixed is not None else own[index]
+        decoded = product(codes, trainable.up, factors[index])
+        total = total + delta.loss(delta.initial + decoded[: len(rows)] * trainable.units, batch)
+        distance = (displacement[list(rows)] / trainable.units - decoded[-len(rows) :]).norm(dim=1).mean()
+        total = total + alpha * distance / math.sqrt(len(trainable.units))
     return total
 
 
@@ -140,10 +205,19 @@ def _stack(delta: AttachedDelta, solutions: Sequence[Solution], tasks: Sequence[
     return torch.stack([found[task.name] for task in tasks])
 
 
-def _simplex(count: int, seed: int) -> Tensor:
+def _none(delta: AttachedDelta) -> Tensor:
+    return delta.initial.new_zeros(0, delta.layout.size)
+
+
+def _draw_tasks(sizes: Sequence[int], count: int, temperature: float | None, seed: int) -> list[int]:
+    chances = torch.tensor(sizes, dtype=torch.float64) ** (0.0 if temperature is None else 1 / temperature)
+    return torch.multinomial(chances, count, generator=torch.Generator().manual_seed(seed)).tolist()
+
+
+def _simplex(rows: int, count: int, seed: int) -> Tensor:
     # Normalized exponentials are uniform on the simplex.
-    draws = torch.empty(count).exponential_(generator=torch.Generator().manual_seed(seed))
-    return draws / draws.sum()
+    draws = torch.empty(rows, count).exponential_(generator=torch.Generator().manual_seed(seed))
+    return draws / draws.sum(1, keepdim=True)
 
 
-APPROXIMATE = Training(steps=100, lr=2e-3, batch_size=8, evaluate_every=25)
+APPROXIMATE = Approximation(steps=100, lr=2e-3, batch_size=8, evaluate_every=25)

@@ -65,7 +65,7 @@ def optimize(
     batches = Batches(family.encode(task, task.train), settings.batch_size, derived_seed(seed, "batches", task.name))
     scorer = Scorer(attached, task, "dev")
     found = fit(
-        [subspace.start],
+        [subspace.start(attached.name)],
         lambda values, step: attached.loss(subspace.decode(attached.name, values[0]), family.collate(batches.at(step))),
         lambda values: scorer.score(subspace.decode(attached.name, values[0])),
         settings,

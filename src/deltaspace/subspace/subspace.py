@@ -13,9 +13,9 @@ from torch import Tensor
 from deltaspace.deltas.delta import AttachedDelta
 from deltaspace.errors import DeltaspaceError
 from deltaspace.files import read_tensors, write_tensors
-from deltaspace.subspace.projection import Dense
+from deltaspace.subspace.projections import KINDS, Projection
 
-_FORMAT = "deltaspace.subspace/1"
+_FORMAT = "deltaspace.subspace/2"
 
 
 @dataclass
@@ -27,15 +27,19 @@ class Subspace:
         backbone: fingerprint of the PLM.
         initial: delta -> initial vector, (n_t,).
         projections: delta -> projection.
-        start: where optimization starts: the mean of the source tasks' codes over tasks and deltas, (d,).
+        sources: names of the source tasks; none where the projections needed no solutions.
+        codes: of every delta and source task, (deltas, tasks, d).
+        shared: whether a point means the same task for every delta; otherwise each delta has codes of its own.
         history: how it was approximated.
     """
 
     dim: int
     backbone: str
     initial: dict[str, Float[Tensor, " _"]]
-    projections: dict[str, Dense]
-    start: Float[Tensor, " dim"]
+    projections: dict[str, Projection]
+    sources: tuple[str, ...]
+    codes: Float[Tensor, "deltas tasks dim"]
+    shared: bool
     history: dict[str, Any]
 
     def decode(self, delta: str, vector: Float[Tensor, " dim"]) -> Float[Tensor, " params"]:
@@ -47,6 +51,15 @@ class Subspace:
         if delta not in self.projections:
             raise DeltaspaceError(f"the subspace has no delta {delta!r}", expected=", ".join(self.projections))
         return self.initial[delta] + self.projections[delta].decode(vector.unsqueeze(0)).squeeze(0)
+
+    def task_codes(self, delta: str) -> Float[Tensor, "tasks dim"]:
+        """The source tasks' codes as `delta` sees them: the mean over all deltas where they share them, else its own."""
+        return self.codes.mean(0) if self.shared else self.codes[list(self.projections).index(delta)]
+
+    def start(self, delta: str) -> Float[Tensor, " dim"]:
+        """The mean of the source tasks' codes; zero where there are none."""
+        codes = self.task_codes(delta)
+        return codes.mean(0) if len(codes) else codes.new_zeros(self.dim)
 
     def check(self, attached: AttachedDelta) -> None:
         """Raise DeltaspaceError unless `attached` is a delta of this subspace, on the same PLM, with the same initial vector."""
@@ -72,11 +85,8 @@ class Subspace:
         return replace(
             self,
             initial={name: vector.to(device) for name, vector in self.initial.items()},
-            projections={
-                name: projection.with_tensors([tensor.to(device) for tensor in projection.tensors()])
-                for name, projection in self.projections.items()
-            },
-            start=self.start.to(device),
+            projections={name: projection.to(device) for name, projection in self.projections.items()},
+            codes=self.codes.to(device),
         )
 
     def _sizes(self) -> str:
@@ -84,12 +94,19 @@ class Subspace:
 
     def save(self, path: Path, metadata: dict[str, Any] | None = None) -> None:
         """Write one safetensors file, atomically."""
-        tensors = {"start": self.start}
+        tensors = {"codes": self.codes}
         for name, projection in self.projections.items():
-            tensors |= {f"{name}.initial": self.initial[name], f"{name}.up": projection.up}
-            tensors |= {f"{name}.down.first": projection.first, f"{name}.down.second": projection.second}
-        scales = {name: projection.scale for name, projection in self.projections.items()}
-        own = {"format": _FORMAT, "dim": self.dim, "backbone": self.backbone, "scales": scales, "history": self.history}
+            tensors[f"{name}.initial"] = self.initial[name]
+            tensors |= {f"{name}.projection.{key}": tensor for key, tensor in projection.tensors().items()}
+        own = {
+            "format": _FORMAT,
+            "dim": self.dim,
+            "backbone": self.backbone,
+            "projections": {name: projection.kind for name, projection in self.projections.items()},
+            "sources": list(self.sources),
+            "shared": self.shared,
+            "history": self.history,
+        }
         write_tensors(path, tensors, {**(metadata or {}), **own})
 
     @classmethod
@@ -102,9 +119,10 @@ class Subspace:
         tensors, own = read_tensors(path)
         if own.get("format") != _FORMAT:
             raise DeltaspaceError(f"{path} is not a subspace", found=own.get("format"), expected=_FORMAT)
-        projections = {
-            name: Dense(tensors[f"{name}.down.first"], tensors[f"{name}.down.second"], tensors[f"{name}.up"], own["scales"][name])
-            for name in own["scales"]
-        }
-        initial = {name: tensors[f"{name}.initial"] for name in projections}
-        return cls(own["dim"], own["backbone"], initial, projections, tensors["start"], own["history"])
+        projections, initial = {}, {}
+        for name, kind in own["projections"].items():
+            prefix = f"{name}.projection."
+            parts = {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}
+            projections[name], initial[name] = KINDS[kind](**parts), tensors[f"{name}.initial"]
+        sources = tuple(own["sources"])
+        return cls(own["dim"], own["backbone"], initial, projections, sources, tensors["codes"], own["shared"], own["history"])

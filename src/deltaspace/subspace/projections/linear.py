@@ -1,0 +1,38 @@
+"""A fixed linear projection: a basis, whose codes are found by least squares."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from deltaspace.subspace.projections.projection import Projection
+
+
+@dataclass
+class Linear(Projection):
+    """up(I) = units * (U I); down is its pseudo-inverse.
+
+    Args:
+        units: see `Projection`.
+        up: U, (n, d).
+    """
+
+    kind: ClassVar[str] = "linear"
+
+    units: Float[Tensor, " params"]
+    up: Float[Tensor, "params dim"]
+
+    def encode(self, displacements: Float[Tensor, "rows params"]) -> Float[Tensor, "rows dim"]:
+        # Least norm among the least squares: the basis need not have full rank.
+        products = (displacements / self.units @ self.up).double()
+        return (products @ torch.linalg.pinv((self.up.T @ self.up).double(), hermitian=True)).float()
+
+    def decode(self, codes: Float[Tensor, "rows dim"]) -> Float[Tensor, "rows params"]:
+        return (codes @ self.up.T) * self.units
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {"units": self.units, "up": self.up}

@@ -1,0 +1,35 @@
+"""Span of the solutions: one dimension for each source task, its direction that task's displacement in every delta."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from jaxtyping import Float
+from torch import Tensor
+
+from deltaspace.errors import DeltaspaceError
+from deltaspace.subspace.projections.linear import Linear
+from deltaspace.subspace.projections.projection import Decomposition, Projection
+
+
+class Span(Decomposition):
+    """The source tasks themselves are the dimensions; d is their number."""
+
+    name: ClassVar[str] = "span"
+    source: ClassVar[str] = "https://arxiv.org/abs/2210.13311"
+    summary: ClassVar[str] = "the source tasks' displacements are the dimensions; d is their number"
+
+    def make(
+        self, displacements: Sequence[Float[Tensor, "tasks _"]], sizes: Sequence[list[int]], dim: int, seed: int
+    ) -> list[Projection]:
+        tasks = len(displacements[0])
+        if dim != tasks:
+            raise DeltaspaceError(
+                "the span of the solutions has one dimension for each source task",
+                found=f"d = {dim} with {tasks} source task{'s' * (tasks > 1)}",
+                expected=f"d = {tasks}",
+                mend=f"set 'dim: {tasks}', or choose the projection svd",
+            )
+        units = [self.units(d, own) for d, own in zip(displacements, sizes, strict=True)]
+        return [Linear(unit, (d / unit).T.contiguous()) for unit, d in zip(units, displacements, strict=True)]
