@@ -69,3 +69,10 @@ class KeysAndValues(nn.Module):
         """Keys and values (batch, heads, length, head size) with the prefix put before them."""
         own_key, own_value = (self._spread((self.gain * own).to(key.dtype), len(key)) for own in (self.key, self.value))
         return torch.cat([own_key, key], dim=2), torch.cat([own_value, value], dim=2)
+
+    @staticmethod
+    def _spread(own: Tensor, batch: int) -> Tensor:
+        if own.dim() == 3:
+            return own.expand(batch, -1, -1, -1)
+        # A prefix for each group: group g stands before the g-th of equal consecutive parts of the batch.
+        return own.unsqueeze(1).expand(-1, batch // len(own), -1, -1, -1).flatten(0, 1)
