@@ -1,15 +1,25 @@
-"""`python -m benchmarks.run`: what a step costs against its floor, the plain forward + backward of the same PLM and delta.
+"""`python -m benchmarks.run [NAME…]`: steps against their floor, the plain forward + backward of the same PLM and delta.
 
-A T5-small-sized random model, batch 8, 64 input and 8 target tokens, d = 4. Steps and floors alternate in one run, and the
-ratio of their medians is the value, so that a machine that is slow for a while slows both.
+A T5-small-sized random model, batch 8, 64 input and 8 target tokens. Steps and floors alternate in one run, and the ratio of
+their medians is the value, so that a machine that is slow for a while slows both. Every benchmark runs in a process of its own.
+
+- `approximation-single`: one source task, d = 4.
+- `approximation-multi`, `approximation-memory`: 60 solutions, batch 8 from 4 tasks, d = 100, a prefix of 120 tokens.
+- `optimization-step`: d = 100, the slowest of the three deltas.
+- `joint-svd`: 200 solutions of 1.1 M parameters in files, d = 100, against reading the files once.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
+import resource
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,13 +30,17 @@ from transformers import T5Config, T5ForConditionalGeneration
 
 from deltaspace.backbone import make_backbone
 from deltaspace.deltas import AttachedDelta, attach
-from deltaspace.files import write_json
+from deltaspace.files import read_json, read_tensors, write_json, write_tensors
 from deltaspace.study.run import versions
-from deltaspace.subspace import initial_projections
+from deltaspace.subspace import find_projection
 from deltaspace.subspace.approximate import joint_loss
+from deltaspace.subspace.lowrank import LowRankAdafactor
+from deltaspace.subspace.projections.dense import DenseAutoencoder
+from deltaspace.subspace.projections.rows import InFiles, Rows
 
-BATCH, INPUTS, TARGETS, DIM, ROUNDS = 8, 64, 8, 4, 15
+BATCH, INPUTS, TARGETS, ROUNDS = 8, 64, 8, 9
 RESULTS = Path(__file__).parent / "results" / "latest.json"
+Steps = dict[str, Callable[[], None]]
 
 
 def backbone():
@@ -37,7 +51,34 @@ def backbone():
     return make_backbone("t5-small-sized", model, tiny_tokenizer("t5"), family="encoder_decoder", device="cpu")
 
 
-def plain(attached: AttachedDelta, batch: dict) -> Callable[[], None]:
+def deltas(tokens: int) -> list[AttachedDelta]:
+    """Adapter and LoRA in the paper's sizes, a prefix of `tokens`."""
+    plm = backbone()
+    return [attach("adapter", plm, bottleneck=12), attach("lora", plm, r=10), attach("prefix", plm, tokens=tokens)]
+
+
+def batch() -> dict:
+    """Random tokens."""
+    generator = torch.Generator().manual_seed(0)
+    return {
+        "inputs": {
+            "input_ids": torch.randint(100, 32000, (BATCH, INPUTS), generator=generator),
+            "attention_mask": torch.ones(BATCH, INPUTS, dtype=torch.long),
+        },
+        "labels": torch.randint(100, 32000, (BATCH, TARGETS), generator=generator),
+    }
+
+
+def in_files(folder: Path, name: str, tasks: int, size: int) -> Rows:
+    """Random displacements, one file a task, as a study keeps them."""
+    paths = [folder / f"{name}-{task}.safetensors" for task in range(tasks)]
+    for task, path in enumerate(paths):
+        drawn = torch.randn(size, generator=torch.Generator().manual_seed(task))
+        write_tensors(path, {"displacement": 0.01 * drawn}, {})
+    return InFiles(paths)
+
+
+def plain(attached: AttachedDelta, inputs: dict) -> Callable[[], None]:
     """Forward + backward with the delta's parameters as the model's own."""
     wanted = {name for name, _ in attached.layout.entries}
     parameters = [p for name, p in attached.model.named_parameters() if name in wanted]
@@ -46,14 +87,14 @@ def plain(attached: AttachedDelta, batch: dict) -> Callable[[], None]:
         for parameter in parameters:
             parameter.requires_grad_()
             parameter.grad = None
-        attached.backbone.family.loss(attached.model, batch).backward()
+        attached.backbone.family.loss(attached.model, inputs).backward()
         for parameter in parameters:
             parameter.requires_grad_(False)
 
     return step
 
 
-def medians(steps: dict[str, Callable[[], None]]) -> dict[str, float]:
+def medians(steps: Steps) -> dict[str, float]:
     """Median seconds of each step; all are run in turn, after one round that is not counted."""
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     for turn in range(ROUNDS + 1):
@@ -62,7 +103,114 @@ def medians(steps: dict[str, Callable[[], None]]) -> dict[str, float]:
             step()
             if turn:
                 seconds[name].append(time.perf_counter() - started)
-    return {name: statistics.median(values) for name, values in seconds.items()}
+    found = {name: statistics.median(values) for name, values in seconds.items()}
+    print(json.dumps(found, indent=1), file=sys.stderr)
+    return found
+
+
+def approximation(attached: list[AttachedDelta], inputs: dict, rows: list[Rows], dim: int, count: int) -> Callable[[], None]:
+    """One whole step on `count` source tasks: loss, backward, clipping, the optimizer's step."""
+    start = DenseAutoencoder().trainables(rows, [delta.layout.sizes for delta in attached], dim, 0)
+    values = [tensor.requires_grad_() for trainable in start for tensor in trainable.trained()]
+    factors: list[list] = [[] for _ in attached]
+    optimizer = LowRankAdafactor(values, [kind for own in factors for kind in (None, None, own)])
+    generator = torch.Generator().manual_seed(0)
+    # Any division of the codes will do for timing; the same amount of work as that of the simplex.
+    weights = torch.full((count, len(attached)), 1 / len(attached))
+
+    def step() -> None:
+        chosen = torch.randperm(rows[0].shape[0], generator=generator)[:count].tolist()
+        optimizer.zero()
+        joint_loss(attached, start, rows, chosen, weights, 1.0, inputs, factors).backward()
+        optimizer.step(1e-6, (1 / (optimizer.norm() + 1e-6)).clamp_max(1))
+
+    return step
+
+
+def approximation_single() -> list[dict]:
+    """One source task, d = 4."""
+    attached, inputs = deltas(60), batch()
+    with tempfile.TemporaryDirectory() as folder:
+        rows = [in_files(Path(folder), delta.name, 1, delta.layout.size) for delta in attached]
+        steps = {delta.name: plain(delta, inputs) for delta in attached}
+        found = medians({"step": approximation(attached, inputs, rows, 4, 1), **steps})
+    floor = sum(found[delta.name] for delta in attached)
+    return [{"name": "approximation-single", "value": found["step"] / floor, "goal": 1.15}]
+
+
+def approximation_multi() -> list[dict]:
+    """60 solutions, batch 8 from 4 tasks, d = 100."""
+    attached, inputs = deltas(120), batch()
+    with tempfile.TemporaryDirectory() as folder:
+        rows = [in_files(Path(folder), delta.name, 60, delta.layout.size) for delta in attached]
+        steps = {delta.name: plain(delta, inputs) for delta in attached}
+        found = medians({"step": approximation(attached, inputs, rows, 100, 4), **steps})
+    floor = sum(found[delta.name] for delta in attached)
+    sizes = {delta.name: delta.layout.size for delta in attached}
+    return [{"name": "approximation-multi", "value": found["step"] / floor, "goal": 1.25, "parameters": sizes}]
+
+
+def approximation_memory() -> list[dict]:
+    """Peak resident memory of such a step, in a process that does nothing else."""
+    attached, inputs = deltas(120), batch()
+    with tempfile.TemporaryDirectory() as folder:
+        rows = [in_files(Path(folder), delta.name, 60, delta.layout.size) for delta in attached]
+        step = approximation(attached, inputs, rows, 100, 4)
+        for _ in range(3):
+            step()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    return [{"name": "approximation-memory", "value": peak, "goal": 2.0, "unit": "GiB", "floor": None}]
+
+
+def optimization_step() -> list[dict]:
+    """d = 100; decoding, forward, backward, clipping, Adam's step."""
+    attached, inputs = deltas(60), batch()
+    code = torch.zeros(100).requires_grad_()
+    tuned = torch.optim.Adam([code], lr=1e-3, fused=True)
+    steps: Steps = {}
+    for delta in attached:
+        with tempfile.TemporaryDirectory() as folder:
+            rows = in_files(Path(folder), delta.name, 60, delta.layout.size)
+            [projection] = find_projection("svd").make([rows], [delta.layout.sizes], 100, 0)
+
+        def step(delta=delta, projection=projection) -> None:
+            tuned.zero_grad()
+            delta.loss(delta.initial + projection.decode(code.unsqueeze(0))[0], inputs).backward()
+            torch.nn.utils.clip_grad_norm_([code], 1.0)
+            tuned.step()
+
+        steps |= {delta.name: plain(delta, inputs), f"optimization {delta.name}": step}
+    found = medians(steps)
+    ratios = {delta.name: found[f"optimization {delta.name}"] / found[delta.name] for delta in attached}
+    return [{"name": "optimization-step", "value": max(ratios.values()), "goal": 1.05, "each": ratios}]
+
+
+def joint_svd() -> list[dict]:
+    """200 solutions of 1.1 M parameters each in files (0.88 GB), d = 100."""
+    with tempfile.TemporaryDirectory() as folder:
+        rows = in_files(Path(folder), "delta", 200, 1_105_920)
+        started = time.perf_counter()
+        for path in sorted(Path(folder).iterdir()):
+            read_tensors(path)
+        reading = time.perf_counter() - started
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        started = time.perf_counter()
+        find_projection("svd").make([rows], [[1_105_920 // 24] * 24], 100, 0)
+        seconds = time.perf_counter() - started
+    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2**20
+    unit = "x reading the files once"
+    return [
+        {"name": "joint-svd", "value": seconds / reading, "goal": None, "unit": unit, "seconds": seconds, "memory_GiB": grown}
+    ]
+
+
+BENCHMARKS: dict[str, Callable[[], list[dict]]] = {
+    "approximation-single": approximation_single,
+    "approximation-multi": approximation_multi,
+    "approximation-memory": approximation_memory,
+    "optimization-step": optimization_step,
+    "joint-svd": joint_svd,
+}
 
 
 def machine() -> str:
@@ -71,63 +219,27 @@ def machine() -> str:
 
 
 def main() -> None:
-    """Measure, print and write `results/latest.json`."""
-    plm = backbone()
-    generator = torch.Generator().manual_seed(0)
-    batch = {
-        "inputs": {
-            "input_ids": torch.randint(100, 32000, (BATCH, INPUTS), generator=generator),
-            "attention_mask": torch.ones(BATCH, INPUTS, dtype=torch.long),
-        },
-        "labels": torch.randint(100, 32000, (BATCH, TARGETS), generator=generator),
-    }
-    deltas = [attach("adapter", plm, bottleneck=12), attach("lora", plm, r=10), attach("prefix", plm, tokens=60)]
-    displacements = [0.01 * torch.randn(1, delta.layout.size, generator=generator) for delta in deltas]
-    dense = initial_projections(displacements, DIM, seed=0)
-    code = torch.randn(DIM, generator=generator).requires_grad_()
-    tuned = torch.optim.Adam([code], lr=1e-3, fused=True)
-    trained = [[t.clone().requires_grad_() for t in projection.tensors()] for projection in dense]
-    optimizer = torch.optim.Adam([t for tensors in trained for t in tensors], lr=1e-6, fused=True)
-
-    def optimization(delta: AttachedDelta, row: int) -> Callable[[], None]:
-        def step() -> None:
-            tuned.zero_grad()
-            delta.loss(delta.initial + dense[row].decode(code.unsqueeze(0))[0], batch).backward()
-            torch.nn.utils.clip_grad_norm_([code], 1.0)
-            tuned.step()
-
-        return step
-
-    def approximation() -> None:
-        optimizer.zero_grad()
-        projections = [p.with_tensors(tensors) for p, tensors in zip(dense, trained, strict=True)]
-        weights = torch.full((len(deltas),), 1 / len(deltas))
-        joint_loss(deltas, projections, [d[0] for d in displacements], weights, 1.0, batch).backward()
-        torch.nn.utils.clip_grad_norm_([t for tensors in trained for t in tensors], 1.0)
-        optimizer.step()
-
-    steps: dict[str, Callable[[], None]] = {"approximation": approximation}
-    for row, delta in enumerate(deltas):
-        steps[f"plain {delta.name}"] = plain(delta, batch)
-        steps[f"optimization {delta.name}"] = optimization(delta, row)
-    found = medians(steps)
-    ratios = {delta.name: found[f"optimization {delta.name}"] / found[f"plain {delta.name}"] for delta in deltas}
-    floor = sum(found[f"plain {delta.name}"] for delta in deltas)
-    common = {
-        "unit": "x the plain forward + backward",
-        "floor": 1.0,
-        "command": "make bench",
-        "versions": versions(),
-        "machine": machine(),
-    }
-    results = [
-        {"name": "optimization-step", "value": max(ratios.values()), "goal": 1.10, "each": ratios, **common},
-        {"name": "approximation-single", "value": found["approximation"] / floor, "goal": 1.15, **common},
-    ]
-    write_json(RESULTS, results)
-    print(json.dumps(found, indent=1))
-    for result in results:
-        print(f"{result['name']}: {result['value']:.3f} x (goal at most {result['goal']})")
+    """Measure, print and write `results/latest.json`; results of benchmarks that were not asked for stay."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", help="all by default")
+    parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if unknown := set(options.names) - set(BENCHMARKS):
+        parser.error(f"no benchmark {', '.join(sorted(unknown))}; there are {', '.join(BENCHMARKS)}")
+    if options.here:
+        print(json.dumps([result for name in options.names for result in BENCHMARKS[name]()]))
+        return
+    kept = {result["name"]: result for result in (read_json(RESULTS) if RESULTS.exists() else [])}
+    for name in options.names or BENCHMARKS:
+        # A process of its own: peak memory is that of this benchmark alone.
+        command = [sys.executable, "-m", "benchmarks.run", "--here", name]
+        output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+        for result in json.loads(output.splitlines()[-1]):
+            common = {"unit": "x the plain forward + backward", "floor": 1.0, "command": "make bench"}
+            kept[name] = {**common, **result, "versions": versions(), "machine": machine()}
+            goal = "" if result["goal"] is None else f" (goal at most {result['goal']})"
+            print(f"{name}: {result['value']:.3f} {kept[name]['unit']}{goal}", flush=True)
+            write_json(RESULTS, [kept[key] for key in BENCHMARKS if key in kept])
 
 
 if __name__ == "__main__":

@@ -11,7 +11,8 @@ from deltaspace.errors import DeltaspaceError
 from deltaspace.files import write_tensors
 from deltaspace.subspace import PROJECTIONS, Subspace, find_projection
 from deltaspace.subspace.projections.fastfood import walsh_hadamard
-from deltaspace.subspace.projections.joint import InFiles, InMemory, basis, cuts, gram, shared_codes, spread
+from deltaspace.subspace.projections.joint import basis, cuts, gram, shared_codes, spread, weighted
+from deltaspace.subspace.projections.rows import InFiles, InMemory
 
 seeds = st.integers(0, 2**31)
 # Two deltas whose displacements differ in norm by ten; sizes of their tensor blocks.
@@ -27,7 +28,7 @@ def displacements(seed, tasks):
 
 
 def made(name, seed=0, tasks=3, dim=3, **options):
-    return find_projection(name, **options).make(displacements(seed, tasks), SIZES, dim, seed)
+    return find_projection(name, **options).make([InMemory(d) for d in displacements(seed, tasks)], SIZES, dim, seed)
 
 
 @pytest.mark.parametrize("name", PROJECTIONS)
@@ -92,7 +93,7 @@ def test_the_joint_svd_is_that_of_the_stack():
 
 
 def test_rows_in_files_are_rows_in_memory(tmp_path, monkeypatch):
-    monkeypatch.setattr("deltaspace.subspace.projections.joint._NUMBERS", 21)  # runs of seven columns
+    monkeypatch.setattr("deltaspace.subspace.projections.rows._NUMBERS", 21)  # runs of seven columns
     stacked = draw(0, 3, 50)
     for index, row in enumerate(stacked):
         write_tensors(tmp_path / f"{index}.safetensors", {"displacement": row}, {})
@@ -101,6 +102,8 @@ def test_rows_in_files_are_rows_in_memory(tmp_path, monkeypatch):
     assert files.shape == memory.shape == (3, 50)
     assert gram(files, units).equal(gram(memory, units))
     torch.testing.assert_close(gram(files, units).float(), (stacked / units) @ (stacked / units).T / 50, rtol=1e-4, atol=1e-4)
+    assert files.take([2, 0]).equal(memory.take([2, 0])) and files.take([2, 0]).equal(stacked[[2, 0]])
+    torch.testing.assert_close(weighted(files, units, codes), codes.T @ (stacked / units), rtol=1e-4, atol=1e-4)
     own = basis(files, units, codes, [2, 3], SIZES[1])
     assert own.equal(basis(memory, units, codes, [2, 3], SIZES[1]))
     whole = (stacked / units).T @ codes
@@ -138,12 +141,12 @@ def test_walsh_hadamard_is_its_matrix():
 
 @pytest.mark.parametrize("name", ["gaussian", "fastfood"])
 def test_random_projections_are_nearly_orthogonal_and_need_no_solutions(name):
-    found = find_projection(name).make([torch.zeros(0, 40_000)], [[40_000]], 5, 0)[0]
+    found = find_projection(name).make([InMemory(torch.zeros(0, 40_000))], [[40_000]], 5, 0)[0]
     columns = found.decode(torch.eye(5))
     torch.testing.assert_close(columns @ columns.T, torch.eye(5), rtol=0, atol=0.05)
     torch.testing.assert_close(found.encode(columns), torch.eye(5), rtol=0, atol=0.05)
     again, other = (
-        find_projection(name).make([torch.zeros(0, 40_000)], [[40_000]], 5, s)[0].decode(torch.eye(5)) for s in (0, 1)
+        find_projection(name).make([InMemory(torch.zeros(0, 40_000))], [[40_000]], 5, s)[0].decode(torch.eye(5)) for s in (0, 1)
     )
     assert columns.equal(again)
     assert not columns.equal(other)
@@ -151,8 +154,8 @@ def test_random_projections_are_nearly_orthogonal_and_need_no_solutions(name):
 
 def test_units_are_one_for_a_delta_or_for_a_block():
     stacked = torch.cat([draw(0, 3, 20), 100 * draw(1, 3, 5), draw(2, 3, 15), torch.zeros(3, 20)], dim=1)
-    flat = find_projection("svd").units(stacked, SIZES[0])
-    block = find_projection("svd", scaling="block").units(stacked, SIZES[0])
+    flat = find_projection("svd").units(InMemory(stacked), SIZES[0])
+    block = find_projection("svd", scaling="block").units(InMemory(stacked), SIZES[0])
     assert flat.unique().numel() == 1
     length = stacked.norm(dim=1).mean()
     torch.testing.assert_close(torch.stack([flat.norm(), block.norm()]), torch.stack([length, length]))

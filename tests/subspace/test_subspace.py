@@ -7,10 +7,12 @@ import torch
 
 from deltaspace.deltas import attach
 from deltaspace.errors import DeltaspaceError
+from deltaspace.files import write_tensors
 from deltaspace.solutions import score, train
-from deltaspace.subspace import Approximation, Subspace, approximate, optimize, transfer
+from deltaspace.subspace import PROJECTIONS, Approximation, Subspace, approximate, optimize, transfer
 from deltaspace.subspace.approximate import joint_loss
 from deltaspace.subspace.projections.dense import DenseAutoencoder
+from deltaspace.subspace.projections.rows import InFiles, InMemory
 from deltaspace.training import Training
 from tests.tiny import tiny_backbone, tiny_task
 
@@ -39,6 +41,7 @@ def parts_of(deltas, *tasks):
     """Trainables, displacements and a batch for any number of tasks."""
     generator = torch.Generator().manual_seed(5)
     displacements = [torch.randn(len(tasks), delta.layout.size, generator=generator) for delta in deltas]
+    displacements = [InMemory(d) for d in displacements]
     trainables = DenseAutoencoder().trainables(displacements, [d.layout.sizes for d in deltas], 4, 0)
     family = deltas[0].backbone.family
     return trainables, displacements, family.collate([item for task in tasks for item in family.encode(task, task.train[:4])])
@@ -49,13 +52,14 @@ def test_the_joint_loss_is_its_formula(made):
     trainables, displacements, batch = parts_of(deltas, task)
     weights, alpha = torch.tensor([[0.2, 0.3, 0.5]]), 0.7
     dense = [t.fixed(d) for t, d in zip(trainables, displacements, strict=True)]
-    codes = [p.encode(d)[0] for p, d in zip(dense, displacements, strict=True)]
-    for projection, displacement, code in zip(dense, displacements, codes, strict=True):
+    displacements_of = [d.take([0]) for d in displacements]
+    codes = [p.encode(d)[0] for p, d in zip(dense, displacements_of, strict=True)]
+    for projection, displacement, code in zip(dense, displacements_of, codes, strict=True):
         inner = torch.tanh(displacement / projection.units @ projection.first.T / displacement.shape[1])
         torch.testing.assert_close(code, (inner @ projection.second.T)[0])
     mixed = sum(w * code for w, code in zip(weights[0], codes, strict=True))
     expected = 0.0
-    for delta, projection, displacement, code in zip(deltas, dense, displacements, codes, strict=True):
+    for delta, projection, displacement, code in zip(deltas, dense, displacements_of, codes, strict=True):
         expected += delta.loss(delta.initial + projection.units * (projection.up @ mixed), batch)
         expected += alpha * (displacement[0] - projection.units * (projection.up @ code)).norm() / projection.scale
     found = joint_loss(deltas, trainables, displacements, [0], weights, alpha, batch, [[], [], []])
@@ -148,6 +152,44 @@ def test_several_source_tasks_have_codes_of_their_own():
         torch.testing.assert_close(decoded, solution.displacement, rtol=1e-2, atol=1e-2 * projection.scale)
 
 
+@pytest.mark.parametrize("name", PROJECTIONS)
+def test_every_projection_goes_the_whole_way(name, tmp_path):
+    """Two tasks, two deltas: approximated, optimized, transferred; from files as from memory."""
+    plm = tiny_backbone("bert")
+    tasks = [tiny_task("one"), tiny_task("two", size=30)]
+    deltas = [attach(delta, plm, **SETTINGS[delta]) for delta in ("adapter", "lora")]
+    brief = Training(steps=4, lr=0.03, evaluate_every=4, batch_size=8)
+    solutions = [train(delta, task, brief) for delta in deltas for task in tasks]
+    files = {}
+    for delta in deltas:
+        own = [s for s in solutions if s.delta == delta.name]
+        paths = [tmp_path / f"{s.delta}-{s.task}.safetensors" for s in own]
+        for path, solution in zip(paths, own, strict=True):
+            write_tensors(path, {"displacement": solution.displacement}, {})
+        files[delta.name] = InFiles(paths)
+    settings = Approximation(steps=3, lr=1e-2, evaluate_every=3, batch_size=4, tasks=2)
+    subspace, other = (
+        approximate(deltas, given, tasks, dim=2, projection=name, settings=settings) for given in (solutions, files)
+    )
+    assert subspace.sources == ("one", "two")
+    assert subspace.codes.equal(other.codes) and subspace.codes.shape == (2, 2, 2)
+    assert bool(subspace.history) == PROJECTIONS[name].learned
+    unseen = tiny_task("three", size=20)
+    found = optimize(subspace, deltas[0], unseen, brief)
+    assert found.vector.shape == (2,)
+    assert transfer(subspace, found.vector, deltas[1], unseen).count == 8
+
+
+@pytest.mark.parametrize("name", ["gaussian", "fastfood"])
+def test_random_projections_start_at_the_initial_vector_without_solutions(name):
+    plm = tiny_backbone("bert")
+    lora = attach("lora", plm, r=2)
+    subspace = approximate([lora], [], [], dim=3, projection=name)
+    assert subspace.decode("lora", subspace.start("lora")).equal(lora.initial)
+    found = optimize(subspace, lora, tiny_task(), Training(steps=20, lr=0.3, evaluate_every=10))
+    assert found.fit.best.loss < found.fit.curve[0][2]
+
+
 def test_a_subspace_moves_between_devices_unchanged(made):
     subspace = made[3]
     moved = subspace.to("cpu")
@@ -159,6 +201,8 @@ def test_what_does_not_belong_is_refused(made, tmp_path):
     deltas, solutions, task, subspace = made
     with pytest.raises(DeltaspaceError, match="no solution of prefix"):
         approximate(deltas, solutions[:2], [task], dim=4)
+    with pytest.raises(DeltaspaceError, match="displacements of adapter do not fit"):
+        approximate(deltas, {"adapter": InMemory(torch.zeros(2, 7))}, [task], dim=4)
     with pytest.raises(DeltaspaceError, match="another model"):
         optimize(subspace, attach("lora", tiny_backbone("roberta"), r=2), task)
     with pytest.raises(DeltaspaceError, match="does not start"):

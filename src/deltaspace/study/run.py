@@ -14,10 +14,11 @@ import yaml
 from deltaspace.deltas import AttachedDelta
 from deltaspace.errors import DeltaspaceError
 from deltaspace.files import digest, read_tensors, write_json, write_tensors, write_text
-from deltaspace.solutions import Solution, score, train
+from deltaspace.solutions import score, train
 from deltaspace.sources import model_fingerprint, model_folder
 from deltaspace.study.folder import Artefact, Folder, Row
 from deltaspace.subspace import Subspace, approximate, optimize, transfer
+from deltaspace.subspace.projections.rows import InFiles
 from deltaspace.tasks import Task, load_task
 from deltaspace.training import Fit, Progress, Score
 
@@ -242,7 +243,7 @@ class _Study:
         write_tensors(path, {"vector": found.vector, "displacement": found.displacement}, metadata)
 
     def make_subspace(self, path: Path, fingerprint: str, dim: int, seed: int) -> None:
-        solutions = [self.solution(task, delta, seed) for task in self.source for delta in self.recipe.deltas]
+        solutions = {delta: self.displacements(delta, seed) for delta in self.recipe.deltas}
         found = approximate(
             [self.attached(delta, seed) for delta in self.recipe.deltas],
             solutions,
@@ -256,13 +257,12 @@ class _Study:
         )
         found.save(path, {"fingerprint": fingerprint})
 
-    def solution(self, task: str, delta: str, seed: int) -> Solution:
-        tensors, own = read_tensors(self.folder.path / self.solution_path(task, delta, seed))
-        curve = [(step, metric, loss) for step, metric, loss in own["curve"]]
-        best = next(Score(metric, loss, len(self.tasks[task].dev)) for step, metric, loss in curve if step == own["best_step"])
-        fit = Fit([tensors["vector"]], best, own["best_step"], own["row"]["steps"], own["row"]["seconds"], curve)
-        device = self.backbone.device
-        return Solution(delta, task, tensors["vector"].to(device), tensors["displacement"].to(device), fit)
+    def displacements(self, delta: str, seed: int) -> InFiles:
+        """Of the source tasks, read as they are needed: together they may be larger than memory."""
+        paths = [self.folder.path / self.solution_path(task, delta, seed) for task in self.source]
+        for path in paths:
+            read_tensors(path)  # finds damage before anything is computed from it
+        return InFiles(paths, self.backbone.device)
 
     def make_vector(self, path: Path, fingerprint: str, task: str, delta: str, dim: int, seed: int) -> None:
         attached, subspace = self.attached(delta, seed), self.subspace(dim, seed)

@@ -12,7 +12,7 @@ delta decodes all their codes in one product and runs the model once, every task
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -27,6 +27,7 @@ from deltaspace.solutions import Scorer, Solution
 from deltaspace.subspace.lowrank import Factors, LowRankAdafactor, product
 from deltaspace.subspace.projections import Decomposition, Projection, find_projection
 from deltaspace.subspace.projections.dense import DenseAutoencoder, Trainable
+from deltaspace.subspace.projections.rows import InMemory, Rows
 from deltaspace.subspace.subspace import Subspace
 from deltaspace.tasks.task import Task
 from deltaspace.training import Batches, Progress, Score, Training, fit
@@ -46,7 +47,7 @@ class Approximation(Training):
 
 def approximate(
     attached: Sequence[AttachedDelta],
-    solutions: Sequence[Solution],
+    solutions: Sequence[Solution] | Mapping[str, Rows],
     tasks: Sequence[Task],
     *,
     dim: int,
@@ -62,7 +63,8 @@ def approximate(
 
     Args:
         attached: the deltas, on one backbone.
-        solutions: one for every delta and source task, in any order; none are needed for random projections.
+        solutions: one for every delta and source task, in any order; or of every delta the displacements in the order of
+            `tasks`, which may lie in files larger than memory together. Random projections need none.
         tasks: the source tasks.
         dim: d.
         projection: which kind, a name of `deltaspace.subspace.PROJECTIONS` or one with settings.
@@ -76,9 +78,7 @@ def approximate(
     """
     settings = settings or APPROXIMATE
     method = find_projection(projection) if isinstance(projection, str) else projection
-    displacements = [
-        _stack(delta, solutions, tasks) if method.needs_solutions or solutions else _none(delta) for delta in attached
-    ]
+    displacements = [_displacements(delta, solutions, tasks, method) for delta in attached]
     sizes = [delta.layout.sizes for delta in attached]
     drawn = derived_seed(seed, "projections")
     if isinstance(method, DenseAutoencoder):
@@ -90,7 +90,7 @@ def approximate(
         codes = torch.stack([trainable.codes() for trainable in trained])
     else:
         projections, history = method.make(displacements, sizes, dim, drawn), {}
-        codes = torch.stack([p.encode(d) for p, d in zip(projections, displacements, strict=True)])
+        codes = torch.stack([_codes(p, d, dim) for p, d in zip(projections, displacements, strict=True)])
     return Subspace(
         dim,
         attached[0].backbone.fingerprint,
@@ -106,7 +106,7 @@ def approximate(
 def _train(
     attached: Sequence[AttachedDelta],
     start: Sequence[Trainable],
-    displacements: Sequence[Tensor],
+    displacements: Sequence[Rows],
     tasks: Sequence[Task],
     shared: bool,
     alpha: float,
@@ -164,7 +164,7 @@ def _train(
 def joint_loss(
     attached: Sequence[AttachedDelta],
     trainables: Sequence[Trainable],
-    displacements: Sequence[Float[Tensor, "tasks _"]],
+    displacements: Sequence[Rows],
     rows: Sequence[int],
     weights: Float[Tensor, "batch_tasks deltas"] | None,
     alpha: float,
@@ -191,22 +191,37 @@ def joint_loss(
         codes = torch.cat([mixed, own[index]]) if mixed is not None else own[index]
         decoded = product(codes, trainable.up, factors[index])
         total = total + delta.loss(delta.initial + decoded[: len(rows)] * trainable.units, batch)
-        distance = (displacement[list(rows)] / trainable.units - decoded[-len(rows) :]).norm(dim=1).mean()
+        distance = (displacement.take(rows) / trainable.units - decoded[-len(rows) :]).norm(dim=1).mean()
         total = total + alpha * distance / math.sqrt(len(trainable.units))
     return total
 
 
-def _stack(delta: AttachedDelta, solutions: Sequence[Solution], tasks: Sequence[Task]) -> Tensor:
+def _displacements(
+    delta: AttachedDelta, solutions: Sequence[Solution] | Mapping[str, Rows], tasks: Sequence[Task], method: Decomposition
+) -> Rows:
+    if not solutions and not method.needs_solutions:
+        return InMemory(delta.initial.new_zeros(0, delta.layout.size))
+    if isinstance(solutions, Mapping):
+        rows = solutions.get(delta.name)
+        if rows is None or tuple(rows.shape) != (len(tasks), delta.layout.size):
+            raise DeltaspaceError(
+                f"the displacements of {delta.name} do not fit",
+                found="none" if rows is None else "{} x {}".format(*rows.shape),
+                expected=f"one of {delta.layout.size} numbers for each of {len(tasks)} source tasks",
+            )
+        return rows
     found = {solution.task: solution.displacement for solution in solutions if solution.delta == delta.name}
     if missing := [task.name for task in tasks if task.name not in found]:
         raise DeltaspaceError(
             f"no solution of {delta.name} for the source task {missing[0]}", expected="one for every delta and task"
         )
-    return torch.stack([found[task.name] for task in tasks])
+    return InMemory(torch.stack([found[task.name] for task in tasks]))
 
 
-def _none(delta: AttachedDelta) -> Tensor:
-    return delta.initial.new_zeros(0, delta.layout.size)
+def _codes(projection: Projection, displacements: Rows, dim: int) -> Tensor:
+    # One task at a time: the displacements may be larger than memory.
+    found = [projection.encode(displacements.take([task])) for task in range(displacements.shape[0])]
+    return torch.cat(found) if found else torch.zeros(0, dim, device=displacements.device)
 
 
 def _draw_tasks(sizes: Sequence[int], count: int, temperature: float | None, seed: int) -> list[int]:

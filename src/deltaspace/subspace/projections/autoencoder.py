@@ -9,6 +9,7 @@ from torch import Tensor
 
 from deltaspace.subspace.projections.dense import DenseAutoencoder
 from deltaspace.subspace.projections.linear import Linear
+from deltaspace.subspace.projections.rows import Rows
 from deltaspace.subspace.projections.svd import decompose
 
 
@@ -24,9 +25,9 @@ class SeparateAutoencoders(DenseAutoencoder):
     shared: ClassVar[bool] = False
 
     def _decomposed(
-        self, displacements: Sequence[Tensor], sizes: Sequence[list[int]], dim: int
-    ) -> list[tuple[Tensor, Linear, Tensor]]:
-        found: list[tuple[Tensor, Linear, Tensor]] = []
+        self, displacements: Sequence[Rows], sizes: Sequence[list[int]], dim: int
+    ) -> list[tuple[Rows, Linear, Tensor]]:
+        found: list[tuple[Rows, Linear, Tensor]] = []
         for displacement, own in zip(displacements, sizes, strict=True):
             [projection], codes = decompose(self, [displacement], [own], dim)
             found.append((displacement, projection, codes))

@@ -18,9 +18,10 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
-from deltaspace.subspace.projections.joint import InMemory, gram
+from deltaspace.subspace.projections.joint import gram, weighted
 from deltaspace.subspace.projections.linear import Linear
 from deltaspace.subspace.projections.projection import Decomposition, Projection
+from deltaspace.subspace.projections.rows import Rows
 from deltaspace.subspace.projections.svd import decompose
 
 # The start's codes go through tanh at this share of its range, where it is neither flat nor saturated.
@@ -87,10 +88,9 @@ class Trainable:
         """The same with other A, W2, U."""
         return Trainable(self.units, self.gram, *tensors)
 
-    def fixed(self, displacements: Float[Tensor, "tasks params"]) -> Dense:
+    def fixed(self, displacements: Rows) -> Dense:
         """The projections for any displacement: W1 = A^T (D / units)."""
-        first = (displacements / self.units).T @ self.anchors
-        return Dense(self.units, first.T.contiguous(), self.second, self.up)
+        return Dense(self.units, weighted(displacements, self.units, self.anchors), self.second, self.up)
 
 
 class DenseAutoencoder(Decomposition):
@@ -105,22 +105,18 @@ class DenseAutoencoder(Decomposition):
 
     start: Literal["svd", "random"] = Field("svd", description="where training starts: the joint SVD, or drawn as in the paper")
 
-    def make(
-        self, displacements: Sequence[Float[Tensor, "tasks _"]], sizes: Sequence[list[int]], dim: int, seed: int
-    ) -> list[Projection]:
+    def make(self, displacements: Sequence[Rows], sizes: Sequence[list[int]], dim: int, seed: int) -> list[Projection]:
         found = self.trainables(displacements, sizes, dim, seed)
         return [trainable.fixed(d) for trainable, d in zip(found, displacements, strict=True)]
 
-    def trainables(
-        self, displacements: Sequence[Float[Tensor, "tasks _"]], sizes: Sequence[list[int]], dim: int, seed: int
-    ) -> list[Trainable]:
+    def trainables(self, displacements: Sequence[Rows], sizes: Sequence[list[int]], dim: int, seed: int) -> list[Trainable]:
         """As `make`, in the form that is trained."""
         generator = torch.Generator().manual_seed(seed)
         if self.start == "random":
             return [self._drawn(d, self.units(d, own), dim, generator) for d, own in zip(displacements, sizes, strict=True)]
         found = []
         for displacement, linear, codes in self._decomposed(displacements, sizes, dim):
-            products = gram(InMemory(displacement), linear.units)
+            products = gram(displacement, linear.units)
             # The least-norm W1 that takes each task's displacement to its code.
             anchors = torch.linalg.pinv(products, hermitian=True) @ torch.atanh(_TANH_SHARE * codes.double())
             # Dimensions that the solutions leave empty are drawn: at zero they would get no gradient.
@@ -132,16 +128,16 @@ class DenseAutoencoder(Decomposition):
         return found
 
     def _decomposed(
-        self, displacements: Sequence[Tensor], sizes: Sequence[list[int]], dim: int
-    ) -> list[tuple[Tensor, Linear, Tensor]]:
+        self, displacements: Sequence[Rows], sizes: Sequence[list[int]], dim: int
+    ) -> list[tuple[Rows, Linear, Tensor]]:
         projections, codes = decompose(self, displacements, sizes, dim)
         return [(d, projection, codes) for d, projection in zip(displacements, projections, strict=True)]
 
-    def _drawn(self, displacement: Tensor, units: Tensor, dim: int, generator: torch.Generator) -> Trainable:
+    def _drawn(self, displacement: Rows, units: Tensor, dim: int, generator: torch.Generator) -> Trainable:
         def draw(*shape: int) -> Tensor:
-            return (_DEVIATION * torch.randn(*shape, generator=generator)).to(displacement)
+            return (_DEVIATION * torch.randn(*shape, generator=generator)).to(displacement.device)
 
-        products = gram(InMemory(displacement), units).to(displacement)
+        products = gram(displacement, units).float()
         # Entries of U are of order one in our units; the paper's deviation is kept relative to that.
         up = draw(len(units), dim) / _DEVIATION
-        return Trainable(units, products, draw(len(displacement), dim), draw(dim, dim), up)
+        return Trainable(units, products, draw(displacement.shape[0], dim), draw(dim, dim), up)

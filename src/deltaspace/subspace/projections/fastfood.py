@@ -19,6 +19,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from deltaspace.subspace.projections.projection import Decomposition, Projection
+from deltaspace.subspace.projections.rows import Rows
 
 
 @dataclass
@@ -82,9 +83,7 @@ class Fastfood(Decomposition):
     summary: ClassVar[str] = "structured random directions (H G P H B) that are never stored; needs no solutions"
     needs_solutions: ClassVar[bool] = False
 
-    def make(
-        self, displacements: Sequence[Float[Tensor, "tasks _"]], sizes: Sequence[list[int]], dim: int, seed: int
-    ) -> list[Projection]:
+    def make(self, displacements: Sequence[Rows], sizes: Sequence[list[int]], dim: int, seed: int) -> list[Projection]:
         generator = torch.Generator().manual_seed(seed)
         width = 1 << (dim - 1).bit_length()
         found: list[Projection] = []

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from deltaspace.subspace.projections.linear import Linear
 from deltaspace.subspace.projections.projection import Decomposition, Projection
+from deltaspace.subspace.projections.rows import Rows
 
 
 class Gaussian(Decomposition):
@@ -21,12 +20,10 @@ class Gaussian(Decomposition):
     summary: ClassVar[str] = "random normal directions; needs no solutions"
     needs_solutions: ClassVar[bool] = False
 
-    def make(
-        self, displacements: Sequence[Float[Tensor, "tasks _"]], sizes: Sequence[list[int]], dim: int, seed: int
-    ) -> list[Projection]:
+    def make(self, displacements: Sequence[Rows], sizes: Sequence[list[int]], dim: int, seed: int) -> list[Projection]:
         generator = torch.Generator().manual_seed(seed)
         found: list[Projection] = []
         for displacement, own in zip(displacements, sizes, strict=True):
-            up = torch.randn(displacement.shape[1], dim, generator=generator).to(displacement)
+            up = torch.randn(displacement.shape[1], dim, generator=generator).to(displacement.device)
             found.append(Linear(self.units(displacement, own), up))
         return found

@@ -7,74 +7,13 @@ tasks), and the basis are ever held: the stack is read in runs of columns, so th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Protocol, runtime_checkable
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
-from safetensors import safe_open
 from torch import Tensor
 
-# Columns read at once, over all rows together: 2^24 numbers, 64 MiB in fp32.
-_NUMBERS = 1 << 24
-
-
-@runtime_checkable
-class Rows(Protocol):
-    """Displacements of one delta on several tasks that can be read a run of columns at a time."""
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(tasks, n)."""
-
-    def columns(self, start: int, stop: int) -> Float[Tensor, "tasks run"]:
-        """The columns `start` to `stop`, fp32."""
-
-
-class InMemory:
-    """Rows that are a tensor."""
-
-    def __init__(self, displacements: Float[Tensor, "tasks params"]) -> None:
-        self._displacements = displacements
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(tasks, n)."""
-        return self._displacements.shape[0], self._displacements.shape[1]
-
-    def columns(self, start: int, stop: int) -> Float[Tensor, "tasks run"]:
-        """See `Rows`."""
-        return self._displacements[:, start:stop].float()
-
-
-class InFiles:
-    """Rows that lie in safetensors files, one file a task; nothing is read before it is asked for.
-
-    Args:
-        paths: the files.
-        name: the tensor in each, (n,).
-    """
-
-    def __init__(self, paths: Sequence[Path], name: str = "displacement") -> None:
-        self._slices = [safe_open(path, framework="pt").get_slice(name) for path in paths]
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(tasks, n)."""
-        return len(self._slices), self._slices[0].get_shape()[0]
-
-    def columns(self, start: int, stop: int) -> Float[Tensor, "tasks run"]:
-        """See `Rows`."""
-        return torch.stack([part[start:stop].float() for part in self._slices])
-
-
-def runs(rows: Rows) -> Iterator[tuple[int, int]]:
-    """Runs of columns that fit the memory set aside for reading."""
-    count, size = rows.shape
-    step = max(1, _NUMBERS // max(count, 1))
-    for start in range(0, size, step):
-        yield start, min(start + step, size)
+from deltaspace.subspace.projections.rows import Rows, runs
 
 
 def gram(rows: Rows, units: Float[Tensor, " params"]) -> Float[Tensor, "tasks tasks"]:
@@ -120,6 +59,11 @@ def basis(
                     up[low:high, column] = directions[low - start : high - start, row]
                 column += 1
     return up
+
+
+def weighted(rows: Rows, units: Float[Tensor, " params"], weights: Float[Tensor, "tasks dim"]) -> Float[Tensor, "dim params"]:
+    """Sums of the displacements in their units, one for each column of weights: W^T (D / units)."""
+    return torch.cat([weights.T @ (rows.columns(start, stop) / units[start:stop]) for start, stop in runs(rows)], dim=1)
 
 
 def spread(codes: Float[Tensor, "tasks rank"], parts: list[int]) -> Float[Tensor, "tasks dim"]:

@@ -20,6 +20,8 @@ from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
+from deltaspace.subspace.projections.rows import Rows, runs
+
 Scaling = Literal["delta", "block"]
 
 
@@ -70,9 +72,7 @@ class Decomposition(BaseModel, ABC):
     scaling: Scaling = Field("delta", description="units of a displacement: one for a delta, or one for each tensor block")
 
     @abstractmethod
-    def make(
-        self, displacements: Sequence[Float[Tensor, "tasks _"]], sizes: Sequence[list[int]], dim: int, seed: int
-    ) -> list[Projection]:
+    def make(self, displacements: Sequence[Rows], sizes: Sequence[list[int]], dim: int, seed: int) -> list[Projection]:
         """Projections of all deltas, before any training.
 
         Args:
@@ -85,17 +85,23 @@ class Decomposition(BaseModel, ABC):
             DeltaspaceError: d does not suit the number of source tasks.
         """
 
-    def units(self, displacements: Float[Tensor, "tasks params"], sizes: list[int]) -> Float[Tensor, " params"]:
-        """The units of one delta; without solutions its length is 1."""
-        count = displacements.shape[1]
-        tiny = torch.finfo(displacements.dtype).tiny ** 0.5
-        if len(displacements) == 0:
-            return displacements.new_full((count,), 1 / math.sqrt(count))
-        length = displacements.norm(dim=1).mean().clamp_min(tiny)
+    def units(self, displacements: Rows, sizes: list[int]) -> Float[Tensor, " params"]:
+        """The units of one delta; without solutions their length is 1."""
+        (tasks, count), device = displacements.shape, displacements.device
+        if tasks == 0:
+            return torch.full((count,), 1 / math.sqrt(count), device=device)
+        tiny = torch.finfo(torch.float32).tiny ** 0.5
+        squares = torch.zeros(tasks, device=device)
+        entries = torch.empty(count, device=device)
+        for start, stop in runs(displacements):
+            part = displacements.columns(start, stop).square()
+            squares += part.sum(1)
+            entries[start:stop] = part.mean(0)
+        length = squares.sqrt().mean().clamp_min(tiny)
         if self.scaling == "delta":
             return (length / math.sqrt(count)).repeat(count)
-        blocks = torch.stack([part.square().mean() for part in displacements.split(sizes, dim=1)]).sqrt()
+        blocks = torch.stack([part.mean() for part in entries.split(sizes)]).sqrt()
         # A block that no source task moves keeps a small unit: it can still be moved.
         blocks = blocks.clamp_min(1e-3 * float(blocks.max())).clamp_min(tiny)
-        units = blocks.repeat_interleave(torch.tensor(sizes, device=blocks.device))
+        units = blocks.repeat_interleave(torch.tensor(sizes, device=device))
         return units * (length / units.norm())

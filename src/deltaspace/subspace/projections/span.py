@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from jaxtyping import Float
-from torch import Tensor
+import torch
 
 from deltaspace.errors import DeltaspaceError
+from deltaspace.subspace.projections.joint import weighted
 from deltaspace.subspace.projections.linear import Linear
 from deltaspace.subspace.projections.projection import Decomposition, Projection
+from deltaspace.subspace.projections.rows import Rows
 
 
 class Span(Decomposition):
@@ -20,10 +21,8 @@ class Span(Decomposition):
     source: ClassVar[str] = "https://arxiv.org/abs/2210.13311"
     summary: ClassVar[str] = "the source tasks' displacements are the dimensions; d is their number"
 
-    def make(
-        self, displacements: Sequence[Float[Tensor, "tasks _"]], sizes: Sequence[list[int]], dim: int, seed: int
-    ) -> list[Projection]:
-        tasks = len(displacements[0])
+    def make(self, displacements: Sequence[Rows], sizes: Sequence[list[int]], dim: int, seed: int) -> list[Projection]:
+        tasks = displacements[0].shape[0]
         if dim != tasks:
             raise DeltaspaceError(
                 "the span of the solutions has one dimension for each source task",
@@ -32,4 +31,5 @@ class Span(Decomposition):
                 mend=f"set 'dim: {tasks}', or choose the projection svd",
             )
         units = [self.units(d, own) for d, own in zip(displacements, sizes, strict=True)]
-        return [Linear(unit, (d / unit).T.contiguous()) for unit, d in zip(units, displacements, strict=True)]
+        every = torch.eye(tasks, device=displacements[0].device)
+        return [Linear(unit, weighted(d, unit, every).T.contiguous()) for unit, d in zip(units, displacements, strict=True)]

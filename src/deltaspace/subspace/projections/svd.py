@@ -9,9 +9,10 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import pad
 
-from deltaspace.subspace.projections.joint import InMemory, basis, cuts, gram, shared_codes, spread
+from deltaspace.subspace.projections.joint import basis, cuts, gram, shared_codes, spread
 from deltaspace.subspace.projections.linear import Linear
 from deltaspace.subspace.projections.projection import Decomposition, Projection
+from deltaspace.subspace.projections.rows import Rows
 
 
 class Svd(Decomposition):
@@ -21,23 +22,20 @@ class Svd(Decomposition):
     source: ClassVar[str] = "https://doi.org/10.1007/BF02288367"
     summary: ClassVar[str] = "joint singular value decomposition of the displacements of all deltas: shared codes, closed form"
 
-    def make(
-        self, displacements: Sequence[Float[Tensor, "tasks _"]], sizes: Sequence[list[int]], dim: int, seed: int
-    ) -> list[Projection]:
+    def make(self, displacements: Sequence[Rows], sizes: Sequence[list[int]], dim: int, seed: int) -> list[Projection]:
         projections, _ = decompose(self, displacements, sizes, dim)
         return [*projections]
 
 
 def decompose(
-    method: Decomposition, displacements: Sequence[Float[Tensor, "tasks _"]], sizes: Sequence[list[int]], dim: int
+    method: Decomposition, displacements: Sequence[Rows], sizes: Sequence[list[int]], dim: int
 ) -> tuple[list[Linear], Float[Tensor, "tasks dim"]]:
     """The joint SVD of all deltas: their projections, and the source tasks' codes, which all of them share."""
-    rows = [InMemory(d) for d in displacements]
     units = [method.units(d, own) for d, own in zip(displacements, sizes, strict=True)]
-    rank = min(len(displacements[0]), dim)
+    rank = min(displacements[0].shape[0], dim)
     parts = cuts(dim, rank, min(len(own) for own in sizes))
-    codes = shared_codes([gram(r, u) for r, u in zip(rows, units, strict=True)], rank).to(displacements[0])
+    codes = shared_codes([gram(r, u) for r, u in zip(displacements, units, strict=True)], rank)
     # d beyond rank * blocks: dimensions that decode to nothing.
     missing = dim - sum(parts)
-    ups = [pad(basis(r, u, codes, parts, own), (0, missing)) for r, u, own in zip(rows, units, sizes, strict=True)]
+    ups = [pad(basis(r, u, codes, parts, own), (0, missing)) for r, u, own in zip(displacements, units, sizes, strict=True)]
     return [Linear(u, up) for u, up in zip(units, ups, strict=True)], pad(spread(codes, parts), (0, missing))
