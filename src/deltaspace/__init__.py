@@ -7,6 +7,7 @@ from typing import Any
 
 _PUBLIC = {
     "APPROXIMATE": "subspace",
+    "Approximation": "subspace",
     "AttachedDelta": "deltas",
     "Backbone": "backbone",
     "DELTAS": "deltas",
@@ -16,6 +17,8 @@ _PUBLIC = {
     "Layout": "deltas",
     "METRICS": "tasks",
     "OPTIMIZE": "subspace",
+    "Optimization": "subspace",
+    "PROJECTIONS": "subspace",
     "Recipe": "study",
     "Solution": "solutions",
     "Subspace": "subspace",
@@ -24,6 +27,7 @@ _PUBLIC = {
     "Training": "training",
     "approximate": "subspace",
     "attach": "deltas",
+    "find_projection": "subspace",
     "load_backbone": "backbone",
     "load_recipe": "study",
     "load_task": "tasks",

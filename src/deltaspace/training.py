@@ -111,7 +111,11 @@ class Adam:
 
     def __init__(self, values: Sequence[Tensor]) -> None:
         self._values = list(values)
-        self._adam = torch.optim.Adam(self._values, fused=True)
+        self._adam = torch.optim.Adam(self.groups(), fused=True)
+
+    def groups(self) -> list[dict[str, object]]:
+        """torch's parameter groups."""
+        return [{"params": self._values}]
 
     def zero(self) -> None:
         """Forget the gradients."""
@@ -184,10 +188,10 @@ def fit(
             value = loss(values, state.step * settings.accumulate + part) / settings.accumulate
             value.backward()
         norm = moves.norm()
-        if not torch.isfinite(norm):
+        if not torch.isfinite(norm).all():
             raise DeltaspaceError(
                 f"the training diverged at step {state.step + 1}",
-                found=f"loss {value.item()}, gradient norm {norm.item()}",
+                found=f"loss {value.item()}, gradient norm {norm.max().item()}",
                 expected="finite numbers",
                 mend="lower this stage's learning rate in the recipe",
             )

@@ -9,7 +9,7 @@ from deltaspace.deltas import attach
 from deltaspace.errors import DeltaspaceError
 from deltaspace.files import write_tensors
 from deltaspace.solutions import score, train
-from deltaspace.subspace import PROJECTIONS, Approximation, Subspace, approximate, optimize, transfer
+from deltaspace.subspace import PROJECTIONS, Approximation, Optimization, Subspace, approximate, optimize, transfer
 from deltaspace.subspace.approximate import joint_loss
 from deltaspace.subspace.projections.dense import DenseAutoencoder
 from deltaspace.subspace.projections.rows import InFiles, InMemory
@@ -107,7 +107,7 @@ def test_optimization_tunes_d_numbers_and_keeps_the_best(made):
     task = tiny_task("other", size=40)
     before = {name: projection.up.clone() for name, projection in subspace.projections.items()}
     for delta in deltas:
-        found = optimize(subspace, delta, task, SHORT)
+        found = optimize(subspace, delta, task, Optimization(**SHORT.model_dump()))
         assert found.vector.shape == (4,)
         curve = found.fit.curve
         assert found.fit.best.metric == max(metric for _, metric, _ in curve) >= curve[0][1]
@@ -125,8 +125,36 @@ def test_optimization_lowers_the_loss_of_a_new_task():
     solution = train(lora, task, SHORT)
     subspace = approximate([lora], [solution], [task], dim=2, settings=Approximation(steps=1, lr=1e-6, evaluate_every=1))
     subspace.codes.zero_()
-    found = optimize(subspace, lora, task, Training(steps=60, lr=0.1, evaluate_every=20))
+    found = optimize(subspace, lora, task, Optimization(steps=60, lr=0.1, evaluate_every=20))
     assert found.fit.best.loss < found.fit.curve[0][2]
+
+
+def test_candidates_side_by_side_are_candidates_alone(made):
+    """Starts and learning rates tuned in one pass end where each ends alone; the best on dev is kept."""
+    deltas, _, _, subspace = made
+    task = tiny_task("other", size=40)
+    common = {"steps": 12, "lr": 0.05, "evaluate_every": 4, "batch_size": 4}
+    for delta in deltas:
+        both = Optimization(**common, starts=("mean", "zero"), factors=(0.2, 4.0))
+        together = optimize(subspace, delta, task, both)
+        alone = {
+            (start, factor): optimize(subspace, delta, task, Optimization(**common, starts=(start,), factors=(factor,)))
+            for start in both.starts
+            for factor in both.factors
+        }
+        best = max(found.fit.best.metric for found in alone.values())
+        assert together.fit.best.metric == pytest.approx(best)
+        assert (together.start, together.factor) in alone
+        same = alone[together.start, together.factor]
+        torch.testing.assert_close(together.vector, same.vector, rtol=1e-2, atol=1e-3)
+
+
+def test_the_nearest_source_task_is_a_start(made):
+    deltas, _, task, subspace = made
+    settings = Optimization(steps=1, lr=1e-6, evaluate_every=1, starts=("nearest",))
+    found = optimize(subspace, deltas[0], task, settings)
+    assert found.start == task.name
+    torch.testing.assert_close(found.vector, subspace.task_codes(deltas[0].name)[0], rtol=1e-3, atol=1e-4)
 
 
 def test_the_same_seed_gives_the_same_subspace(made):
@@ -175,7 +203,7 @@ def test_every_projection_goes_the_whole_way(name, tmp_path):
     assert subspace.codes.equal(other.codes) and subspace.codes.shape == (2, 2, 2)
     assert bool(subspace.history) == PROJECTIONS[name].learned
     unseen = tiny_task("three", size=20)
-    found = optimize(subspace, deltas[0], unseen, brief)
+    found = optimize(subspace, deltas[0], unseen, Optimization(**brief.model_dump()))
     assert found.vector.shape == (2,)
     assert transfer(subspace, found.vector, deltas[1], unseen).count == 8
 
@@ -186,7 +214,7 @@ def test_random_projections_start_at_the_initial_vector_without_solutions(name):
     lora = attach("lora", plm, r=2)
     subspace = approximate([lora], [], [], dim=3, projection=name)
     assert subspace.decode("lora", subspace.start("lora")).equal(lora.initial)
-    found = optimize(subspace, lora, tiny_task(), Training(steps=20, lr=0.3, evaluate_every=10))
+    found = optimize(subspace, lora, tiny_task(), Optimization(steps=20, lr=0.3, evaluate_every=10))
     assert found.fit.best.loss < found.fit.curve[0][2]
 
 

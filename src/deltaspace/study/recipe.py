@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from deltaspace.deltas import DELTAS, Delta
 from deltaspace.errors import DeltaspaceError
 from deltaspace.solutions import TRAIN
-from deltaspace.subspace import APPROXIMATE, OPTIMIZE, PROJECTIONS, Approximation, Decomposition
+from deltaspace.subspace import APPROXIMATE, OPTIMIZE, PROJECTIONS, Approximation, Decomposition, Optimization
 from deltaspace.tasks import Limits, TaskSpec
 from deltaspace.training import Training
 
@@ -49,7 +49,7 @@ class Recipe(BaseModel):
     train: Training = TRAIN
     projection: dict[str, Any] = Field({"dense": {}}, description="kind of projections, with its settings")
     approximate: Approximation = APPROXIMATE
-    optimize: Training = OPTIMIZE
+    optimize: Optimization = OPTIMIZE
 
     @field_validator("deltas", mode="before")
     @classmethod

@@ -271,7 +271,8 @@ class _Study:
         )
         result = transfer(subspace, found.vector, attached, self.tasks[task])
         row = self.row("optimized", task, delta, delta, seed, dim, result, found.fit)
-        write_tensors(path, {"vector": found.vector}, {"fingerprint": fingerprint, "row": row, **_history(found.fit)})
+        chosen = {"start": found.start, "factor": found.factor}
+        write_tensors(path, {"vector": found.vector}, {"fingerprint": fingerprint, "row": row, **chosen, **_history(found.fit)})
 
     def make_transfer(self, path: Path, fingerprint: str, task: str, source: str, delta: str, dim: int, seed: int) -> None:
         tensors, _ = read_tensors(self.folder.path / self.vector_path(task, source, dim, seed))

@@ -1,7 +1,7 @@
 """The core: the subspace and its projections; approximate, optimize, transfer."""
 
 from deltaspace.subspace.approximate import APPROXIMATE, Approximation, approximate
-from deltaspace.subspace.optimize import OPTIMIZE, Optimized, optimize
+from deltaspace.subspace.optimize import OPTIMIZE, Optimization, Optimized, optimize
 from deltaspace.subspace.projections import PROJECTIONS, Decomposition, Projection, find_projection
 from deltaspace.subspace.subspace import Subspace
 from deltaspace.subspace.transfer import transfer
@@ -12,6 +12,7 @@ __all__ = [
     "PROJECTIONS",
     "Approximation",
     "Decomposition",
+    "Optimization",
     "Optimized",
     "Projection",
     "Subspace",

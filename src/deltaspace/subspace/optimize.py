@@ -1,21 +1,43 @@
 """Stage 2, subspace optimization: arXiv 2210.13311, section 3. Only the intrinsic vector is tuned, through one delta:
 
 min_I task_loss(theta0_t + up_t(I))
+
+Several starts and learning rates are tuned side by side: each is a candidate of its own, with its own Adam and its own clipping,
+and one pass of the model serves all of them (each candidate's parameters on its own copy of the batch). The best on dev is kept.
 """
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
+import torch
 from jaxtyping import Float
+from pydantic import Field
 from torch import Tensor
 
 from deltaspace.deltas.delta import AttachedDelta, derived_seed
 from deltaspace.solutions import Scorer
 from deltaspace.subspace.subspace import Subspace
 from deltaspace.tasks.task import Task
-from deltaspace.training import Batches, Fit, Progress, Training, fit
+from deltaspace.training import Adam, Batches, Fit, Progress, Score, Training, fit
+
+Start = Literal["mean", "nearest", "zero"]
+
+
+class Optimization(Training):
+    """How intrinsic vectors are tuned."""
+
+    starts: tuple[Start, ...] = Field(
+        ("mean",),
+        min_length=1,
+        description="mean of the source tasks' codes, the source task nearest by dev loss, the initial vector",
+    )
+    factors: tuple[float, ...] = Field((1.0,), min_length=1, description="the learning rate times each of these is tried")
+    nearest_dev: int = Field(64, ge=1, description="dev examples by which the nearest source task is found")
 
 
 @dataclass(frozen=True)
@@ -26,12 +48,16 @@ class Optimized:
         vector: I, (d,).
         delta: the delta's name.
         task: the task's name.
+        start: where the best candidate started: mean, zero, or the nearest source task's name.
+        factor: of the learning rate, of the best candidate.
         fit: how it was found.
     """
 
     vector: Float[Tensor, " dim"]
     delta: str
     task: str
+    start: str
+    factor: float
     fit: Fit
 
 
@@ -39,14 +65,14 @@ def optimize(
     subspace: Subspace,
     attached: AttachedDelta,
     task: Task,
-    settings: Training | None = None,
+    settings: Optimization | None = None,
     *,
     seed: int = 0,
     checkpoint: Path | None = None,
     fingerprint: str = "",
     progress: Progress | None = None,
 ) -> Optimized:
-    """Tune the d numbers of an intrinsic vector on `task` through one delta, from the subspace's start; best on dev is kept.
+    """Tune the d numbers of an intrinsic vector on `task` through one delta; the best on dev is kept.
 
     Args:
         subspace: frozen.
@@ -64,16 +90,77 @@ def optimize(
     family = attached.backbone.family
     batches = Batches(family.encode(task, task.train), settings.batch_size, derived_seed(seed, "batches", task.name))
     scorer = Scorer(attached, task, "dev")
+    starts = _starts(subspace, attached, task, settings)
+    candidates = list(itertools.product(starts, settings.factors))
+
+    def loss(values: list[Tensor], step: int) -> Tensor:
+        vectors = subspace.decode(attached.name, torch.stack(values))
+        # The sum over candidates: each has the gradient that it would have alone.
+        return len(values) * attached.loss(vectors, family.collate(batches.at(step) * len(values)))
+
+    def scores(values: Sequence[Tensor]) -> list[Score]:
+        return [scorer.score(subspace.decode(attached.name, value)) for value in values]
+
     found = fit(
-        [subspace.start(attached.name)],
-        lambda values, step: attached.loss(subspace.decode(attached.name, values[0]), family.collate(batches.at(step))),
-        lambda values: scorer.score(subspace.decode(attached.name, values[0])),
+        [starts[start] for start, _ in candidates],
+        loss,
+        lambda values: _best(scores(values))[1],
         settings,
+        optimizer=lambda values: _Candidates(values, [factor for _, factor in candidates]),
         checkpoint=checkpoint,
         fingerprint=fingerprint,
         progress=progress,
     )
-    return Optimized(found.parameters[0], attached.name, task.name, found)
+    index = _best(scores(found.parameters))[0] if len(candidates) > 1 else 0
+    start, factor = candidates[index]
+    return Optimized(found.parameters[index], attached.name, task.name, start, factor, found)
 
 
-OPTIMIZE = Training(steps=80, lr=1e-2, evaluate_every=20, patience=4)
+def _starts(subspace: Subspace, attached: AttachedDelta, task: Task, settings: Optimization) -> dict[str, Tensor]:
+    found: dict[str, Tensor] = {}
+    codes = subspace.task_codes(attached.name)
+    for start in settings.starts:
+        if start == "mean":
+            found["mean"] = subspace.start(attached.name)
+        elif start == "zero" or not len(codes):
+            found["zero"] = torch.zeros_like(subspace.start(attached.name))
+        else:
+            near = Scorer(attached, task, "dev", limit=settings.nearest_dev)
+            losses = [near.score(subspace.decode(attached.name, code)).loss for code in codes]
+            nearest = losses.index(min(losses))
+            found[subspace.sources[nearest]] = codes[nearest].clone()
+    return found
+
+
+def _best(scores: Sequence[Score]) -> tuple[int, Score]:
+    index = 0
+    for other, score in enumerate(scores):
+        if score.better_than(scores[index]):
+            index = other
+    return index, scores[index]
+
+
+class _Candidates(Adam):
+    """Adam whose values each have a learning rate and a clipping of their own."""
+
+    def __init__(self, values: Sequence[Tensor], factors: Sequence[float]) -> None:
+        super().__init__(values)
+        self._factors = list(factors)
+
+    def groups(self) -> list[dict[str, object]]:
+        return [{"params": [value]} for value in self._values]
+
+    def norm(self) -> Tensor:
+        return torch.stack([value.grad.norm() for value in self._values if value.grad is not None])
+
+    @torch.no_grad()
+    def step(self, lr: float, scale: Tensor) -> None:
+        for value, own in zip(self._values, scale, strict=True):
+            assert value.grad is not None
+            value.grad *= own
+        for group, factor in zip(self._adam.param_groups, self._factors, strict=True):
+            group["lr"] = lr * factor
+        self._adam.step()
+
+
+OPTIMIZE = Optimization(steps=80, lr=1e-2, evaluate_every=20, patience=4)

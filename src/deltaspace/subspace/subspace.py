@@ -42,15 +42,16 @@ class Subspace:
     shared: bool
     history: dict[str, Any]
 
-    def decode(self, delta: str, vector: Float[Tensor, " dim"]) -> Float[Tensor, " params"]:
-        """Parameters of `delta` at an intrinsic vector: theta0 + up(I).
+    def decode(self, delta: str, vector: Float[Tensor, "*rows dim"]) -> Float[Tensor, "*rows params"]:
+        """Parameters of `delta` at an intrinsic vector, or at several, (rows, d): theta0 + up(I).
 
         Raises:
             DeltaspaceError: the subspace has no such delta.
         """
         if delta not in self.projections:
             raise DeltaspaceError(f"the subspace has no delta {delta!r}", expected=", ".join(self.projections))
-        return self.initial[delta] + self.projections[delta].decode(vector.unsqueeze(0)).squeeze(0)
+        decoded = self.projections[delta].decode(vector.reshape(-1, vector.shape[-1]))
+        return self.initial[delta] + decoded.reshape(*vector.shape[:-1], -1)
 
     def task_codes(self, delta: str) -> Float[Tensor, "tasks dim"]:
         """The source tasks' codes as `delta` sees them: the mean over all deltas where they share them, else its own."""
