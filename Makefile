@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench docs clean
 
 # One environment for everything, made anew when what it is made from changes.
 # torch comes first: the constraint keeps pip from fetching a CUDA build.
@@ -28,6 +28,9 @@ lint: $(VENV)/ready
 
 bench: $(VENV)/ready
 	$(BIN)/python -m benchmarks.run
+
+docs: $(VENV)/ready
+	$(BIN)/python -m deltaspace.report.methods docs/methods.md
 
 clean:
 	rm -rf $(VENV)
