@@ -1,4 +1,4 @@
-"""The pages' table of methods, from the registries: `python -m deltaspace.report.methods docs/methods.md` writes it into a page."""
+"""The table of methods, from the registries: `python -m deltaspace.report.methods docs/methods.md` writes it into a page."""
 
 from __future__ import annotations
 
