@@ -21,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -34,9 +34,10 @@ from deltaspace.files import read_json, read_tensors, write_json, write_tensors
 from deltaspace.study.run import versions
 from deltaspace.subspace import find_projection
 from deltaspace.subspace.approximate import joint_loss
-from deltaspace.subspace.lowrank import LowRankAdafactor
+from deltaspace.subspace.lowrank import LowRankAdafactor, LowRankGradient
 from deltaspace.subspace.projections.dense import DenseAutoencoder
 from deltaspace.subspace.projections.rows import InFiles, Rows
+from deltaspace.training import Objective
 
 BATCH, INPUTS, TARGETS, ROUNDS = 8, 64, 8, 9
 RESULTS = Path(__file__).parent / "results" / "latest.json"
@@ -112,17 +113,18 @@ def approximation(attached: list[AttachedDelta], inputs: dict, rows: list[Rows],
     """One whole step on `count` source tasks: loss, backward, clipping, the optimizer's step."""
     start = DenseAutoencoder().trainables(rows, [delta.layout.sizes for delta in attached], dim, 0)
     values = [tensor.requires_grad_() for trainable in start for tensor in trainable.trained()]
-    factors: list[list] = [[] for _ in attached]
-    optimizer = LowRankAdafactor(values, [kind for own in factors for kind in (None, None, own)])
+    gradients = [LowRankGradient() for _ in attached]
+    optimizer = LowRankAdafactor(values, [kind for own in gradients for kind in (None, None, own)])
     generator = torch.Generator().manual_seed(0)
     # Any division of the codes will do for timing; the same amount of work as that of the simplex.
     weights = torch.full((count, len(attached)), 1 / len(attached))
 
-    def step() -> None:
+    def loss(values: list[torch.Tensor], batch: int) -> Iterator[torch.Tensor]:
         chosen = torch.randperm(rows[0].shape[0], generator=generator)[:count].tolist()
-        optimizer.zero()
-        joint_loss(attached, start, rows, chosen, weights, 1.0, inputs, factors).backward()
-        optimizer.step(1e-6, (1 / (optimizer.norm() + 1e-6)).clamp_max(1))
+        return joint_loss(attached, start, rows, chosen, weights, 1.0, inputs, gradients)
+
+    def step() -> None:
+        optimizer.advance(Objective(values, loss, [0]), 1e-6, 1.0)
 
     return step
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from deltaspace.errors import DeltaspaceError
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 # A safetensors file starts with the length of its JSON header, 8 bytes, little endian.
@@ -135,28 +136,51 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return tensors, metadata
 
 
+def tensor_place(path: Path, name: str) -> tuple[int, int, torch.dtype]:
+    """Where a vector of a safetensors file lies: its first byte, how many numbers it has, and of what type.
+
+    Raises:
+        DeltaspaceError: the file is missing or damaged, or has no such vector.
+    """
+    import torch
+
+    types = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
+    _, entries, data = _header(path)
+    entry = entries.get(name)
+    if entry is None or entry["dtype"] not in types or len(entry["shape"]) != 1:
+        found = "none" if entry is None else f"{entry['dtype']}, shape {entry['shape']}"
+        raise DeltaspaceError(f"{path} has no vector {name!r}", found=found, expected=f"one of {', '.join(types)}")
+    begin = entry["data_offsets"][0]
+    return data + begin, entry["shape"][0], types[entry["dtype"]]
+
+
 def read_metadata(path: Path) -> dict[str, Any]:
     """The metadata of a file of `write_tensors`, without reading its tensors (and without torch).
 
     Raises:
         DeltaspaceError: as `read_tensors`, but damage inside the tensors goes unseen.
     """
+    return _header(path)[0]
+
+
+def _header(path: Path) -> tuple[dict[str, Any], dict[str, Any], int]:
+    """Our metadata, the tensors' entries by name, and where the tensors begin."""
     try:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(_LENGTH_BYTES), "little")
             if length > _HEADER_LIMIT:
                 raise _damaged(path, "its header is not that of a safetensors file")
-            header = json.loads(file.read(length))
-            own = json.loads(header.pop("__metadata__")["deltaspace"])
+            entries = json.loads(file.read(length))
+            own = json.loads(entries.pop("__metadata__")["deltaspace"])
     except FileNotFoundError:
         raise DeltaspaceError(f"{path} is missing", expected="a safetensors file of deltaspace") from None
     except (ValueError, KeyError, AttributeError, TypeError):
         raise _damaged(path, "its header cannot be read") from None
-    end = max((entry["data_offsets"][1] for entry in header.values()), default=0)
+    end = max((entry["data_offsets"][1] for entry in entries.values()), default=0)
     size, expected = path.stat().st_size, _LENGTH_BYTES + length + end
     if size != expected:
         raise _damaged(path, f"{size:,} bytes where its header announces {expected:,}")
-    return own
+    return own, entries, _LENGTH_BYTES + length
 
 
 def _damaged(path: Path, found: str) -> DeltaspaceError:

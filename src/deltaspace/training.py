@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,6 +21,7 @@ _CHECKPOINT_SECONDS = 20.0
 _POOL = 16
 
 Progress = Callable[[int, int, str], None]
+Loss = Callable[[list[Tensor], int], Tensor | Iterable[Tensor]]
 
 
 class Training(BaseModel):
@@ -102,6 +103,42 @@ class Batches:
         return [batches[i] for i in torch.randperm(count, generator=generator).tolist()]
 
 
+class Objective:
+    """The loss of one step, at the values that are tuned or at others.
+
+    Args:
+        values: what is tuned.
+        loss: of some values and the number of a batch; or its parts, whose sum it is, one after another: then the model's
+            activations of only one part are in memory.
+        batches: the numbers of this step's batches; their mean counts.
+    """
+
+    def __init__(self, values: list[Tensor], loss: Loss, batches: Sequence[int]) -> None:
+        self._values, self._loss, self._batches = values, loss, batches
+        self.last = float("nan")
+
+    def backward(self) -> None:
+        """Put the gradients into the values."""
+        total = 0.0
+        for batch in self._batches:
+            for part in _parts(self._loss(self._values, batch)):
+                value = part / len(self._batches)
+                value.backward()
+                total += float(value.detach())
+        self.last = total
+
+    @torch.no_grad()
+    def at(self, values: list[Tensor]) -> float:
+        """The loss at other values."""
+        parts = [part for batch in self._batches for part in _parts(self._loss(values, batch))]
+        self.last = float(torch.stack(parts).sum()) / len(self._batches)
+        return self.last
+
+
+def _parts(loss: Tensor | Iterable[Tensor]) -> Iterable[Tensor]:
+    return (loss,) if isinstance(loss, Tensor) else loss
+
+
 class Adam:
     """Adam over some tensors, in the form that `fit` drives; others may stand in its place.
 
@@ -113,21 +150,28 @@ class Adam:
         self._values = list(values)
         self._adam = torch.optim.Adam(self.groups(), fused=True)
 
+    def advance(self, objective: Objective, lr: float, clip: float) -> Tensor:
+        """One step; what comes back must be finite: the norm of the gradient before clipping."""
+        self._zero()
+        objective.backward()
+        norm = self._norm()
+        if torch.isfinite(norm).all():
+            # As torch's clip_grad_norm_ does it.
+            self._move(lr, (clip / (norm + 1e-6)).clamp_max(1))
+        return norm
+
     def groups(self) -> list[dict[str, object]]:
         """torch's parameter groups."""
         return [{"params": self._values}]
 
-    def zero(self) -> None:
-        """Forget the gradients."""
+    def _zero(self) -> None:
         self._adam.zero_grad(set_to_none=True)
 
-    def norm(self) -> Tensor:
-        """Norm of all gradients together."""
+    def _norm(self) -> Tensor:
         return torch.nn.utils.get_total_norm([value.grad for value in self._values if value.grad is not None])
 
     @torch.no_grad()
-    def step(self, lr: float, scale: Tensor) -> None:
-        """One step at a learning rate, with all gradients multiplied by `scale`."""
+    def _move(self, lr: float, scale: Tensor) -> None:
         for group in self._adam.param_groups:
             group["lr"] = lr
         for value in self._values:
@@ -149,7 +193,7 @@ class Adam:
 
 def fit(
     parameters: Sequence[Tensor],
-    loss: Callable[[list[Tensor], int], Tensor],
+    loss: Loss,
     evaluate: Callable[[list[Tensor]], Score],
     settings: Training,
     *,
@@ -162,7 +206,8 @@ def fit(
 
     Args:
         parameters: where to start; never changed.
-        loss: scalar loss of a batch (from 0; as many a step as `settings.accumulate` says); must depend on its number alone.
+        loss: scalar loss of a batch (from 0; as many a step as `settings.accumulate` says), or its parts; must depend on its
+            number alone.
         evaluate: the score on dev of some parameters.
         settings: see `Training`.
         optimizer: makes what takes the steps.
@@ -183,20 +228,16 @@ def fit(
     started = saved = time.perf_counter()
     earlier = state.seconds
     while state.step < settings.steps and not state.stalled(settings.patience):
-        moves.zero()
-        for part in range(settings.accumulate):
-            value = loss(values, state.step * settings.accumulate + part) / settings.accumulate
-            value.backward()
-        norm = moves.norm()
+        first = state.step * settings.accumulate
+        objective = Objective(values, loss, range(first, first + settings.accumulate))
+        norm = moves.advance(objective, settings.lr * _schedule(state.step, settings), settings.clip)
         if not torch.isfinite(norm).all():
             raise DeltaspaceError(
                 f"the training diverged at step {state.step + 1}",
-                found=f"loss {value.item()}, gradient norm {norm.max().item()}",
+                found=f"loss {objective.last}, gradient norm {norm.max().item()}",
                 expected="finite numbers",
                 mend="lower this stage's learning rate in the recipe",
             )
-        # As torch's clip_grad_norm_ does it.
-        moves.step(settings.lr * _schedule(state.step, settings), (settings.clip / (norm + 1e-6)).clamp_max(1))
         state.step += 1
         if state.step % settings.evaluate_every == 0 or state.step == settings.steps:
             state.judge(state.step, evaluate)

@@ -1,75 +1,113 @@
-"""Adafactor from the factors of a gradient is Adafactor from the gradient."""
+"""Low-rank gradients are the gradient; Adafactor from them is Adafactor from the gradient."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from deltaspace.subspace.lowrank import LowRankAdafactor, product
+from deltaspace.subspace import lowrank
+from deltaspace.subspace.lowrank import LowRankAdafactor, LowRankGradient, decode_and_compare
+from deltaspace.training import Objective
+
+SIZE, DIM, COUNT = 40, 5, 3
+
+
+@pytest.fixture(autouse=True)
+def short_runs(monkeypatch):
+    monkeypatch.setattr(lowrank, "_RUN", 16)  # the last one is shorter
 
 
 def draw(seed, *shape):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def test_the_product_gives_the_gradient_as_factors():
-    codes, up, factors = draw(0, 3, 5).requires_grad_(), draw(1, 40, 5).requires_grad_(), []
-    target = draw(2, 3, 40)
-    (product(codes, up, factors) * target).sum().backward()
-    [(gradient, own)] = factors
-    plain_codes, plain_up = codes.detach().requires_grad_(), up.detach().requires_grad_()
-    (plain_codes @ plain_up.T * target).sum().backward()
-    torch.testing.assert_close(gradient.T @ own, plain_up.grad)
-    torch.testing.assert_close(codes.grad, plain_codes.grad)
-    assert up.grad is None
+def inputs(seed):
+    """Mixed and own codes, U, theta0, units, displacements."""
+    codes = [draw(seed + i, COUNT, DIM).requires_grad_() for i in range(2)]
+    return *codes, draw(seed + 2, DIM, SIZE), draw(seed + 3, SIZE), draw(seed + 4, SIZE).abs() + 0.1, draw(seed + 5, COUNT, SIZE)
+
+
+def plain(mixed, own, up, initial, units, displacements):
+    return initial + mixed @ up * units, (displacements / units - own @ up).norm(dim=1)
+
+
+def test_decoding_and_comparing_is_what_it_says_and_gives_the_gradient_as_factors():
+    gradient, target = LowRankGradient(), draw(9, COUNT, SIZE)
+    given = inputs(0)
+    vectors, distances = decode_and_compare(*given, gradient)
+    ((vectors * target).sum() + 2 * distances.mean()).backward()
+    again = inputs(0)
+    again[2].requires_grad_()
+    expected = plain(*again)
+    ((expected[0] * target).sum() + 2 * expected[1].mean()).backward()
+    torch.testing.assert_close(vectors, expected[0])
+    torch.testing.assert_close(distances, expected[1])
+    whole, codes, inner = gradient.joined()
+    torch.testing.assert_close(codes.T @ whole, again[2].grad)
+    torch.testing.assert_close(inner, whole @ whole.T)
+    torch.testing.assert_close(given[0].grad, again[0].grad)
+    torch.testing.assert_close(given[1].grad, again[1].grad)
+
+
+def test_an_exact_reconstruction_has_no_gradient():
+    mixed, own, up, initial, units, _ = inputs(0)
+    gradient = LowRankGradient()
+    _, distances = decode_and_compare(mixed, own, up, initial, torch.ones_like(units), (own @ up).detach(), gradient)
+    distances.sum().backward()
+    assert torch.isfinite(own.grad).all()
+
+
+def start(small_seed=3):
+    small, up, gradient = draw(small_seed, 4).requires_grad_(), draw(2, DIM, SIZE).requires_grad_(), LowRankGradient()
+    return small, up, gradient, LowRankAdafactor([small, up], [None, gradient])
+
+
+def objective(small, up, gradient, batches):
+    def loss(_, batch):
+        mixed, own, _, initial, units, displacements = inputs(100 * batch)
+        vectors, distances = decode_and_compare(mixed, own, up, initial, units, displacements, gradient)
+        return (vectors * draw(batch, COUNT, SIZE)).sum() + distances.sum() + small.sum()
+
+    return Objective([small, up], loss, batches)
 
 
 def test_its_steps_are_those_of_the_whole_gradient():
     """Against Adafactor written out with the gradient and its squares (arXiv 1804.04235, algorithm 4)."""
-    up, other = draw(0, 40, 5), draw(3, 4)
-    small = other.clone().requires_grad_()
-    value, factors = up.clone().requires_grad_(), []
-    optimizer = LowRankAdafactor([small, value], [None, factors])
-    rows, columns, expected = torch.zeros(40), torch.zeros(5), up.clone()
+    small, up, gradient, optimizer = start()
+    before, expected = small.detach().clone(), up.detach().clone()
+    columns, rows = torch.zeros(SIZE), torch.zeros(DIM)
     for step in range(1, 4):
-        optimizer.zero()
-        whole = torch.zeros(40, 5)
-        for part in range(2):  # two batches for one step
-            gradient, codes = draw(10 * step + part, 3, 40), draw(100 * step + part, 3, 5)
-            (product(codes.requires_grad_(), value, factors) * gradient).sum().backward()
-            whole += gradient.T @ codes.detach()
-        small.sum().backward()
-        assert optimizer.norm().item() == pytest.approx((whole.square().sum() + 4).sqrt().item(), rel=1e-4)
-        optimizer.step(0.01, torch.tensor(0.5))
-        whole *= 0.5
+        batches = [2 * step, 2 * step + 1]  # two batches for one step
+        whole = torch.zeros(DIM, SIZE)
+        for batch in batches:
+            mixed, own, _, initial, units, displacements = inputs(100 * batch)
+            leaf = expected.clone().requires_grad_()
+            vectors, distances = plain(mixed, own, leaf, initial, units, displacements)
+            ((vectors * draw(batch, COUNT, SIZE)).sum() + distances.sum()).backward()
+            whole += leaf.grad / 2
+        norm = optimizer.advance(objective(small, up, gradient, batches), 0.01, 0.5)
+        assert norm.item() == pytest.approx((whole.square().sum() + 4).sqrt().item(), rel=1e-4)
+        whole *= 0.5 / norm
         decay = 1 - step**-0.8
-        rows = decay * rows + (1 - decay) * whole.square().mean(1)
         columns = decay * columns + (1 - decay) * whole.square().mean(0)
-        update = whole / (rows[:, None] * columns[None] / rows.mean()).sqrt()
+        rows = decay * rows + (1 - decay) * whole.square().mean(1)
+        update = whole / (columns[None] * rows[:, None] / columns.mean()).sqrt()
         expected -= 0.01 * update / update.square().mean().sqrt().clamp_min(1)
-        torch.testing.assert_close(value.detach(), expected, rtol=1e-3, atol=1e-5)
-    assert not small.detach().equal(other)
+        torch.testing.assert_close(up.detach(), expected, rtol=1e-3, atol=1e-5)
+    assert not small.detach().equal(before)
 
 
 def test_it_goes_on_from_its_state():
-    def start():
-        values, factors = [draw(3, 4).requires_grad_(), draw(0, 30, 5).requires_grad_()], []
-        return values, factors, LowRankAdafactor(values, [None, factors])
-
-    def steps(values, factors, optimizer, seeds):
-        for seed in seeds:
-            optimizer.zero()
-            decoded = product(draw(seed, 2, 5).requires_grad_(), values[1], factors)
-            ((decoded * draw(seed + 50, 2, 30)).sum() + (values[0] * draw(seed, 4)).sum()).backward()
-            optimizer.step(0.1, torch.tensor(1.0))
-
     straight = start()
-    steps(*straight, range(2))
-    kept = {key: tensor.clone() for key, tensor in straight[2].state().items()}
+    for step in range(2):
+        straight[3].advance(objective(*straight[:3], [step]), 0.1, 1.0)
+    kept = {key: tensor.clone() for key, tensor in straight[3].state().items()}
     resumed = start()
-    for value, own in zip(resumed[0], straight[0], strict=True):
+    for value, own in zip(resumed[:2], straight[:2], strict=True):
         value.data.copy_(own.data)
-    resumed[2].load(kept)
-    steps(*straight, range(2, 5))
-    steps(*resumed, range(2, 5))
-    assert all(one.equal(two) for one, two in zip(straight[0], resumed[0], strict=True))
+    resumed[3].load(kept)
+    for step in range(2, 5):
+        straight[3].advance(objective(*straight[:3], [step]), 0.1, 1.0)
+        resumed[3].advance(objective(*resumed[:3], [step]), 0.1, 1.0)
+    assert straight[0].equal(resumed[0])
+    assert straight[1].equal(resumed[1])

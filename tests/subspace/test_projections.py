@@ -104,10 +104,10 @@ def test_rows_in_files_are_rows_in_memory(tmp_path, monkeypatch):
     torch.testing.assert_close(gram(files, units).float(), (stacked / units) @ (stacked / units).T / 50, rtol=1e-4, atol=1e-4)
     assert files.take([2, 0]).equal(memory.take([2, 0])) and files.take([2, 0]).equal(stacked[[2, 0]])
     torch.testing.assert_close(weighted(files, units, codes), codes.T @ (stacked / units), rtol=1e-4, atol=1e-4)
-    own = basis(files, units, codes, [2, 3], SIZES[1])
-    assert own.equal(basis(memory, units, codes, [2, 3], SIZES[1]))
+    own = basis(files, units, codes, [2, 3], SIZES[1], 5)
+    assert own.equal(basis(memory, units, codes, [2, 3], SIZES[1], 5))
     whole = (stacked / units).T @ codes
-    torch.testing.assert_close(torch.stack([own[:, :2].sum(1), own[:, 2:].sum(1)], dim=1), whole, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(torch.stack([own[:2].sum(0), own[2:].sum(0)]), whole, rtol=1e-4, atol=1e-4)
     assert ((own != 0).sum(1) == 2).all()
     torch.testing.assert_close(own @ spread(codes, [2, 3]).T, whole @ codes.T, rtol=1e-4, atol=1e-4)
 

@@ -60,8 +60,8 @@ def test_the_joint_loss_is_its_formula(made):
     mixed = sum(w * code for w, code in zip(weights[0], codes, strict=True))
     expected = 0.0
     for delta, projection, displacement, code in zip(deltas, dense, displacements_of, codes, strict=True):
-        expected += delta.loss(delta.initial + projection.units * (projection.up @ mixed), batch)
-        expected += alpha * (displacement[0] - projection.units * (projection.up @ code)).norm() / projection.scale
+        expected += delta.loss(delta.initial + projection.units * (mixed @ projection.up), batch)
+        expected += alpha * (displacement[0] - projection.units * (code @ projection.up)).norm() / projection.scale
     found = joint_loss(deltas, trainables, displacements, [0], weights, alpha, batch, [[], [], []])
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 

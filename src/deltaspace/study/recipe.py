@@ -21,6 +21,7 @@ class Tasks(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    folder: str | None = Field(None, description="where folders of tasks lie; relative to the recipe's own folder, the default")
     source: tuple[TaskSpec, ...] = Field(min_length=1)
     unseen: tuple[TaskSpec, ...] = Field(min_length=1)
 

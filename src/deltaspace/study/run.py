@@ -98,7 +98,8 @@ class _Study:
     def __init__(self, recipe: Recipe, folder: Folder, base: Path | None, report: Report) -> None:
         self.recipe, self.folder, self.report = recipe, folder, report
         specs = (*recipe.tasks.source, *recipe.tasks.unseen)
-        self.tasks = {spec.task_name: load_task(spec, folder=base, limits=recipe.limits) for spec in specs}
+        place = (base or Path()) / Path(recipe.tasks.folder or "").expanduser()
+        self.tasks = {spec.task_name: load_task(spec, folder=place, limits=recipe.limits) for spec in specs}
         self.source = [spec.task_name for spec in recipe.tasks.source]
         self.unseen = [spec.task_name for spec in recipe.tasks.unseen]
         self.model_fingerprint = digest(

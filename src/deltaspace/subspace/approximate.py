@@ -12,7 +12,7 @@ delta decodes all their codes in one product and runs the model once, every task
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -24,7 +24,7 @@ from deltaspace.deltas.delta import AttachedDelta, derived_seed
 from deltaspace.errors import DeltaspaceError
 from deltaspace.families import Batch
 from deltaspace.solutions import Scorer, Solution
-from deltaspace.subspace.lowrank import Factors, LowRankAdafactor, product
+from deltaspace.subspace.lowrank import LowRankAdafactor, LowRankGradient, decode_and_compare
 from deltaspace.subspace.projections import Decomposition, Projection, find_projection
 from deltaspace.subspace.projections.dense import DenseAutoencoder, Trainable
 from deltaspace.subspace.projections.rows import InMemory, Rows
@@ -125,25 +125,25 @@ def _train(
         [Scorer(delta, task, "dev", items, limit=settings.dev) for task, items in zip(tasks, dev, strict=True)]
         for delta in attached
     ]
-    factors: list[Factors] = [[] for _ in attached]
+    gradients = [LowRankGradient() for _ in attached]
 
     def trainables(values: Sequence[Tensor]) -> list[Trainable]:
         return [trainable.with_trained(values[3 * i : 3 * i + 3]) for i, trainable in enumerate(start)]
 
-    def loss(values: list[Tensor], step: int) -> Tensor:
+    def loss(values: list[Tensor], step: int) -> Iterator[Tensor]:
         rows = _draw_tasks(
             [len(task.train) for task in tasks], count, settings.temperature, derived_seed(seed, "tasks", str(step))
         )
         batch = family.collate([item for row in rows for item in batches[row].at(step)])
         weights = _simplex(count, len(attached), derived_seed(seed, "weights", str(step)))
-        return joint_loss(attached, trainables(values), displacements, rows, weights if shared else None, alpha, batch, factors)
+        return joint_loss(attached, trainables(values), displacements, rows, weights if shared else None, alpha, batch, gradients)
 
     def evaluate(values: list[Tensor]) -> Score:
         found = []
         own = [trainable.codes() for trainable in trainables(values)]
         mean = torch.stack(own).mean(0)
         for delta, trainable, codes, row in zip(attached, trainables(values), own, scorers, strict=True):
-            vectors = delta.initial + (mean if shared else codes) @ trainable.up.T * trainable.units
+            vectors = delta.initial + (mean if shared else codes) @ trainable.up * trainable.units
             found += [scorer.score(vector) for scorer, vector in zip(row, vectors, strict=True)]
         return Score(sum(s.metric for s in found) / len(found), sum(s.loss for s in found) / len(found), found[0].count)
 
@@ -152,7 +152,7 @@ def _train(
         loss,
         evaluate,
         settings,
-        optimizer=lambda values: LowRankAdafactor(values, [kind for own in factors for kind in (None, None, own)]),
+        optimizer=lambda values: LowRankAdafactor(values, [kind for own in gradients for kind in (None, None, own)]),
         checkpoint=checkpoint,
         fingerprint=fingerprint,
         progress=progress,
@@ -169,9 +169,9 @@ def joint_loss(
     weights: Float[Tensor, "batch_tasks deltas"] | None,
     alpha: float,
     batch: Batch,
-    factors: Sequence[Factors],
-) -> Float[Tensor, ""]:
-    """The loss of one step (see the top of this file).
+    gradients: Sequence[LowRankGradient],
+) -> Iterator[Float[Tensor, ""]]:
+    """The loss of one step (see the top of this file), each delta's part of it at a time.
 
     Args:
         attached: the deltas.
@@ -181,19 +181,17 @@ def joint_loss(
         weights: how their deltas' codes are interpolated; without them every delta stays at its own code.
         alpha: weight of the reconstruction.
         batch: of each of these tasks an equal part, in their order.
-        factors: where the gradient of each delta's U is put.
+        gradients: where the gradient of each delta's U is put.
     """
-    own = torch.stack([trainable.codes()[list(rows)] for trainable in trainables])
-    mixed = torch.einsum("gt,tgd->gd", weights.to(own), own) if weights is not None else None
-    total = own.new_zeros(())
     for index, (delta, trainable, displacement) in enumerate(zip(attached, trainables, displacements, strict=True)):
-        # One product decodes the codes that the task loss sees and those that are reconstructed.
-        codes = torch.cat([mixed, own[index]]) if mixed is not None else own[index]
-        decoded = product(codes, trainable.up, factors[index])
-        total = total + delta.loss(delta.initial + decoded[: len(rows)] * trainable.units, batch)
-        distance = (displacement.take(rows) / trainable.units - decoded[-len(rows) :]).norm(dim=1).mean()
-        total = total + alpha * distance / math.sqrt(len(trainable.units))
-    return total
+        # Anew for each delta, whose part is gone back through before the next one's is made.
+        own = torch.stack([other.codes()[list(rows)] for other in trainables])
+        mixed = torch.einsum("gt,tgd->gd", weights.to(own), own) if weights is not None else None
+        at = mixed if mixed is not None else own[index]
+        vectors, distances = decode_and_compare(
+            at, own[index], trainable.up, delta.initial, trainable.units, displacement.take(rows), gradients[index]
+        )
+        yield delta.loss(vectors, batch) + alpha * distances.mean() / math.sqrt(len(trainable.units))
 
 
 def _displacements(

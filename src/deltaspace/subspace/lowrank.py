@@ -1,48 +1,115 @@
 """Training a large up-projection by the low-rank gradients that a few codes give it.
 
-Decoding k codes, C: (k, d), as C U^T gives U: (n, d) the gradient G^T C, where G: (k, n) is that of what was decoded. Its two
-factors are kept in place of it: clipping needs |G^T C|^2 = sum(G G^T * C C^T); Adafactor's second moments (Shazeer & Stern 2018,
+Decoding k codes, C: (k, d), as C U gives U: (d, n) the gradient C^T G, where G: (k, n) is that of what was decoded. Its two
+factors are kept in place of it: clipping needs |C^T G|^2 = sum(G G^T * C C^T); Adafactor's second moments (Shazeer & Stern 2018,
 arXiv 1804.04235, section 3 and algorithm 4) need its squares' means over rows and columns, which the factors give as exactly;
-the update, divided by the root of a rank-one matrix, is again a product of k columns and is added in place. Neither the gradient
-nor a moment of U's size is ever made.
+the update, divided by the root of a rank-one matrix, is again a product of k rows and is added in place. Neither the gradient
+nor a moment of U's size is ever made. U is read once on the way forward, once on the way back and once when it is changed, in
+runs of columns that fit the processor's cache with everything that is computed from them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from deltaspace.training import Adam
+from deltaspace.training import Adam, Objective
 
 # arXiv 1804.04235, section 7.2: the second moments' decay is 1 - t^-0.8; an update's root mean square is at most 1 (section 6).
 _DECAY = 0.8
 _LARGEST_UPDATE = 1.0
 _EPSILON = 1e-30
+# Columns in a run on a CPU; an accelerator takes all at once.
+_RUN = 8192
 
-Factors = list[tuple[Float[Tensor, "_ params"], Float[Tensor, "_ dim"]]]
+
+class LowRankGradient:
+    """The gradient of one up-projection, C^T G, as the factors of every batch of a step."""
+
+    def __init__(self) -> None:
+        self._rooms: list[Tensor] = []
+        self._used = 0
+        self._factors: list[tuple[Tensor, Tensor, Tensor]] = []
+
+    def clear(self) -> None:
+        """Forget the factors; their memory is kept for the next step."""
+        self._factors, self._used = [], 0
+
+    def room(self, like: Tensor, rows: int, params: int) -> Float[Tensor, "rows params"]:
+        """Memory for one G."""
+        if self._used == len(self._rooms):
+            self._rooms.append(like.new_empty(rows, params))
+        elif self._rooms[self._used].shape != (rows, params):
+            self._rooms[self._used] = like.new_empty(rows, params)
+        self._used += 1
+        return self._rooms[self._used - 1]
+
+    def add(self, gradient: Float[Tensor, "k params"], codes: Float[Tensor, "k dim"], inner: Float[Tensor, "k k"]) -> None:
+        """Add C^T G, with G G^T at hand."""
+        self._factors.append((gradient, codes, inner))
+
+    def joined(self) -> tuple[Float[Tensor, "k params"], Float[Tensor, "k dim"], Float[Tensor, "k k"]]:
+        """G, C and G G^T of all batches together."""
+        if len(self._factors) == 1:
+            return self._factors[0]
+        gradient = torch.cat([gradient for gradient, _, _ in self._factors])
+        return gradient, torch.cat([codes for _, codes, _ in self._factors]), gradient @ gradient.T
 
 
-class _Product(torch.autograd.Function):
+class _DecodeAndCompare(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, codes: Tensor, up: Tensor, factors: Factors) -> Tensor:
-        ctx.save_for_backward(codes, up)
-        ctx.factors = factors
-        return codes @ up.T
+    def forward(
+        ctx: Any, codes: Tensor, up: Tensor, initial: Tensor, units: Tensor, displacements: Tensor, gradient: LowRankGradient
+    ) -> tuple[Tensor, Tensor]:
+        count, params = len(displacements), up.shape[1]
+        # G's lower half holds what the reconstruction leaves until the way back.
+        room = gradient.room(up, 2 * count, params)
+        vectors = up.new_empty(count, params)
+        inner = up.new_zeros(count)
+        for run in _runs(up):
+            decoded = codes @ up[:, run]
+            torch.addcmul(initial[run], decoded[:count], units[run], out=vectors[:, run])
+            rest = torch.div(displacements[:, run], units[run], out=room[count:, run]).sub_(decoded[count:])
+            inner += torch.linalg.vector_norm(rest, dim=1).square_()
+        distances = inner.sqrt()
+        ctx.save_for_backward(codes, up, units, distances)
+        ctx.gradient, ctx.room = gradient, room
+        return vectors, distances
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        codes, up = ctx.saved_tensors
-        ctx.factors.append((gradients[0], codes))
-        return gradients[0] @ up, None, None
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        codes, up, units, distances = ctx.saved_tensors
+        count, room = len(distances), ctx.room
+        factor = (-gradients[1] / distances.clamp_min(torch.finfo(distances.dtype).tiny)).unsqueeze(1)
+        back, inner = torch.zeros_like(codes), codes.new_zeros(len(codes), len(codes))
+        for run in _runs(up):
+            part = room[:, run]
+            torch.mul(gradients[0][:, run], units[run], out=part[:count])
+            part[count:] *= factor
+            back.addmm_(part, up[:, run].T)
+            inner.addmm_(part, part.T)
+        ctx.gradient.add(room, codes.detach(), inner)
+        return back, None, None, None, None, None
 
 
-def product(codes: Float[Tensor, "k dim"], up: Float[Tensor, "params dim"], factors: Factors) -> Float[Tensor, "k params"]:
-    """`codes @ up.T`; on the way back the gradient of `up` is put into `factors`, that of `codes` goes on."""
-    return _Product.apply(codes, up, factors)
+def decode_and_compare(
+    mixed: Float[Tensor, "k dim"],
+    own: Float[Tensor, "k dim"],
+    up: Float[Tensor, "dim params"],
+    initial: Float[Tensor, " params"],
+    units: Float[Tensor, " params"],
+    displacements: Float[Tensor, "k params"],
+    gradient: LowRankGradient,
+) -> tuple[Float[Tensor, "k params"], Float[Tensor, " k"]]:
+    """`initial + (mixed @ up) * units`, and the lengths of `displacements / units - own @ up`, from one pass over U.
+
+    On the way back, which is gone once, U's gradient is put into `gradient`; those of the codes go on.
+    """
+    return _DecodeAndCompare.apply(torch.cat([mixed, own]), up, initial, units, displacements, gradient)
 
 
 class LowRankAdafactor(Adam):
@@ -50,49 +117,55 @@ class LowRankAdafactor(Adam):
 
     Args:
         values: all tensors that are trained.
-        factors: for each of them the list that the factors of its gradient are put into, or None for an ordinary gradient.
+        gradients: for each of them where the factors of its gradient are put, or None for an ordinary gradient.
     """
 
-    def __init__(self, values: Sequence[Tensor], factors: Sequence[Factors | None]) -> None:
-        super().__init__([value for value, own in zip(values, factors, strict=True) if own is None])
-        self._large = [(value, own) for value, own in zip(values, factors, strict=True) if own is not None]
+    def __init__(self, values: Sequence[Tensor], gradients: Sequence[LowRankGradient | None]) -> None:
+        super().__init__([value for value, own in zip(values, gradients, strict=True) if own is None])
+        self._large = [(value, own) for value, own in zip(values, gradients, strict=True) if own is not None]
         self._moments = [
-            {"rows": value.new_zeros(len(value)), "columns": value.new_zeros(value.shape[1])} for value, _ in self._large
+            {"params": value.new_zeros(value.shape[1]), "dims": value.new_zeros(len(value))} for value, _ in self._large
         ]
         self._steps = 0
 
-    def zero(self) -> None:
-        super().zero()
+    def _zero(self) -> None:
+        super()._zero()
         for _, own in self._large:
             own.clear()
 
-    def norm(self) -> Tensor:
-        squares = [super().norm().square()]
+    def _norm(self) -> Tensor:
+        squares = [super()._norm().square()]
         for _, own in self._large:
-            gradient, codes = _joined(own)
-            squares.append(_inner(gradient, codes))
+            _, codes, inner = own.joined()
+            squares.append(_dot(inner, codes @ codes.T))
         return torch.stack(squares).sum().sqrt()
 
     @torch.no_grad()
-    def step(self, lr: float, scale: Tensor) -> None:
-        super().step(lr, scale)
+    def _move(self, lr: float, scale: Tensor) -> None:
+        super()._move(lr, scale)
         self._steps += 1
         decay = 1 - self._steps**-_DECAY
         for (value, own), moments in zip(self._large, self._moments, strict=True):
-            gradient, codes = _joined(own)
-            gradient = gradient * scale
-            size, dim = value.shape
-            # Means of the squared gradient over each row and each column, from its factors.
-            rows = ((codes @ codes.T) @ gradient * gradient).sum(0) / dim
-            columns = ((gradient @ gradient.T) @ codes * codes).sum(0) / size
-            moments["rows"].lerp_(rows.clamp_min(0) + _EPSILON, 1 - decay)
-            moments["columns"].lerp_(columns.clamp_min(0) + _EPSILON, 1 - decay)
-            # G / sqrt(rows columns^T / mean(rows)) is again a product.
-            gradient *= (moments["rows"].mean() / moments["rows"]).sqrt()
-            codes = codes / moments["columns"].sqrt()
-            mean_square = _inner(gradient, codes) / value.numel()
+            gradient, codes, inner = own.joined()
+            codes = codes * scale
+            dim, size = value.shape
+            # Means of the squared gradient over each column and each row, from its factors.
+            mixing = codes @ codes.T / dim
+            for run in _runs(value):
+                part = gradient[:, run]
+                columns = (mixing @ part).mul_(part).sum(0).clamp_min_(0)
+                moments["params"][run].lerp_(columns + _EPSILON, 1 - decay)
+            rows = (inner @ codes * codes).sum(0) / size
+            moments["dims"].lerp_(rows.clamp_min(0) + _EPSILON, 1 - decay)
+            # C^T G / sqrt(rows columns^T / mean(columns)) is again a product.
+            codes = codes / moments["dims"].sqrt()
+            mean, inner = moments["params"].mean(), torch.zeros_like(inner)
+            for run in _runs(value):
+                part = gradient[:, run].mul_((mean / moments["params"][run]).sqrt_())
+                inner.addmm_(part, part.T)
+            mean_square = _dot(inner, codes @ codes.T) / value.numel()
             codes *= lr / (mean_square.sqrt() / _LARGEST_UPDATE).clamp_min(1)
-            value.addmm_(gradient.T, codes, alpha=-1)
+            value.addmm_(codes.T, gradient, alpha=-1)
 
     def state(self) -> dict[str, Tensor]:
         found = super().state() | {"large.steps": torch.tensor(self._steps)}
@@ -108,12 +181,13 @@ class LowRankAdafactor(Adam):
                 tensor.copy_(state[f"large.{index}.{key}"])
 
 
-def _joined(factors: Factors) -> tuple[Float[Tensor, "k params"], Float[Tensor, "k dim"]]:
-    if len(factors) == 1:
-        return factors[0]
-    return torch.cat([gradient for gradient, _ in factors]), torch.cat([codes for _, codes in factors])
+def _runs(up: Tensor) -> Iterator[slice]:
+    size = up.shape[1]
+    step = _RUN if up.device.type == "cpu" else size
+    for start in range(0, size, step):
+        yield slice(start, min(start + step, size))
 
 
-def _inner(gradient: Float[Tensor, "k params"], codes: Float[Tensor, "k dim"]) -> Float[Tensor, ""]:
-    # |G^T C|^2, without the product.
-    return ((gradient @ gradient.T) * (codes @ codes.T)).sum().clamp_min(0)
+def _dot(one: Float[Tensor, "k k"], two: Float[Tensor, "k k"]) -> Float[Tensor, ""]:
+    # |C^T G|^2, without the product.
+    return (one * two).sum().clamp_min(0)

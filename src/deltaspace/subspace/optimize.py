@@ -21,16 +21,21 @@ from torch import Tensor
 
 from deltaspace.deltas.delta import AttachedDelta, derived_seed
 from deltaspace.solutions import Scorer
+from deltaspace.subspace.optimizers import OPTIMIZERS
 from deltaspace.subspace.subspace import Subspace
 from deltaspace.tasks.task import Task
-from deltaspace.training import Adam, Batches, Fit, Progress, Score, Training, fit
+from deltaspace.training import Batches, Fit, Progress, Score, Training, fit
 
 Start = Literal["mean", "nearest", "zero"]
+Optimizer = Literal["adam", "lbfgs", "cma"]
 
 
 class Optimization(Training):
     """How intrinsic vectors are tuned."""
 
+    optimizer: Optimizer = Field(
+        "adam", description="adam, lbfgs (the same batches at every step), or cma: no gradient, 'lr' is its first deviation"
+    )
     starts: tuple[Start, ...] = Field(
         ("mean",),
         min_length=1,
@@ -94,9 +99,11 @@ def optimize(
     candidates = list(itertools.product(starts, settings.factors))
 
     def loss(values: list[Tensor], step: int) -> Tensor:
+        # L-BFGS compares the gradients of its steps, so that they must be of the same examples.
+        batch = batches.at(step % settings.accumulate if settings.optimizer == "lbfgs" else step)
         vectors = subspace.decode(attached.name, torch.stack(values))
         # The sum over candidates: each has the gradient that it would have alone.
-        return len(values) * attached.loss(vectors, family.collate(batches.at(step) * len(values)))
+        return len(values) * attached.loss(vectors, family.collate(batch * len(values)))
 
     def scores(values: Sequence[Tensor]) -> list[Score]:
         return [scorer.score(subspace.decode(attached.name, value)) for value in values]
@@ -106,7 +113,7 @@ def optimize(
         loss,
         lambda values: _best(scores(values))[1],
         settings,
-        optimizer=lambda values: _Candidates(values, [factor for _, factor in candidates]),
+        optimizer=lambda values: OPTIMIZERS[settings.optimizer](values, [factor for _, factor in candidates], seed),
         checkpoint=checkpoint,
         fingerprint=fingerprint,
         progress=progress,
@@ -138,29 +145,6 @@ def _best(scores: Sequence[Score]) -> tuple[int, Score]:
         if score.better_than(scores[index]):
             index = other
     return index, scores[index]
-
-
-class _Candidates(Adam):
-    """Adam whose values each have a learning rate and a clipping of their own."""
-
-    def __init__(self, values: Sequence[Tensor], factors: Sequence[float]) -> None:
-        super().__init__(values)
-        self._factors = list(factors)
-
-    def groups(self) -> list[dict[str, object]]:
-        return [{"params": [value]} for value in self._values]
-
-    def norm(self) -> Tensor:
-        return torch.stack([value.grad.norm() for value in self._values if value.grad is not None])
-
-    @torch.no_grad()
-    def step(self, lr: float, scale: Tensor) -> None:
-        for value, own in zip(self._values, scale, strict=True):
-            assert value.grad is not None
-            value.grad *= own
-        for group, factor in zip(self._adam.param_groups, self._factors, strict=True):
-            group["lr"] = lr * factor
-        self._adam.step()
 
 
 OPTIMIZE = Optimization(steps=80, lr=1e-2, evaluate_every=20, patience=4)

@@ -1,8 +1,8 @@
 """The paper's projections (arXiv 2210.13311, section 3), and where they start.
 
-    down: I = W2 tanh(W1 (D / units) / n),    up: D = units * (U I)
+    down: I = W2 tanh(W1 (D / units) / n),    up: D = units * (I U)
 
-W1: (d, n), W2: (d, d), U: (n, d), without biases. In training the encoder only ever sees the source tasks' displacements D_1 ...
+W1: (d, n), W2: (d, d), U: (d, n), without biases. In training the encoder only ever sees the source tasks' displacements D_1 ...
 D_T, so W1 = A^T (D / units) says all it can say there: with the Gram matrix K = (D / units) (D / units)^T / n, (T, T), their
 codes are W2 tanh(K A), and T d numbers are trained in place of n d.
 """
@@ -38,7 +38,7 @@ class Dense(Projection):
         units: see `Projection`.
         first: W1, (d, n).
         second: W2, (d, d).
-        up: U, (n, d).
+        up: U, (d, n).
     """
 
     kind: ClassVar[str] = "dense"
@@ -46,13 +46,13 @@ class Dense(Projection):
     units: Float[Tensor, " params"]
     first: Float[Tensor, "dim params"]
     second: Float[Tensor, "dim dim"]
-    up: Float[Tensor, "params dim"]
+    up: Float[Tensor, "dim params"]
 
     def encode(self, displacements: Float[Tensor, "rows params"]) -> Float[Tensor, "rows dim"]:
         return torch.tanh(displacements / self.units @ self.first.T / len(self.units)) @ self.second.T
 
     def decode(self, codes: Float[Tensor, "rows dim"]) -> Float[Tensor, "rows params"]:
-        return (codes @ self.up.T) * self.units
+        return (codes @ self.up) * self.units
 
     def tensors(self) -> dict[str, Tensor]:
         return {"units": self.units, "first": self.first, "second": self.second, "up": self.up}
@@ -67,14 +67,14 @@ class Trainable:
         gram: K, (tasks, tasks).
         anchors: A, (tasks, d).
         second: W2, (d, d).
-        up: U, (n, d).
+        up: U, (d, n).
     """
 
     units: Float[Tensor, " params"]
     gram: Float[Tensor, "tasks tasks"]
     anchors: Float[Tensor, "tasks dim"]
     second: Float[Tensor, "dim dim"]
-    up: Float[Tensor, "params dim"]
+    up: Float[Tensor, "dim params"]
 
     def codes(self) -> Float[Tensor, "tasks dim"]:
         """The source tasks' codes."""
@@ -120,9 +120,9 @@ class DenseAutoencoder(Decomposition):
             # The least-norm W1 that takes each task's displacement to its code.
             anchors = torch.linalg.pinv(products, hermitian=True) @ torch.atanh(_TANH_SHARE * codes.double())
             # Dimensions that the solutions leave empty are drawn: at zero they would get no gradient.
-            empty = linear.up.abs().sum(0) == 0
-            drawn = torch.randn(len(linear.up), int(empty.sum()), generator=generator).to(linear.up)
-            up = linear.up.masked_scatter(empty, drawn)
+            up = linear.up
+            for row in torch.nonzero(~up.any(1)).flatten():
+                up[row] = torch.randn(up.shape[1], generator=generator).to(up)
             second = torch.eye(dim).to(up) / _TANH_SHARE
             found.append(Trainable(linear.units, products.to(up), anchors.to(up), second, up))
         return found
@@ -139,5 +139,5 @@ class DenseAutoencoder(Decomposition):
 
         products = gram(displacement, units).float()
         # Entries of U are of order one in our units; the paper's deviation is kept relative to that.
-        up = draw(len(units), dim) / _DEVIATION
+        up = draw(dim, len(units)) / _DEVIATION
         return Trainable(units, products, draw(displacement.shape[0], dim), draw(dim, dim), up)

@@ -13,7 +13,7 @@ from deltaspace.subspace.projections.rows import Rows
 
 
 class Gaussian(Decomposition):
-    """Independent normal entries: columns are nearly orthogonal and nearly of the units' length."""
+    """Independent normal entries: directions are nearly orthogonal and nearly of the units' length."""
 
     name: ClassVar[str] = "gaussian"
     source: ClassVar[str] = "https://arxiv.org/abs/1804.08838"
@@ -24,6 +24,6 @@ class Gaussian(Decomposition):
         generator = torch.Generator().manual_seed(seed)
         found: list[Projection] = []
         for displacement, own in zip(displacements, sizes, strict=True):
-            up = torch.randn(displacement.shape[1], dim, generator=generator).to(displacement.device)
+            up = torch.randn(dim, displacement.shape[1], generator=generator).to(displacement.device)
             found.append(Linear(self.units(displacement, own), up))
         return found

@@ -40,24 +40,24 @@ def cuts(dim: int, rank: int, blocks: int) -> list[int]:
 
 
 def basis(
-    rows: Rows, units: Float[Tensor, " params"], codes: Float[Tensor, "tasks rank"], parts: list[int], sizes: list[int]
-) -> Float[Tensor, "params dim"]:
+    rows: Rows, units: Float[Tensor, " params"], codes: Float[Tensor, "tasks rank"], parts: list[int], sizes: list[int], dim: int
+) -> Float[Tensor, "dim params"]:
     """The up-projection that takes each task's code to its displacement, as near as the codes' rank allows.
 
     Each direction is cut into its `parts` of the layout at borders of tensor blocks (whose order follows the model's depth), so
     that the dimensions that tasks alone would leave empty scale depths apart; the codes then repeat (`spread`).
     """
-    up = codes.new_zeros(rows.shape[1], sum(parts))
+    up = codes.new_zeros(dim, rows.shape[1])
     edges = {count: _edges(sizes, count) for count in set(parts)}
     for start, stop in runs(rows):
-        directions = (rows.columns(start, stop) / units[start:stop]).T @ codes
-        column = 0
+        directions = codes.T @ (rows.columns(start, stop) / units[start:stop])
+        dimension = 0
         for row, count in enumerate(parts):
             for below, above in zip(edges[count], edges[count][1:], strict=False):
                 low, high = max(start, below), min(stop, above)
                 if low < high:
-                    up[low:high, column] = directions[low - start : high - start, row]
-                column += 1
+                    up[dimension, low:high] = directions[row, low - start : high - start]
+                dimension += 1
     return up
 
 

@@ -14,25 +14,25 @@ from deltaspace.subspace.projections.projection import Projection
 
 @dataclass
 class Linear(Projection):
-    """up(I) = units * (U I); down is its pseudo-inverse.
+    """up(I) = units * (I U); down is its pseudo-inverse.
 
     Args:
         units: see `Projection`.
-        up: U, (n, d).
+        up: U, (d, n): its rows are the directions.
     """
 
     kind: ClassVar[str] = "linear"
 
     units: Float[Tensor, " params"]
-    up: Float[Tensor, "params dim"]
+    up: Float[Tensor, "dim params"]
 
     def encode(self, displacements: Float[Tensor, "rows params"]) -> Float[Tensor, "rows dim"]:
         # Least norm among the least squares: the basis need not have full rank.
-        products = (displacements / self.units @ self.up).double()
-        return (products @ torch.linalg.pinv((self.up.T @ self.up).double(), hermitian=True)).float()
+        products = (displacements / self.units @ self.up.T).double()
+        return (products @ torch.linalg.pinv((self.up @ self.up.T).double(), hermitian=True)).float()
 
     def decode(self, codes: Float[Tensor, "rows dim"]) -> Float[Tensor, "rows params"]:
-        return (codes @ self.up.T) * self.units
+        return (codes @ self.up) * self.units
 
     def tensors(self) -> dict[str, Tensor]:
         return {"units": self.units, "up": self.up}

@@ -1,6 +1,6 @@
 """What every projection can do, and the methods that make the projections of all deltas of a subspace.
 
-    down: R^n -> R^d,    up: R^d -> R^n, linear,    up(I) = units * (U I)
+    down: R^n -> R^d,    up: R^d -> R^n, linear,    up(I) = units * (I U)
 
 `units`, (n,), is the scale of a displacement's entries; its length s is the mean norm of the delta's source displacements.
 Deltas whose displacements differ in norm by a factor of ten so come on one scale, and the entries of U are of order one: a

@@ -9,11 +9,12 @@ from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
-from safetensors import safe_open
 from torch import Tensor
 
-# Numbers read at once, over all rows together: 64 MiB in fp32.
-_NUMBERS = 1 << 24
+from deltaspace.files import tensor_place
+
+# Numbers read at once, over all rows together: 16 MiB in fp32, which memory allocators still reuse.
+_NUMBERS = 1 << 22
 
 
 @runtime_checkable
@@ -75,21 +76,32 @@ class InFiles:
     @functools.cached_property
     def shape(self) -> tuple[int, int]:
         """See `Rows`."""
-        with safe_open(self._paths[0], framework="pt") as file:
-            return len(self._paths), file.get_slice(self._name).get_shape()[0]
+        return len(self._paths), self._places[0][1]
+
+    @functools.cached_property
+    def _places(self) -> list[tuple[int, int, torch.dtype]]:
+        return [tensor_place(path, self._name) for path in self._paths]
 
     def columns(self, start: int, stop: int) -> Float[Tensor, "tasks run"]:
         """See `Rows`."""
-        return torch.stack([self._read(path, start, stop) for path in self._paths])
+        return self._read(range(len(self._paths)), start, stop)
 
     def take(self, indices: Sequence[int]) -> Float[Tensor, "rows params"]:
         """See `Rows`."""
-        return torch.stack([self._read(self._paths[index], 0, self.shape[1]) for index in indices])
+        return self._read(indices, 0, self.shape[1])
 
-    def _read(self, path: Path, start: int, stop: int) -> Tensor:
-        # Opened anew each time: a file that stays open keeps the pages that were read in the process's memory.
-        with safe_open(path, framework="pt") as file:
-            return file.get_slice(self._name)[start:stop].to(self.device, torch.float32, copy=True)
+    def _read(self, indices: Sequence[int], start: int, stop: int) -> Tensor:
+        found = torch.empty(len(indices), stop - start)
+        for row, index in zip(found, indices, strict=True):
+            offset, _, dtype = self._places[index]
+            read = row if dtype == torch.float32 else torch.empty(stop - start, dtype=dtype)
+            # Read, not mapped: mapped pages would count as this process's memory.
+            with self._paths[index].open("rb") as file:
+                file.seek(offset + start * read.element_size())
+                file.readinto(read.view(torch.uint8).numpy())
+            if read is not row:
+                row.copy_(read)
+        return found.to(self.device)
 
 
 def runs(rows: Rows) -> Iterator[tuple[int, int]]:

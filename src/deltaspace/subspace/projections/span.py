@@ -32,4 +32,4 @@ class Span(Decomposition):
             )
         units = [self.units(d, own) for d, own in zip(displacements, sizes, strict=True)]
         every = torch.eye(tasks, device=displacements[0].device)
-        return [Linear(unit, weighted(d, unit, every).T.contiguous()) for unit, d in zip(units, displacements, strict=True)]
+        return [Linear(unit, weighted(d, unit, every)) for unit, d in zip(units, displacements, strict=True)]

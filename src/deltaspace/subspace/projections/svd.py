@@ -37,5 +37,5 @@ def decompose(
     codes = shared_codes([gram(r, u) for r, u in zip(displacements, units, strict=True)], rank)
     # d beyond rank * blocks: dimensions that decode to nothing.
     missing = dim - sum(parts)
-    ups = [pad(basis(r, u, codes, parts, own), (0, missing)) for r, u, own in zip(displacements, units, sizes, strict=True)]
+    ups = [basis(r, u, codes, parts, own, dim) for r, u, own in zip(displacements, units, sizes, strict=True)]
     return [Linear(u, up) for u, up in zip(units, ups, strict=True)], pad(spread(codes, parts), (0, missing))
