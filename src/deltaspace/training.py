@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -139,8 +140,22 @@ def _parts(loss: Tensor | Iterable[Tensor]) -> Iterable[Tensor]:
     return (loss,) if isinstance(loss, Tensor) else loss
 
 
+@runtime_checkable
+class Optimizer(Protocol):
+    """What `fit` drives."""
+
+    def advance(self, objective: Objective, lr: float, clip: float) -> Tensor:
+        """One step, with gradients clipped to a norm; what comes back must be finite."""
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything needed to go on, by name."""
+
+    def load(self, state: dict[str, Tensor]) -> None:
+        """Go on from a `state`."""
+
+
 class Adam:
-    """Adam over some tensors, in the form that `fit` drives; others may stand in its place.
+    """Adam over some tensors.
 
     Args:
         values: the tensors; changed in place.
@@ -151,7 +166,7 @@ class Adam:
         self._adam = torch.optim.Adam(self.groups(), fused=True)
 
     def advance(self, objective: Objective, lr: float, clip: float) -> Tensor:
-        """One step; what comes back must be finite: the norm of the gradient before clipping."""
+        """One step; the norm of the gradient before clipping."""
         self._zero()
         objective.backward()
         norm = self._norm()
@@ -197,7 +212,7 @@ def fit(
     evaluate: Callable[[list[Tensor]], Score],
     settings: Training,
     *,
-    optimizer: Callable[[list[Tensor]], Adam] = Adam,
+    optimizer: Callable[[list[Tensor]], Optimizer] = Adam,
     checkpoint: Path | None = None,
     fingerprint: str = "",
     progress: Progress | None = None,
@@ -264,7 +279,7 @@ def _schedule(step: int, settings: Training) -> float:
 class _State:
     """Everything a training needs to go on: values, the optimizer's state, the best so far."""
 
-    def __init__(self, values: list[Tensor], optimizer: Adam) -> None:
+    def __init__(self, values: list[Tensor], optimizer: Optimizer) -> None:
         self.values, self.optimizer = values, optimizer
         self.step = 0
         self.seconds = 0.0

@@ -106,10 +106,10 @@ def test_rows_in_files_are_rows_in_memory(tmp_path, monkeypatch):
     torch.testing.assert_close(weighted(files, units, codes), codes.T @ (stacked / units), rtol=1e-4, atol=1e-4)
     own = basis(files, units, codes, [2, 3], SIZES[1], 5)
     assert own.equal(basis(memory, units, codes, [2, 3], SIZES[1], 5))
-    whole = (stacked / units).T @ codes
+    whole = codes.T @ (stacked / units)
     torch.testing.assert_close(torch.stack([own[:2].sum(0), own[2:].sum(0)]), whole, rtol=1e-4, atol=1e-4)
-    assert ((own != 0).sum(1) == 2).all()
-    torch.testing.assert_close(own @ spread(codes, [2, 3]).T, whole @ codes.T, rtol=1e-4, atol=1e-4)
+    assert ((own != 0).sum(0) == 2).all()
+    torch.testing.assert_close(spread(codes, [2, 3]) @ own, codes @ whole, rtol=1e-4, atol=1e-4)
 
 
 @given(st.integers(1, 300), st.integers(1, 40), st.integers(1, 24))

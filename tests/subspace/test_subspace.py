@@ -11,6 +11,7 @@ from deltaspace.files import write_tensors
 from deltaspace.solutions import score, train
 from deltaspace.subspace import PROJECTIONS, Approximation, Optimization, Subspace, approximate, optimize, transfer
 from deltaspace.subspace.approximate import joint_loss
+from deltaspace.subspace.lowrank import LowRankGradient
 from deltaspace.subspace.projections.dense import DenseAutoencoder
 from deltaspace.subspace.projections.rows import InFiles, InMemory
 from deltaspace.training import Training
@@ -47,6 +48,10 @@ def parts_of(deltas, *tasks):
     return trainables, displacements, family.collate([item for task in tasks for item in family.encode(task, task.train[:4])])
 
 
+def rooms():
+    return [LowRankGradient() for _ in range(3)]
+
+
 def test_the_joint_loss_is_its_formula(made):
     deltas, _, task, _ = made
     trainables, displacements, batch = parts_of(deltas, task)
@@ -62,7 +67,7 @@ def test_the_joint_loss_is_its_formula(made):
     for delta, projection, displacement, code in zip(deltas, dense, displacements_of, codes, strict=True):
         expected += delta.loss(delta.initial + projection.units * (mixed @ projection.up), batch)
         expected += alpha * (displacement[0] - projection.units * (code @ projection.up)).norm() / projection.scale
-    found = joint_loss(deltas, trainables, displacements, [0], weights, alpha, batch, [[], [], []])
+    found = sum(joint_loss(deltas, trainables, displacements, [0], weights, alpha, batch, rooms()))
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
@@ -72,11 +77,11 @@ def test_a_batch_of_several_tasks_is_the_mean_of_each(made):
     trainables, displacements, batch = parts_of(deltas, *tasks)
     weights = torch.tensor([[0.2, 0.3, 0.5], [0.6, 0.3, 0.1], [0.0, 0.0, 1.0]])
     family = deltas[0].backbone.family
-    together = joint_loss(deltas, trainables, displacements, [0, 1, 2], weights, 0.5, batch, [[], [], []])
+    together = sum(joint_loss(deltas, trainables, displacements, [0, 1, 2], weights, 0.5, batch, rooms()))
     alone = []
     for row, other in enumerate(tasks):
         own = family.collate(family.encode(other, other.train[:4]))
-        alone.append(joint_loss(deltas, trainables, displacements, [row], weights[row : row + 1], 0.5, own, [[], [], []]))
+        alone.append(sum(joint_loss(deltas, trainables, displacements, [row], weights[row : row + 1], 0.5, own, rooms())))
     torch.testing.assert_close(together, torch.stack(alone).mean(), rtol=1e-4, atol=1e-4)
 
 
@@ -85,12 +90,14 @@ def test_gradients_reach_every_projection(made):
     trainables, displacements, batch = parts_of(deltas, task, tiny_task("second"))
     values = [[tensor.clone().requires_grad_() for tensor in t.trained()] for t in trainables]
     with_values = [t.with_trained(tensors) for t, tensors in zip(trainables, values, strict=True)]
-    factors = [[], [], []]
+    gradients = rooms()
     weights = torch.full((2, 3), 1 / 3)
-    joint_loss(deltas, with_values, displacements, [0, 1], weights, 1.0, batch, factors).backward()
-    for (anchors, second, up), [(gradient, codes)] in zip(values, factors, strict=True):
+    for part in joint_loss(deltas, with_values, displacements, [0, 1], weights, 1.0, batch, gradients):
+        part.backward()
+    for (anchors, second, up), own in zip(values, gradients, strict=True):
+        gradient, codes, _ = own.joined()
         assert up.grad is None
-        assert all(float(tensor.abs().max()) > 0 for tensor in (anchors.grad, second.grad, gradient, codes.detach()))
+        assert all(float(tensor.abs().max()) > 0 for tensor in (anchors.grad, second.grad, gradient, codes))
 
 
 def test_the_source_solutions_are_in_the_subspace(made):

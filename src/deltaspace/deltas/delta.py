@@ -65,7 +65,9 @@ class AttachedDelta:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derived_seed(seed, "initial", delta.name))
             names = delta.install(model, backbone)
-        own = dict(model.named_parameters())
+        own = dict(model.named_parameters(remove_duplicate=False))
+        # A parameter that modules share has several names; each is replaced.
+        self._aliases = {name: [other for other, entry in own.items() if entry is own[name]] for name in names}
         self.layout = Layout(tuple((name, tuple(own[name].shape)) for name in names))
         self.initial: Float[Tensor, " params"] = self.layout.flatten({name: own[name] for name in names}).detach().clone()
         model.eval().requires_grad_(False)
@@ -89,7 +91,8 @@ class AttachedDelta:
         """
         if vector.dim() == 2 and len(vector) == 1:
             vector = vector[0]
-        views = {f"model.{name}": view for name, view in self.layout.split(vector).items()}
+        parts = self.layout.split(vector)
+        views = {f"model.{alias}": part for name, part in parts.items() for alias in self._aliases[name]}
         # Untied: only the delta's own parameters are replaced, so the search for tied weights would find nothing.
         with self.backbone.autocast():
             return torch.func.functional_call(self._scope, views, (function,), tie_weights=False)

@@ -12,10 +12,12 @@ from typing import Any, Literal
 from deltaspace.errors import DeltaspaceError
 from deltaspace.files import read_json, read_metadata
 
-Stage = Literal["zero_shot", "independent", "optimized", "transferred"]
+Stage = Literal["zero_shot", "independent", "optimized", "transferred", "rival"]
 State = Literal["valid", "missing", "stale", "damaged"]
 Row = dict[str, Any]
 _SUPERSEDED = "superseded"
+# Folders whose files have rows of scores.
+_PARTS = ("solutions", "vectors", "rivals", "scores")
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,7 @@ def rows(folder: Path) -> list[Row]:
             found="no recipe.yaml in it" if folder.is_dir() else "no such folder",
             expected="the folder given to 'deltaspace run --out'",
         )
-    paths = [p for part in ("solutions", "vectors", "scores") for p in sorted((folder / part).rglob("*")) if _is_artefact(p)]
+    paths = [p for part in _PARTS for p in sorted((folder / part).rglob("*")) if _is_artefact(p)]
     found = [dict(row) for path in paths if (row := read_any(path).get("row")) is not None]
     reference = {(r["stage"], r["task"], r["delta"], r["seed"]): r["score"] for r in found}
     for row in found:
@@ -130,7 +132,7 @@ def rows(folder: Path) -> list[Row]:
         row["relative"], row["recovered"] = measures(
             row["score"], reference.get(("independent", *key)), reference.get(("zero_shot", *key))
         )
-    order = ("zero_shot", "independent", "optimized", "transferred")
+    order = ("zero_shot", "independent", "optimized", "transferred", "rival")
     return sorted(
         found, key=lambda r: (r["dim"] or 0, order.index(r["stage"]), r["task"], r["source_delta"] or "", r["delta"], r["seed"])
     )

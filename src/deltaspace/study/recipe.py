@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from deltaspace.deltas import DELTAS, Delta
 from deltaspace.errors import DeltaspaceError
+from deltaspace.rivals import RIVALS
 from deltaspace.solutions import TRAIN
 from deltaspace.subspace import APPROXIMATE, OPTIMIZE, PROJECTIONS, Approximation, Decomposition, Optimization
 from deltaspace.tasks import Limits, TaskSpec
@@ -24,6 +25,9 @@ class Tasks(BaseModel):
     folder: str | None = Field(None, description="where folders of tasks lie; relative to the recipe's own folder, the default")
     source: tuple[TaskSpec, ...] = Field(min_length=1)
     unseen: tuple[TaskSpec, ...] = Field(min_length=1)
+    shots: int | None = Field(
+        None, ge=1, description="few-shot: unseen tasks keep so many train and as many dev examples, labels in equal parts"
+    )
 
     @model_validator(mode="after")
     def _different_names(self) -> Tasks:
@@ -51,6 +55,7 @@ class Recipe(BaseModel):
     projection: dict[str, Any] = Field({"dense": {}}, description="kind of projections, with its settings")
     approximate: Approximation = APPROXIMATE
     optimize: Optimization = OPTIMIZE
+    rivals: tuple[str, ...] = Field((), description="other ways of tuning few numbers, trained beside the subspace")
 
     @field_validator("deltas", mode="before")
     @classmethod
@@ -87,6 +92,14 @@ class Recipe(BaseModel):
         if name not in PROJECTIONS:
             raise ValueError(f"no projection {name!r}; there are {', '.join(PROJECTIONS)}")
         return {name: PROJECTIONS[name](**(settings or {})).model_dump()}
+
+    @field_validator("rivals")
+    @classmethod
+    def _known_rivals(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if name not in RIVALS:
+                raise ValueError(f"no rival {name!r}; there are {', '.join(RIVALS)}")
+        return tuple(dict.fromkeys(value))
 
     @field_validator("dim", "seed", mode="before")
     @classmethod

@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 import yaml
 
-from deltaspace.deltas import AttachedDelta
+from deltaspace.deltas import AttachedDelta, Lora
 from deltaspace.errors import DeltaspaceError
 from deltaspace.files import digest, read_tensors, write_json, write_tensors, write_text
+from deltaspace.rivals import RANDOM, Tuned, attach_rival, tune
 from deltaspace.solutions import score, train
 from deltaspace.sources import model_fingerprint, model_folder
 from deltaspace.study.folder import Artefact, Folder, Row
-from deltaspace.subspace import Subspace, approximate, optimize, transfer
+from deltaspace.subspace import Optimized, Subspace, approximate, optimize, transfer
 from deltaspace.subspace.projections.rows import InFiles
-from deltaspace.tasks import Task, load_task
+from deltaspace.tasks import Task, few_shot, load_task
 from deltaspace.training import Fit, Progress, Score
 
 if TYPE_CHECKING:
@@ -100,6 +101,9 @@ class _Study:
         specs = (*recipe.tasks.source, *recipe.tasks.unseen)
         place = (base or Path()) / Path(recipe.tasks.folder or "").expanduser()
         self.tasks = {spec.task_name: load_task(spec, folder=place, limits=recipe.limits) for spec in specs}
+        if recipe.tasks.shots is not None:
+            few = {spec.task_name: few_shot(self.tasks[spec.task_name], recipe.tasks.shots) for spec in recipe.tasks.unseen}
+            self.tasks |= few
         self.source = [spec.task_name for spec in recipe.tasks.source]
         self.unseen = [spec.task_name for spec in recipe.tasks.unseen]
         self.model_fingerprint = digest(
@@ -147,6 +151,14 @@ class _Study:
 
     def transfer_print(self, task: str, source: str, delta: str, dim: int, seed: int) -> str:
         return self.print_of("transfer", self.vector_print(task, source, dim, seed), delta)
+
+    @functools.cache  # noqa: B019
+    def rival_print(self, rival: str, task: str, delta: str, dim: int, seed: int) -> str:
+        parts = [rival, self.tasks[task].fingerprint, dim, seed, self.recipe.optimize.model_dump()]
+        if rival == RANDOM:
+            # Random directions have the length of the source tasks' displacements.
+            parts += [self.solution_print(source, delta, seed) for source in self.source]
+        return self.print_of("rival", *parts)
 
     @staticmethod
     def solution_path(task: str, delta: str, seed: int) -> str:
@@ -200,6 +212,19 @@ class _Study:
                     seed,
                 )
 
+        for dim, seed, rival, task in itertools.product(self.recipe.dim, self.recipe.seed, self.recipe.rivals, self.unseen):
+            for delta in deltas if rival == RANDOM else [Lora.name]:
+                yield self.artefact(
+                    f"rivals/{dim}/{rival}-{task}-{delta}-{seed}.safetensors",
+                    self.rival_print(rival, task, delta, dim, seed),
+                    self.make_rival,
+                    rival,
+                    task,
+                    delta,
+                    dim,
+                    seed,
+                )
+
     @staticmethod
     def artefact(path: str, fingerprint: str, make: Callable[..., None], *arguments: Any) -> Artefact:
         return Artefact(path, fingerprint, lambda target: make(target, fingerprint, *arguments))
@@ -218,7 +243,7 @@ class _Study:
     def sweep(self, artefacts: list[Artefact]) -> None:
         """Set aside what the recipe no longer speaks of, so that tables show this recipe's rows only."""
         wanted = {artefact.path for artefact in artefacts}
-        for part in ("solutions", "vectors", "scores") if wanted else ():
+        for part in ("solutions", "vectors", "rivals", "scores") if wanted else ():
             for path in sorted((self.folder.path / part).rglob("*.*")):
                 name = str(path.relative_to(self.folder.path))
                 if name not in wanted and not path.name.startswith(".") and path.is_file():
@@ -232,13 +257,14 @@ class _Study:
 
     def make_zero_shot(self, path: Path, fingerprint: str, task: str, delta: str, seed: int) -> None:
         attached = self.attached(delta, seed)
-        row = self.row("zero_shot", task, delta, None, seed, None, score(attached, self.tasks[task], attached.initial), None)
+        row = self.row("zero_shot", task, delta, None, seed, None, score(attached, self.tasks[task], attached.initial), None, 0)
         write_json(path, {"fingerprint": fingerprint, "row": row})
 
     def make_solution(self, path: Path, fingerprint: str, task: str, delta: str, seed: int) -> None:
         attached = self.attached(delta, seed)
         found = train(attached, self.tasks[task], self.recipe.train, seed=seed, **self.training(path, fingerprint))
-        row = self.row("independent", task, delta, None, seed, None, score(attached, self.tasks[task], found.vector), found.fit)
+        result = score(attached, self.tasks[task], found.vector)
+        row = self.row("independent", task, delta, None, seed, None, result, found.fit, attached.layout.size)
         layout = [[name, list(shape)] for name, shape in attached.layout.entries]
         metadata = {"fingerprint": fingerprint, "row": row, "layout": layout, **_history(found.fit)}
         write_tensors(path, {"vector": found.vector, "displacement": found.displacement}, metadata)
@@ -271,7 +297,7 @@ class _Study:
             subspace, attached, self.tasks[task], self.recipe.optimize, seed=seed, **self.training(path, fingerprint)
         )
         result = transfer(subspace, found.vector, attached, self.tasks[task])
-        row = self.row("optimized", task, delta, delta, seed, dim, result, found.fit)
+        row = self.row("optimized", task, delta, delta, seed, dim, result, found.fit, dim)
         chosen = {"start": found.start, "factor": found.factor}
         write_tensors(path, {"vector": found.vector}, {"fingerprint": fingerprint, "row": row, **chosen, **_history(found.fit)})
 
@@ -279,14 +305,56 @@ class _Study:
         tensors, _ = read_tensors(self.folder.path / self.vector_path(task, source, dim, seed))
         attached = self.attached(delta, seed)
         result = transfer(self.subspace(dim, seed), tensors["vector"].to(self.backbone.device), attached, self.tasks[task])
-        row = self.row("transferred", task, delta, source, seed, dim, result, None)
+        row = self.row("transferred", task, delta, source, seed, dim, result, None, 0)
         write_json(path, {"fingerprint": fingerprint, "row": row})
 
+    def make_rival(self, path: Path, fingerprint: str, rival: str, task: str, delta: str, dim: int, seed: int) -> None:
+        settings, training = self.recipe.optimize, self.training(path, fingerprint)
+        found: Optimized | Tuned
+        if rival == RANDOM:
+            attached, subspace = self.attached(delta, seed), self.random_subspace(dim, seed)
+            found = optimize(subspace, attached, self.tasks[task], settings, seed=seed, **training)
+            parameters = subspace.decode(delta, found.vector)
+        else:
+            attached = self.attached_rival(rival, dim, seed)
+            found = tune(attached, self.tasks[task], settings, seed=seed, **training)
+            parameters = found.vector
+        result = score(attached, self.tasks[task], parameters)
+        row = self.row("rival", task, delta, delta, seed, dim, result, found.fit, len(found.vector)) | {"rival": rival}
+        metadata = {"fingerprint": fingerprint, "row": row, "factor": found.factor, **_history(found.fit)}
+        write_tensors(path, {"vector": found.vector}, metadata)
+
+    @functools.cache  # noqa: B019
+    def attached_rival(self, rival: str, dim: int, seed: int) -> AttachedDelta:
+        return attach_rival(rival, dim, self.backbone, seed)
+
+    @functools.cache  # noqa: B019
+    def random_subspace(self, dim: int, seed: int) -> Subspace:
+        return approximate(
+            [self.attached(delta, seed) for delta in self.recipe.deltas],
+            {delta: self.displacements(delta, seed) for delta in self.recipe.deltas},
+            [self.tasks[task] for task in self.source],
+            dim=dim,
+            projection="gaussian",
+            seed=seed,
+        )
+
     def row(
-        self, stage: str, task: str, delta: str, source: str | None, seed: int, dim: int | None, result: Score, fit: Fit | None
+        self,
+        stage: str,
+        task: str,
+        delta: str,
+        source: str | None,
+        seed: int,
+        dim: int | None,
+        result: Score,
+        fit: Fit | None,
+        tuned: int,
     ) -> Row:
         return {
             "stage": stage,
+            "rival": None,
+            "tuned": tuned,
             "task": task,
             "delta": delta,
             "source_delta": source,

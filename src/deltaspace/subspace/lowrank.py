@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from deltaspace.training import Adam, Objective
+from deltaspace.training import Adam
 
 # arXiv 1804.04235, section 7.2: the second moments' decay is 1 - t^-0.8; an update's root mean square is at most 1 (section 6).
 _DECAY = 0.8

@@ -5,14 +5,14 @@ Each tunes several candidates, (d,) each, side by side and apart from one anothe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from deltaspace.errors import DeltaspaceError
-from deltaspace.training import Adam, Objective
+from deltaspace.training import Adam, Objective, Optimizer
 
 if TYPE_CHECKING:
     from cma import CMAEvolutionStrategy
@@ -58,8 +58,10 @@ class Lbfgs(CandidateAdam):
 
     def __init__(self, values: Sequence[Tensor], factors: Sequence[float], seed: int) -> None:
         super().__init__(values, factors, seed)
-        own = {"max_iter": 1, "history_size": _HISTORY, "tolerance_grad": 0.0, "tolerance_change": 0.0}
-        self._each = [torch.optim.LBFGS([value], **own) for value in self._values]
+        self._each = [
+            torch.optim.LBFGS([value], max_iter=1, history_size=_HISTORY, tolerance_grad=0.0, tolerance_change=0.0)
+            for value in self._values
+        ]
 
     def _move(self, lr: float, scale: Tensor) -> None:
         for each, factor in zip(self._each, self._factors, strict=True):
@@ -116,7 +118,7 @@ class Cma:
         self._told: list[Tensor] = []
 
     def advance(self, objective: Objective, lr: float, clip: float) -> Tensor:
-        """One generation; what comes back must be finite: its losses."""
+        """One generation; its losses."""
         if not self._each:
             self._begin([lr * factor for factor in self._factors])
         asked = [each.ask() for each in self._each]
@@ -153,4 +155,8 @@ class Cma:
             self._tell([each.ask() for each in self._each], losses)
 
 
-OPTIMIZERS = {"adam": CandidateAdam, "lbfgs": Lbfgs, "cma": Cma}
+OPTIMIZERS: dict[str, Callable[[Sequence[Tensor], Sequence[float], int], Optimizer]] = {
+    "adam": CandidateAdam,
+    "lbfgs": Lbfgs,
+    "cma": Cma,
+}

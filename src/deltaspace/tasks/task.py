@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import math
+import random
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from deltaspace.errors import DeltaspaceError
@@ -80,6 +81,29 @@ class Task:
         """SHA-256 of everything that training and scoring see."""
         splits = {split: [[e.input, e.target, e.options] for e in self.split(split)] for split in SPLITS}
         return digest([self.name, self.kind, self.metric, self.labels, self.prompt, splits])
+
+
+def few_shot(task: Task, shots: int) -> Task:
+    """The task with `shots` training and as many dev examples, labels in equal parts; they are drawn from the task's name.
+
+    Raises:
+        DeltaspaceError: there are fewer.
+    """
+    kept = {}
+    for split in ("train", "dev"):
+        examples = task.split(split)
+        if len(examples) < shots:
+            raise DeltaspaceError(f"task {task.name} has no {shots} {split} examples", found=len(examples), mend="lower 'shots'")
+        drawn = random.Random(f"{task.name} {split}").sample(examples, len(examples))
+        places: Counter[str] = Counter()
+        keys = []
+        for example in drawn:
+            keys.append(places[example.target])
+            places[example.target] += 1
+        # Every label's first example, then every label's second one ...; targets without labels are all first.
+        order = sorted(range(len(drawn)), key=lambda index: keys[index] if task.labels else 0)
+        kept[split] = tuple(drawn[index] for index in order[:shots])
+    return replace(task, train=kept["train"], dev=kept["dev"])
 
 
 def make_task(

@@ -98,7 +98,7 @@ class InFiles:
             # Read, not mapped: mapped pages would count as this process's memory.
             with self._paths[index].open("rb") as file:
                 file.seek(offset + start * read.element_size())
-                file.readinto(read.view(torch.uint8).numpy())
+                file.readinto(read.view(torch.uint8).numpy().data)
             if read is not row:
                 row.copy_(read)
         return found.to(self.device)
