@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 import deltaspace
 from deltaspace.cli import app
 from deltaspace.study import load_recipe
+from deltaspace.subspace import Approximation, Optimization
 from deltaspace.tasks import Limits, load_task
 from deltaspace.training import Training
 
@@ -58,10 +59,10 @@ def test_names_in_the_readme_example_are_public():
 def test_the_readme_example_runs(monkeypatch, capsys):
     """The very text of the README on the real model, with two steps for every stage and few sentences."""
     monkeypatch.setattr("deltaspace.tasks.load_task", functools.partial(load_task, limits=Limits(train=64, dev=32, test=32)))
-    short = Training(steps=2, lr=1e-3, evaluate_every=2)
-    monkeypatch.setattr("deltaspace.solutions.TRAIN", short)
-    monkeypatch.setattr(sys.modules["deltaspace.subspace.approximate"], "APPROXIMATE", short)
-    monkeypatch.setattr(sys.modules["deltaspace.subspace.optimize"], "OPTIMIZE", short)
+    short = {"steps": 2, "lr": 1e-3, "evaluate_every": 2}
+    monkeypatch.setattr("deltaspace.solutions.TRAIN", Training(**short))
+    monkeypatch.setattr(sys.modules["deltaspace.subspace.approximate"], "APPROXIMATE", Approximation(**short))
+    monkeypatch.setattr(sys.modules["deltaspace.subspace.optimize"], "OPTIMIZE", Optimization(**short))
     [code] = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
     exec(compile(code, "README.md", "exec"), {})
     assert re.search(r"Score\(metric=\d+\.\d+, loss=", capsys.readouterr().out)

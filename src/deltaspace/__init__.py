@@ -19,6 +19,8 @@ _PUBLIC = {
     "OPTIMIZE": "subspace",
     "Optimization": "subspace",
     "PROJECTIONS": "subspace",
+    "Peft": "deltas",
+    "RIVALS": "rivals",
     "Recipe": "study",
     "Solution": "solutions",
     "Subspace": "subspace",
@@ -27,6 +29,7 @@ _PUBLIC = {
     "Training": "training",
     "approximate": "subspace",
     "attach": "deltas",
+    "attach_rival": "rivals",
     "find_projection": "subspace",
     "load_backbone": "backbone",
     "load_recipe": "study",
@@ -39,6 +42,7 @@ _PUBLIC = {
     "score": "solutions",
     "train": "solutions",
     "transfer": "subspace",
+    "tune": "rivals",
 }
 __all__ = sorted(_PUBLIC)
 

@@ -29,7 +29,7 @@ class Peft(Delta):
     settings: dict[str, Any] = Field({}, description="of its configuration; target_modules are query and value by default")
 
     def install(self, model: PreTrainedModel, backbone: Backbone) -> list[str]:
-        from peft import inject_adapter_in_model
+        from peft import get_peft_model
         from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
         from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
 
@@ -39,7 +39,8 @@ class Peft(Delta):
         settings = dict(self.settings)
         settings.setdefault("target_modules", TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING.get(model.config.model_type))
         try:
-            inject_adapter_in_model(known[self.method](**settings), model)
+            # It changes the model in place; some methods need more than peft's inject_adapter_in_model.
+            get_peft_model(model, known[self.method](**settings))
         except (ValueError, TypeError) as error:
             raise DeltaspaceError(
                 f"peft's {self.method} does not fit {backbone.name}",

@@ -5,9 +5,11 @@ Each tunes several candidates, (d,) each, side by side and apart from one anothe
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -131,8 +133,9 @@ class Cma:
     def _begin(self, deviations: Sequence[float]) -> None:
         self._deviations = torch.tensor(deviations, dtype=torch.float64)
         for index, (start, deviation) in enumerate(zip(self._starts, deviations, strict=True)):
-            # Its seed 0 would mean the clock.
-            options = {"seed": (self._seed + index) % 2**31 + 1, "verbose": -9}
+            # Its own seed would be that of numpy's one generator, which all candidates share.
+            draws = np.random.default_rng([self._seed, index])
+            options = {"seed": math.nan, "randn": _normal(draws), "verbose": -9}
             self._each.append(self._cma.CMAEvolutionStrategy(start, deviation, options))
 
     def _tell(self, asked: Sequence[Sequence[Any]], losses: Tensor) -> None:
@@ -153,6 +156,10 @@ class Cma:
         self._begin(state["deviations"].tolist())
         for losses in state["told"]:
             self._tell([each.ask() for each in self._each], losses)
+
+
+def _normal(draws: np.random.Generator) -> Callable[..., Any]:
+    return lambda *shape: draws.standard_normal(shape)
 
 
 OPTIMIZERS: dict[str, Callable[[Sequence[Tensor], Sequence[float], int], Optimizer]] = {
