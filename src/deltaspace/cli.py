@@ -27,7 +27,7 @@ _error = Console(stderr=True)
 
 RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe (YAML).")]
 Out = Annotated[Path, typer.Option("--out", "-o", help="The study's folder.")]
-StudyFolder = Annotated[Path, typer.Argument(metavar="STUDY", help="A study's folder.")]
+StudyFolder = Annotated[Path, typer.Argument(metavar="STUDY", help="A study's folder, or a sweep's.")]
 
 
 def main() -> None:
@@ -101,32 +101,52 @@ def transfer(recipe: RecipeFile, out: Out) -> None:
 
 
 @app.command()
+def sweep(
+    sweep_file: Annotated[Path, typer.Argument(metavar="SWEEP", help="A sweep (YAML): a recipe, and what to vary.")], out: Out
+) -> None:
+    """One recipe over d, source tasks, deltas, projections, seeds; what is there and valid is kept.
+
+    Example: deltaspace sweep recipes/sweep.yaml --out runs/sweep
+    """
+    from deltaspace.study.sweep import load_sweep, run_sweep
+
+    _quiet()
+    started = time.perf_counter()
+    with _bars() as report:
+        found, recipe, base = load_sweep(sweep_file)
+        made = run_sweep(found, recipe, out, base=base, report=report)
+    _told(out, made, time.perf_counter() - started, report)
+    show(out)
+
+
+@app.command()
 def show(
     study: StudyFolder,
     as_json: Annotated[bool, typer.Option("--json", help="Print all rows as JSON.")] = False,
     figure: Annotated[Path | None, typer.Option(help="Write the figure here (.png, .svg, .pdf).")] = None,
 ) -> None:
-    """What a study found: scores, optimization, transfer.
+    """What a study or a sweep found: scores, optimization, transfer, rivals.
 
     Example: deltaspace show runs/demo --json
     """
+    from deltaspace.report import figure as figures
+    from deltaspace.report.tables import sweep_table, tables
     from deltaspace.study.folder import rows
+    from deltaspace.study.sweep import is_sweep, sweep_rows
 
-    found = rows(study)
+    swept = is_sweep(study)
+    found = sweep_rows(study) if swept else rows(study)
     if as_json:
         print(json.dumps(found, indent=1))
     else:
-        from deltaspace.report.tables import tables
-
         console = Console(width=min(100, Console().width) if sys.stdout.isatty() else 100)
-        for table in tables(found):
+        for table in [sweep_table(found)] if swept else tables(found):
             console.print(table)
     if figure is not None:
-        from deltaspace.report.figure import save_figure
-
         if figure.suffix not in (".png", ".svg", ".pdf"):
             raise DeltaspaceError(f"no figure format {figure.suffix!r}", expected=".png, .svg or .pdf")
-        print(f"figure: {save_figure(found, figure)}")
+        drawn = figures.sweep_figure(found) if swept else figures.figure(found)
+        print(f"figure: {figures.save_figure(drawn, figure)}")
 
 
 @app.command()
@@ -162,7 +182,10 @@ def _run(recipe: Path, out: Path, until: Until) -> None:
     started = time.perf_counter()
     with _bars() as report:
         made = run_study(load_recipe(recipe), out, base=recipe.parent, until=until, report=report)
-    seconds = time.perf_counter() - started
+    _told(out, made, time.perf_counter() - started, report)
+
+
+def _told(out: Path, made: int, seconds: float, report: Bars) -> None:
     if made:
         parts = ", ".join(f"{stage} {spent:.0f} s" for stage, spent in report.seconds.items())
         print(f"{out}: {made} made in {seconds:.0f} s ({parts})")

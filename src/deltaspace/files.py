@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -86,6 +87,12 @@ def write_text(path: Path, text: str) -> None:
     """Write a text file atomically (UTF-8)."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def write_copy(source: Path, path: Path) -> None:
+    """Copy a file atomically."""
+    with replacing(path) as temporary:
+        shutil.copyfile(source, temporary)
 
 
 def write_json(path: Path, value: object) -> None:

@@ -6,8 +6,8 @@ import pytest
 from rich.console import Console
 
 from deltaspace.errors import DeltaspaceError
-from deltaspace.report.figure import figure, save_figure
-from deltaspace.report.tables import tables
+from deltaspace.report.figure import figure, save_figure, sweep_figure
+from deltaspace.report.tables import sweep_table, tables
 from deltaspace.study.folder import measures
 
 DELTAS = ("adapter", "lora", "prefix")
@@ -23,6 +23,7 @@ def row(stage, delta, source, seed, score, dim=4, task="movies", zero_shot=60.0,
         "source_delta": source,
         "seed": seed,
         "dim": dim,
+        "tuned": dim or 0,
         "metric": "accuracy",
         "score": score,
         "n_test": 500,
@@ -80,6 +81,40 @@ def test_the_figure_shows_every_task_stage_and_pair(rows, tmp_path):
     assert len(labels) == 9
     assert "movies: adapter → lora" in labels
     for ending, start in ((".png", b"\x89PNG"), (".pdf", b"%PDF"), (".svg", b"<?xml")):
-        assert save_figure(rows, tmp_path / f"figure{ending}").read_bytes().startswith(start)
+        assert save_figure(drawn, tmp_path / f"figure{ending}").read_bytes().startswith(start)
     with pytest.raises(DeltaspaceError, match="nothing to draw"):
         figure([one for one in rows if one["dim"] is None])
+
+
+def test_rivals_stand_beside_the_subspace(rows):
+    rivals = [row("rival", "lora", "lora", seed, score) | {"rival": "unilora"} for seed, score in ((0, 66.0), (1, 68.0))]
+    lines = {tuple(line.split()[:2]): line.split() for line in text(tables(rows + rivals)).replace("│", " ").splitlines() if line}
+    assert lines["unilora", "lora"][2:] == ["4", "67.0±1.4", "83.8±1.8", "35.0±7.1"]
+    assert lines["subspace", "average"][2:] == ["4", "72.0±2.8", "90.0±3.5", "60.0±14.1"]
+    assert lines["full", "delta"][2:] == ["average", "0", "80.0±0.0", "–", "–"]
+    assert "Ways of tuning" not in text(tables(rows))
+
+
+@pytest.fixture
+def swept(rows):
+    found = []
+    for kind, tasks, dim in (("svd", 2, 4), ("svd", 4, 4), ("dense", 4, 4), ("dense", 4, 8)):
+        place = {"projection": kind, "source_tasks": tasks, "deltas": 3}
+        found += [{**one, **place, "dim": dim} for one in rows if one["dim"]]
+    return found
+
+
+def test_a_sweep_is_a_table_of_its_points(swept):
+    shown = text([sweep_table(swept)])
+    assert shown.count("90.0±3.5|60.0±14.1") == 4
+    assert max(map(len, shown.splitlines())) <= 100
+
+
+def test_the_figure_of_a_sweep_has_a_column_for_each_thing_that_varies(swept):
+    drawn = sweep_figure(swept)
+    assert [axes.get_xlabel() for axes in drawn.axes[:2]] == ["d", "source tasks"]
+    points = {line.get_label(): list(line.get_xdata()) for line in drawn.axes[0].lines}
+    assert points["dense, optimization"] == [4, 8]
+    assert [list(line.get_ydata()) for line in drawn.axes[0].lines if line.get_label() == "dense, transfer"] == [[87.5, 87.5]]
+    with pytest.raises(DeltaspaceError, match="only one point"):
+        sweep_figure([one for one in swept if one["dim"] == 8])

@@ -97,6 +97,38 @@ def test_stages_can_be_run_one_by_one(recipe_file, tmp_path):
     assert numbers(parts) == numbers(whole)
 
 
+def test_rivals_are_tuned_beside_the_subspace(recipe_file, tmp_path):
+    out = tmp_path / "study"
+    change(recipe_file, rivals=["random", "unilora", "lora-1"])
+    made = [path for path, _ in go(recipe_file, out) if path.startswith("rivals/")]
+    assert len(made) == 3 + 2
+    found = {(row["rival"], row["delta"]): row for row in rows(out) if row["stage"] == "rival"}
+    assert found["unilora", "lora"]["tuned"] == found["random", "prefix"]["tuned"] == 3
+    assert found["lora-1", "lora"]["relative"] is not None
+    change(recipe_file, rivals=["lora-1"])
+    assert go(recipe_file, out) == []
+    assert {row["rival"] for row in rows(out) if row["stage"] == "rival"} == {"lora-1"}
+    change(recipe_file, rivals=["random"])
+    assert go(recipe_file, out) == []  # what was set aside comes back
+
+
+def test_few_shots_change_the_unseen_tasks_only(recipe_file, tmp_path):
+    out = tmp_path / "study"
+    go(recipe_file, out)
+    change(recipe_file, tasks={"source": ["one"], "unseen": ["two"], "shots": 4})
+    made = [path for path, _ in go(recipe_file, out)]
+    assert "solutions/lora/two-0.safetensors" in made
+    assert not any("one-0" in path or path.startswith("subspace") for path in made)
+
+
+def test_tasks_may_lie_in_a_folder_of_their_own(recipe_file, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    for name in ("one", "two"):
+        (tmp_path / name).rename(tmp_path / "elsewhere" / name)
+    change(recipe_file, tasks={"source": ["one"], "unseen": ["two"], "folder": "elsewhere"})
+    assert go(recipe_file, tmp_path / "study", until="train")
+
+
 def test_a_damaged_artefact_is_made_anew_and_told_by_show(recipe_file, tmp_path):
     out = tmp_path / "study"
     go(recipe_file, out)

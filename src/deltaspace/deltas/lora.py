@@ -29,7 +29,7 @@ class Lora(Delta):
     source: ClassVar[str] = "https://arxiv.org/abs/2106.09685"
 
     r: int = Field(8, ge=1, description="rank")
-    alpha: float = Field(16, gt=0, description="the update is scaled by alpha / r")
+    alpha: float = Field(16.0, gt=0, description="the update is scaled by alpha / r")
     target_modules: tuple[str, ...] | None = Field(
         None, description="name endings of the modules that are updated; by default peft's for the model's type: query and value"
     )

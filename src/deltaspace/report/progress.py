@@ -16,6 +16,7 @@ _STAGES = {
     "subspace": "approximation",
     "vectors": "optimization",
     "scores/transferred": "transfer",
+    "rivals": "rivals",
 }
 
 
@@ -47,7 +48,13 @@ class Bars(Report):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._progress.stop()
 
+    def study(self, name: str) -> None:
+        self._console.print(name, style="bold", highlight=False)
+
     def plan(self, todo: int, done: int) -> None:
+        if self._all is not None:
+            self._progress.remove_task(self._all)
+            self._all = None
         if todo:
             self._console.print(f"{done} artefacts are there and valid, {todo} to make", highlight=False)
             self._all = self._progress.add_task("study", total=todo, note="", rate="")

@@ -10,6 +10,8 @@ from rich.table import Table
 from deltaspace.study.folder import Row
 
 _INITIAL = {"adapter": "A", "lora": "L", "prefix": "P"}
+# What tells a sweep's points apart.
+PLACE = ("projection", "source_tasks", "deltas", "dim")
 
 
 def tables(rows: Sequence[Row]) -> list[Table]:
@@ -21,7 +23,60 @@ def tables(rows: Sequence[Row]) -> list[Table]:
             part = [row for row in rows if row["dim"] == dim and row["stage"] == stage]
             if part:
                 found.append(_stage(part, f"Subspace {title}, d = {dim}: relative performance|recovered gain (%)"))
+        if any(row["dim"] == dim and row["stage"] == "rival" for row in rows):
+            found.append(_ways(rows, dim))
     return found
+
+
+def _ways(rows: Sequence[Row], dim: int) -> Table:
+    """The subspace beside its rivals, the untuned model and the full deltas: averages over the unseen tasks."""
+    tuned = [row for row in rows if row["dim"] == dim]
+    unseen = {row["task"] for row in tuned}
+    ways: dict[str, list[Row]] = {}
+    for stage, name in (("zero_shot", "zero-shot"), ("independent", "full delta")):
+        ways[name] = [row for row in rows if row["stage"] == stage and row["task"] in unseen]
+    ways["subspace"] = [row for row in tuned if row["stage"] == "optimized"]
+    for row in tuned:
+        if row["stage"] == "rival":
+            ways.setdefault(row["rival"], []).append(row)
+    table = Table(title=f"Ways of tuning about {dim} numbers: averages over the unseen tasks", title_justify="left")
+    for heading in ("way", "delta", "numbers", "score", "relative %", "recovered %"):
+        table.add_column(heading, justify="left" if heading in ("way", "delta") else "right")
+    for name, own in ways.items():
+        deltas = _unique(row["delta"] for row in own)
+        for delta in deltas:
+            table.add_row(name, delta, *_measures([row for row in own if row["delta"] == delta]))
+        if len(deltas) > 1:
+            table.add_row(name, "average", *_measures(own), style="bold")
+    return table
+
+
+def _measures(rows: Sequence[Row]) -> list[str]:
+    cells = [f"{statistics.fmean(row['tuned'] for row in rows):g}"]
+    return cells + [spread(over_seeds(rows, key)) for key in ("score", "relative", "recovered")]
+
+
+def sweep_table(rows: Sequence[Row]) -> Table:
+    """A sweep's points, one a line: relative performance and recovered gain of both stages, mean ± spread over seeds."""
+    table = Table(title="Sweep: averages over the unseen tasks, relative performance|recovered gain (%)", title_justify="left")
+    for heading in (*PLACE, "seeds", "optimization", "transfer"):
+        table.add_column(
+            {"source_tasks": "tasks", "dim": "d"}.get(heading, heading), justify="left" if heading == "projection" else "right"
+        )
+    for place in _unique(tuple(row[key] for key in PLACE) for row in rows):
+        own = [row for row in rows if tuple(row[key] for key in PLACE) == place]
+        cells = []
+        for stage in ("optimized", "transferred"):
+            pair = [over_seeds([row for row in own if row["stage"] == stage], key) for key in ("relative", "recovered")]
+            cells.append("|".join(spread(values) for values in pair))
+        table.add_row(*map(str, place), str(len(_unique(row["seed"] for row in own))), *cells)
+    return table
+
+
+def over_seeds(rows: Sequence[Row], key: str) -> list[float]:
+    """The mean of a measure over rows, for each seed; empty where a row lacks it."""
+    values = [average([row for row in rows if row["seed"] == seed], key) for seed in _unique(row["seed"] for row in rows)]
+    return [] if None in values else [value for value in values if value is not None]
 
 
 def _scores(rows: Sequence[Row]) -> Table:
@@ -68,10 +123,7 @@ def _over_seeds(rows: Sequence[Row]) -> str | None:
     seeds = _unique(row["seed"] for row in rows)
     if len(seeds) < 2:
         return None
-    parts = []
-    for key in ("relative", "recovered"):
-        values = [average([row for row in rows if row["seed"] == seed], key) for seed in seeds]
-        parts.append("–" if None in values else spread([value for value in values if value is not None]))
+    parts = [spread(over_seeds(rows, key)) for key in ("relative", "recovered")]
     return f"average, mean ± standard deviation over {len(seeds)} seeds: {'|'.join(parts)}"
 
 

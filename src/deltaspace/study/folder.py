@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from deltaspace.errors import DeltaspaceError
-from deltaspace.files import read_json, read_metadata
+from deltaspace.files import read_json, read_metadata, write_copy
 
 Stage = Literal["zero_shot", "independent", "optimized", "transferred", "rival"]
 State = Literal["valid", "missing", "stale", "damaged"]
@@ -74,6 +74,17 @@ class Folder:
             return False
         kept.replace(self.path / artefact.path)
         return self.state(artefact) == "valid"
+
+    def take(self, other: Folder, paths: Iterable[str]) -> None:
+        """Have another study's artefacts in place of one's own: the same files, as artefacts are never changed in place."""
+        for path in paths:
+            target = self.path / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.unlink(missing_ok=True)
+            try:
+                target.hardlink_to(other.path / path)
+            except OSError:  # a file system without links
+                write_copy(other.path / path, target)
 
     def _superseded(self, path: str, fingerprint: str) -> Path:
         name = Path(path)

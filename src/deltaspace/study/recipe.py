@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -15,6 +15,8 @@ from deltaspace.solutions import TRAIN
 from deltaspace.subspace import APPROXIMATE, OPTIMIZE, PROJECTIONS, Approximation, Decomposition, Optimization
 from deltaspace.tasks import Limits, TaskSpec
 from deltaspace.training import Training
+
+Model = TypeVar("Model", bound=BaseModel)
 
 
 class Tasks(BaseModel):
@@ -35,6 +37,22 @@ class Tasks(BaseModel):
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"two tasks are called {twice[0]!r}; give one of them another 'name'")
         return self
+
+
+def known_projection(value: Any) -> dict[str, Any]:
+    """A kind of projections as a recipe writes it, a name or {name: settings}, with all its settings.
+
+    Raises:
+        ValueError: there is no such kind or setting.
+    """
+    if isinstance(value, str):
+        value = {value: {}}
+    if not isinstance(value, dict) or len(value) != 1:
+        raise ValueError("name one projection, with its settings if need be")
+    [(name, settings)] = value.items()
+    if name not in PROJECTIONS:
+        raise ValueError(f"no projection {name!r}; there are {', '.join(PROJECTIONS)}")
+    return {name: PROJECTIONS[name](**(settings or {})).model_dump()}
 
 
 class Recipe(BaseModel):
@@ -80,18 +98,8 @@ class Recipe(BaseModel):
 
     @field_validator("projection", mode="before")
     @classmethod
-    def _projection(cls, value: Any) -> Any:
-        return {value: {}} if isinstance(value, str) else value
-
-    @field_validator("projection")
-    @classmethod
-    def _known_projection(cls, value: dict[str, Any]) -> dict[str, Any]:
-        if len(value) != 1:
-            raise ValueError("name one projection, with its settings if need be")
-        [(name, settings)] = value.items()
-        if name not in PROJECTIONS:
-            raise ValueError(f"no projection {name!r}; there are {', '.join(PROJECTIONS)}")
-        return {name: PROJECTIONS[name](**(settings or {})).model_dump()}
+    def _known_projection(cls, value: Any) -> Any:
+        return known_projection(value)
 
     @field_validator("rivals")
     @classmethod
@@ -135,26 +143,39 @@ def load_recipe(path: Path) -> Recipe:
     Raises:
         DeltaspaceError: the file is missing or not YAML, or keys are unknown, missing or wrong: all of them, with their lines.
     """
+    hint = "'deltaspace check --full' on a smaller recipe shows every key with its default"
+    return load_yaml(path, Recipe, "recipe", "keys such as model, deltas, tasks, dim", hint)
+
+
+def load_yaml(path: Path, model: type[Model], what: str, keys: str, mend: str) -> Model:
+    """Read a YAML file as a pydantic model.
+
+    Args:
+        path: the file.
+        model: what it must fit.
+        what: how messages call it.
+        keys: some of its keys, for the message that there are none.
+        mend: for the message about wrong keys.
+
+    Raises:
+        DeltaspaceError: as `load_recipe`.
+    """
     try:
         text = path.read_text(encoding="utf-8")
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         value = yaml.safe_load(text)
     except (FileNotFoundError, IsADirectoryError):
-        raise DeltaspaceError(f"recipe {path} is missing", expected="a YAML file") from None
+        raise DeltaspaceError(f"{what} {path} is missing", expected="a YAML file") from None
     except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise DeltaspaceError(f"recipe {path} is not YAML", found=" ".join(str(error).split())) from None
+        raise DeltaspaceError(f"{what} {path} is not YAML", found=" ".join(str(error).split())) from None
     if not isinstance(value, dict):
-        raise DeltaspaceError(
-            f"recipe {path} is not a mapping", found=type(value).__name__, expected="keys such as model, deltas, tasks, dim"
-        )
+        raise DeltaspaceError(f"{what} {path} is not a mapping", found=type(value).__name__, expected=keys)
     try:
-        return Recipe.model_validate(value)
+        return model.model_validate(value)
     except ValidationError as error:
         lines = [_explain(node, problem) for problem in error.errors()]
-        raise DeltaspaceError(
-            f"recipe {path} has {len(lines)} mistake{'s' * (len(lines) > 1)}:\n" + "\n".join(lines),
-            mend="'deltaspace check --full' on a smaller recipe shows every key with its default",
-        ) from None
+        count = f"{len(lines)} mistake{'s' * (len(lines) > 1)}"
+        raise DeltaspaceError(f"{what} {path} has {count}:\n" + "\n".join(lines), mend=mend) from None
 
 
 def _explain(node: Any, problem: Any) -> str:

@@ -35,6 +35,9 @@ _VERSION = 1
 class Report:
     """What `run` tells while it works; the command line shows it."""
 
+    def study(self, name: str) -> None:
+        """Called before each study of a sweep."""
+
     def plan(self, todo: int, done: int) -> None:
         """Called once: artefacts to make, and artefacts that are there and valid."""
 

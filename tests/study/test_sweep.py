@@ -1,0 +1,114 @@
+"""A sweep on a tiny model: its points, shared solutions, resuming, mistakes, the command line."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from deltaspace.errors import DeltaspaceError
+from deltaspace.study import load_sweep, run_sweep, sweep_rows
+from deltaspace.study.run import Report
+from tests.tiny import save_tiny, write_task
+
+SHORT = {"steps": 4, "evaluate_every": 2, "batch_size": 4, "lr": 0.02}
+
+
+class Log(Report):
+    def __init__(self):
+        self.made = []
+
+    def start(self, path, reason):
+        self.made.append(path)
+
+
+@pytest.fixture
+def sweep_file(tmp_path):
+    save_tiny("bert", tmp_path / "model")
+    for name in ("one", "two", "three"):
+        write_task(tmp_path / name, size=16)
+    recipe = {
+        "model": str(tmp_path / "model"),
+        "deltas": [{"adapter": {"bottleneck": 2}}, {"lora": {"r": 2}}],
+        "tasks": {"source": ["one", "two"], "unseen": ["three"]},
+        "dim": 2,
+        "train": SHORT,
+        "approximate": SHORT,
+        "optimize": SHORT,
+    }
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    write(
+        tmp_path / "sweep.yaml",
+        [{"projection": ["svd", {"dense": {"start": "random"}}], "dim": [1, 2]}, {"source_tasks": [1, 2]}],
+    )
+    return tmp_path / "sweep.yaml"
+
+
+def write(path, grids):
+    path.write_text(yaml.safe_dump({"recipe": "recipe.yaml", "grids": grids}))
+
+
+def go(path, out):
+    log = Log()
+    sweep, recipe, base = load_sweep(path)
+    assert run_sweep(sweep, recipe, out, base=base, report=log) == len(log.made)
+    return log.made
+
+
+def test_every_point_once_and_every_solution_once(sweep_file, tmp_path):
+    out = tmp_path / "out"
+    made = go(sweep_file, out)
+    assert sum(path.startswith("solutions/") for path in made) == 3 * 2
+    found = {(r["projection"], r["source_tasks"], r["dim"]) for r in sweep_rows(out)}
+    drawn = "dense start=random"
+    assert found == {("svd", 2, 1), ("svd", 2, 2), (drawn, 2, 1), (drawn, 2, 2), ("dense", 1, 2), ("dense", 2, 2)}
+    # Of each point: two deltas tuned, two pairs transferred.
+    assert len(sweep_rows(out)) == 6 * 4
+    assert go(sweep_file, out) == []
+
+
+def test_a_sweep_grows(sweep_file, tmp_path):
+    out = tmp_path / "out"
+    write(sweep_file, {"projection": ["svd"]})
+    go(sweep_file, out)
+    write(sweep_file, {"projection": ["svd", "gaussian"], "deltas": [1, 2]})
+    made = go(sweep_file, out)
+    assert made
+    assert not any(path.startswith("solutions/") for path in made)
+    assert sorted({(r["projection"], r["deltas"]) for r in sweep_rows(out)}) == [
+        ("gaussian", 1), ("gaussian", 2), ("svd", 1), ("svd", 2),
+    ]  # fmt: skip
+
+
+def test_mistakes(sweep_file):
+    write(sweep_file, {"source_tasks": [3]})
+    with pytest.raises(DeltaspaceError, match="source_tasks: 3"):
+        load_sweep(sweep_file)
+    write(sweep_file, {"dims": [3]})
+    with pytest.raises(DeltaspaceError, match=r"grids\.0\.dims: unknown key"):
+        load_sweep(sweep_file)
+    write(sweep_file, {"projection": ["nothing"]})
+    with pytest.raises(DeltaspaceError, match="no projection 'nothing'"):
+        load_sweep(sweep_file)
+
+
+def test_the_command_line(sweep_file, tmp_path):
+    def command(*arguments):
+        run = [sys.executable, "-m", "deltaspace", *map(str, arguments)]
+        return subprocess.run(run, capture_output=True, text=True, check=False)
+
+    write(sweep_file, {"projection": ["svd"], "dim": [1, 2]})
+    done = command("sweep", sweep_file, "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    assert "Sweep: averages" in done.stdout
+    shown = command("show", tmp_path / "out", "--figure", tmp_path / "figure.svg")
+    assert shown.returncode == 0, shown.stderr
+    assert (tmp_path / "figure.svg").read_bytes().startswith(b"<?xml")
+    assert len(json.loads(command("show", tmp_path / "out", "--json").stdout)) == 2 * 4
+    write(sweep_file, {"deltas": [9]})
+    wrong = command("sweep", sweep_file, "--out", tmp_path / "out")
+    assert wrong.returncode == 2
+    assert "Traceback" not in wrong.stderr
