@@ -129,13 +129,16 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
     recipe = load_recipe(options.study / "recipe.yaml")
+    specs = (*recipe.tasks.source, *recipe.tasks.unseen)
+    if unknown := set(options.tasks or ()) - {spec.task_name for spec in specs}:
+        parser.error(f"no task {', '.join(sorted(unknown))}; there are {', '.join(spec.task_name for spec in specs)}")
     ours = {
         (row["task"], row["delta"]): row["score"]
         for row in rows(options.study)
         if row["stage"] == "independent" and row["seed"] == options.seed
     }
     found = read_json(options.out)["rows"] if options.out.exists() else []
-    for spec in (*recipe.tasks.source, *recipe.tasks.unseen):
+    for spec in specs:
         task = load_task(spec, limits=recipe.limits)
         if options.tasks and task.name not in options.tasks:
             continue
