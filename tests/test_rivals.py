@@ -52,10 +52,11 @@ def test_shared_parameters_stand_once_and_move_every_module(backbone):
 @pytest.mark.parametrize("name", TINY)
 def test_the_best_of_several_learning_rates_is_kept(backbone, name):
     task = tiny_task("one")
-    settings = Optimization(steps=4, lr=0.01, batch_size=4, evaluate_every=2, factors=(1.0, 10.0))
-    found = tune(attach_rival(name, 8, backbone), task, settings)
+    settings = Optimization(steps=4, lr=1.0, batch_size=4, evaluate_every=2, factors=(1.0, 10.0))
+    found = tune(attach_rival(name, 8, backbone), task, settings, lr=0.01)
     alone = [
-        tune(attach_rival(name, 8, backbone), task, settings.model_copy(update={"factors": (factor,)})) for factor in (1.0, 10.0)
+        tune(attach_rival(name, 8, backbone), task, settings.model_copy(update={"factors": (factor,)}), lr=0.01)
+        for factor in (1.0, 10.0)
     ]
     assert not any(other.fit.best.better_than(found.fit.best) for other in alone)
     assert any(other.factor == found.factor and other.vector.equal(found.vector) for other in alone)

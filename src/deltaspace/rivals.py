@@ -36,6 +36,7 @@ class Rival:
 
     source: str
     summary: str
+    lr: float | None
     make: Callable[[int, int], Delta] | None
 
 
@@ -60,12 +61,16 @@ def _lora(dim: int, places: int) -> Delta:
 
 
 RIVALS: dict[str, Rival] = {
-    RANDOM: Rival("https://arxiv.org/abs/1804.08838", "a random subspace of each delta, of d numbers", None),
-    "unilora": Rival("https://arxiv.org/abs/2506.00799", "peft's Uni-LoRA with d numbers", _unilora),
-    "tinylora": Rival("https://arxiv.org/abs/2602.04118", "peft's TinyLoRA, all modules tied, with d numbers", _tinylora),
-    "vblora": Rival("https://arxiv.org/abs/2405.15179", "peft's VB-LoRA at rank 1: the fewest numbers it can do with", _vblora),
-    "fourierft": Rival("https://arxiv.org/abs/2405.03003", "peft's FourierFT, d numbers divided among the modules", _fourierft),
-    "lora-1": Rival("https://arxiv.org/abs/2106.09685", "LoRA of rank 1", _lora),
+    RANDOM: Rival("https://arxiv.org/abs/1804.08838", "a random subspace of each delta, of d numbers", None, None),
+    "unilora": Rival("https://arxiv.org/abs/2506.00799", "peft's Uni-LoRA with d numbers", 0.5, _unilora),
+    "tinylora": Rival("https://arxiv.org/abs/2602.04118", "peft's TinyLoRA, all modules tied, with d numbers", 0.02, _tinylora),
+    "vblora": Rival(
+        "https://arxiv.org/abs/2405.15179", "peft's VB-LoRA at rank 1: the fewest numbers it can do with", 0.05, _vblora
+    ),
+    "fourierft": Rival(
+        "https://arxiv.org/abs/2405.03003", "peft's FourierFT, d numbers divided among the modules", 5.0, _fourierft
+    ),
+    "lora-1": Rival("https://arxiv.org/abs/2106.09685", "LoRA of rank 1", 0.01, _lora),
 }
 
 
@@ -102,17 +107,19 @@ def tune(
     task: Task,
     settings: Optimization,
     *,
+    lr: float,
     seed: int = 0,
     checkpoint: Path | None = None,
     fingerprint: str = "",
     progress: Progress | None = None,
 ) -> Tuned:
-    """Train a rival as `optimize` tunes vectors: the same steps, batches and learning rates; the best on dev is kept.
+    """Train a rival as `optimize` tunes vectors: the same steps, batches and factors; the best on dev is kept.
 
     Args:
         attached: see `attach_rival`.
         task: what to learn.
-        settings: those of the subspace optimization.
+        settings: those of the subspace optimization, but for its learning rate.
+        lr: the rival's own (`RIVALS`).
         seed: decides the order of the examples.
         checkpoint, fingerprint, progress: see `deltaspace.training.fit`.
 
@@ -125,7 +132,7 @@ def tune(
         found = train(
             attached,
             task,
-            Training(**{**shared, "lr": settings.lr * factor}),
+            Training(**{**shared, "lr": lr * factor}),
             seed=seed,
             checkpoint=checkpoint,
             fingerprint=f"{fingerprint} {factor}",

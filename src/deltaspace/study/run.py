@@ -14,7 +14,7 @@ import yaml
 from deltaspace.deltas import AttachedDelta, Lora
 from deltaspace.errors import DeltaspaceError
 from deltaspace.files import digest, read_tensors, write_json, write_tensors, write_text
-from deltaspace.rivals import RANDOM, Tuned, attach_rival, tune
+from deltaspace.rivals import RANDOM, RIVALS, Tuned, attach_rival, tune
 from deltaspace.solutions import score, train
 from deltaspace.sources import model_fingerprint, model_folder
 from deltaspace.study.folder import Artefact, Folder, Row
@@ -158,6 +158,7 @@ class _Study:
     @functools.cache  # noqa: B019
     def rival_print(self, rival: str, task: str, delta: str, dim: int, seed: int) -> str:
         parts = [rival, self.tasks[task].fingerprint, dim, seed, self.recipe.optimize.model_dump()]
+        parts.append(RIVALS[rival].lr)
         if rival == RANDOM:
             # Random directions have the length of the source tasks' displacements.
             parts += [self.solution_print(source, delta, seed) for source in self.source]
@@ -320,7 +321,9 @@ class _Study:
             parameters = subspace.decode(delta, found.vector)
         else:
             attached = self.attached_rival(rival, dim, seed)
-            found = tune(attached, self.tasks[task], settings, seed=seed, **training)
+            lr = RIVALS[rival].lr
+            assert lr is not None
+            found = tune(attached, self.tasks[task], settings, lr=lr, seed=seed, **training)
             parameters = found.vector
         result = score(attached, self.tasks[task], parameters)
         row = self.row("rival", task, delta, delta, seed, dim, result, found.fit, len(found.vector)) | {"rival": rival}

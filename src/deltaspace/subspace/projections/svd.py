@@ -1,4 +1,4 @@
-"""Joint SVD: the subspace in closed form, without training (design.md, section 3; see `joint.py`)."""
+"""Joint SVD: the subspace in closed form, without training (see `joint.py`)."""
 
 from __future__ import annotations
 
