@@ -31,6 +31,7 @@ from transformers import T5Config, T5ForConditionalGeneration
 from deltaspace.backbone import make_backbone
 from deltaspace.deltas import AttachedDelta, attach
 from deltaspace.files import read_json, read_tensors, write_json, write_tensors
+from deltaspace.rivals import attach_rival
 from deltaspace.study.run import versions
 from deltaspace.subspace import find_projection
 from deltaspace.subspace.approximate import joint_loss
@@ -164,8 +165,24 @@ def approximation_memory() -> list[dict]:
     return [{"name": "approximation-memory", "value": peak, "goal": 2.0, "unit": "GiB", "floor": None}]
 
 
+def rival_step(name: str, inputs: dict) -> Callable[[], None]:
+    """A training step of one of peft's methods for few numbers, in peft's own modules."""
+    attached = attach_rival(name, 100, backbone())
+    own = dict(attached.model.named_parameters())
+    parameters = [own[entry].requires_grad_() for entry, _ in attached.layout.entries]
+    tuned = torch.optim.Adam(parameters, lr=1e-3, fused=True)
+
+    def step() -> None:
+        tuned.zero_grad()
+        attached.backbone.family.loss(attached.model, inputs).backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        tuned.step()
+
+    return step
+
+
 def optimization_step() -> list[dict]:
-    """d = 100; decoding, forward, backward, clipping, Adam's step."""
+    """d = 100; decoding, forward, backward, clipping, Adam's step; beside it those of peft's Uni-LoRA and VB-LoRA."""
     attached, inputs = deltas(60), batch()
     code = torch.zeros(100).requires_grad_()
     tuned = torch.optim.Adam([code], lr=1e-3, fused=True)
@@ -182,9 +199,21 @@ def optimization_step() -> list[dict]:
             tuned.step()
 
         steps |= {delta.name: plain(delta, inputs), f"optimization {delta.name}": step}
-    found = medians(steps)
+    rivals = ("unilora", "vblora")
+    found = medians({**steps, **{name: rival_step(name, inputs) for name in rivals}})
     ratios = {delta.name: found[f"optimization {delta.name}"] / found[delta.name] for delta in attached}
-    return [{"name": "optimization-step", "value": max(ratios.values()), "goal": 1.05, "each": ratios}]
+    # Of the same modules: query and value.
+    against = {name: found["optimization lora"] / found[name] for name in rivals}
+    return [
+        {"name": "optimization-step", "value": max(ratios.values()), "goal": 1.05, "each": ratios},
+        {
+            "name": "optimization-step-rivals",
+            "value": max(against.values()),
+            "goal": 1.0,
+            "unit": "x the step of peft's Uni-LoRA or VB-LoRA, the faster one",
+            "each": against,
+        },
+    ]
 
 
 def joint_svd() -> list[dict]:
@@ -238,10 +267,10 @@ def main() -> None:
         output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
         for result in json.loads(output.splitlines()[-1]):
             common = {"unit": "x the plain forward + backward", "floor": 1.0, "command": "make bench"}
-            kept[name] = {**common, **result, "versions": versions(), "machine": machine()}
+            kept[result["name"]] = {**common, **result, "versions": versions(), "machine": machine()}
             goal = "" if result["goal"] is None else f" (goal at most {result['goal']})"
-            print(f"{name}: {result['value']:.3f} {kept[name]['unit']}{goal}", flush=True)
-            write_json(RESULTS, [kept[key] for key in BENCHMARKS if key in kept])
+            print(f"{result['name']}: {result['value']:.3f} {kept[result['name']]['unit']}{goal}", flush=True)
+            write_json(RESULTS, list(kept.values()))
 
 
 if __name__ == "__main__":

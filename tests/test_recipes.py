@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 
 import deltaspace
 from deltaspace.cli import app
-from deltaspace.study import load_recipe
+from deltaspace.study import load_recipe, load_sweep
+from deltaspace.study.sweep import points
 from deltaspace.subspace import Approximation, Optimization
 from deltaspace.tasks import Limits, load_task
 from deltaspace.training import Training
@@ -27,6 +28,12 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 def test_every_recipe_parses(path):
     recipe = load_recipe(path)
     assert recipe.tasks.source and recipe.tasks.unseen and recipe.deltas
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "recipes" / "sweeps").glob("*.yaml")), ids=lambda path: path.name)
+def test_every_sweep_parses(path):
+    sweep, recipe, _ = load_sweep(path)
+    assert len(points(sweep, recipe)) > 1
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)

@@ -106,7 +106,7 @@ def sweep(
 ) -> None:
     """One recipe over d, source tasks, deltas, projections, seeds; what is there and valid is kept.
 
-    Example: deltaspace sweep recipes/sweep.yaml --out runs/sweep
+    Example: deltaspace sweep recipes/sweeps/projections.yaml --out runs/sweep
     """
     from deltaspace.study.sweep import load_sweep, run_sweep
 

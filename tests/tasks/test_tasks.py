@@ -5,13 +5,14 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+from collections import Counter
 
 import pytest
 
 from deltaspace.errors import DeltaspaceError
-from deltaspace.tasks import Limits, TaskSpec, load_task
+from deltaspace.tasks import Limits, TaskSpec, few_shot, load_task
 from deltaspace.tasks import demo as demo_module
-from tests.tiny import write_task
+from tests.tiny import tiny_task, write_task
 
 
 def test_a_folder_with_and_without_a_manifest(tmp_path):
@@ -72,6 +73,19 @@ def test_demo_ratings_become_labels(tmp_path, monkeypatch):
     every = [*task.train, *task.dev, *task.test]
     assert sorted(e.input for e in every) == sorted(f"sentence {i}" for i in range(20))
     assert {e.target for e in every if int(e.input.split()[1]) % 2} == {"positive"}
+
+
+def test_few_shots_have_labels_in_equal_parts_and_are_the_same_every_time():
+    whole = tiny_task("one", size=40)
+    few = few_shot(whole, 8)
+    assert (len(few.train), len(few.dev), few.test) == (8, 8, whole.test)
+    for split in ("train", "dev"):
+        assert set(Counter(example.target for example in few.split(split)).values()) == {4}
+        assert set(few.split(split)) <= set(whole.split(split))
+    assert few == few_shot(whole, 8)
+    assert few_shot(whole, 4).train == few.train[:4]
+    with pytest.raises(DeltaspaceError, match="no 100 train examples"):
+        few_shot(whole, 100)
 
 
 @pytest.mark.slow

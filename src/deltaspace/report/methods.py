@@ -10,8 +10,9 @@ from deltaspace.files import write_text
 
 
 def table() -> str:
-    """All deltas and projections as Markdown tables, with the paper of each."""
+    """All deltas, projections and rivals as Markdown tables, with the paper of each."""
     from deltaspace.deltas import DELTAS
+    from deltaspace.rivals import RIVALS
     from deltaspace.subspace import PROJECTIONS
 
     lines = ["| delta | what it is | source |", "| --- | --- | --- |"]
@@ -20,6 +21,10 @@ def table() -> str:
     for name, method in PROJECTIONS.items():
         flags = " | ".join("yes" if flag else "no" for flag in (method.learned, method.shared, method.needs_solutions))
         lines.append(f"| `{name}` | {method.summary} | {flags} | <{method.source}> |")
+    lines += ["", "| rival | what it is | learning rate | source |", "| --- | --- | --- | --- |"]
+    for name, rival in RIVALS.items():
+        rate = "the optimization's" if rival.lr is None else f"{rival.lr:g}"
+        lines.append(f"| `{name}` | {rival.summary} | {rate} | <{rival.source}> |")
     return "\n".join(lines)
 
 
