@@ -68,6 +68,17 @@ def test_tables_tell_means_and_the_spread_over_seeds(rows):
     assert max(map(len, shown.splitlines())) <= 100
 
 
+def test_no_number_is_cut_where_names_are_long_and_gains_negative(rows):
+    for one in rows:
+        one["task"] = "a-task-with-a-name-that-is-longer-than-most-of-them"
+        if one["dim"]:
+            one["relative"], one["recovered"] = 101.26, -143.21
+    shown = text(tables(rows))
+    assert shown.count("101|-143") == 2 * 6
+    assert shown.count("101.3|-143.2") == 2 * 4 + 2
+    assert max(map(len, shown.splitlines())) <= 100
+
+
 def test_what_is_undefined_is_shown_as_such(rows):
     for one in rows:
         if one["stage"] == "optimized":

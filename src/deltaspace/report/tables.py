@@ -52,7 +52,8 @@ def _ways(rows: Sequence[Row], dim: int) -> Table:
 
 
 def _measures(rows: Sequence[Row]) -> list[str]:
-    cells = [f"{statistics.fmean(row['tuned'] for row in rows):g}"]
+    numbers = [row["tuned"] for row in rows]
+    cells = ["–" if None in numbers else f"{statistics.fmean(numbers):g}"]
     return cells + [spread(over_seeds(rows, key)) for key in ("score", "relative", "recovered")]
 
 
@@ -97,6 +98,8 @@ def _scores(rows: Sequence[Row]) -> Table:
 
 def _stage(rows: Sequence[Row], title: str) -> Table:
     pairs = _unique((row["source_delta"], row["delta"]) for row in rows)
+    # Six pairs leave no room for decimals in 100 columns.
+    digits = 1 if len(pairs) < 4 else 0
     table = Table(title=title, title_justify="left")
     table.add_column("task")
     for source, delta in pairs:
@@ -105,10 +108,10 @@ def _stage(rows: Sequence[Row], title: str) -> Table:
     table.add_column("average", justify="right", style="bold")
     for task in _unique(row["task"] for row in rows):
         own = [row for row in rows if row["task"] == task]
-        cells = [_cell(row for row in own if (row["source_delta"], row["delta"]) == pair) for pair in pairs]
+        cells = [_cell((row for row in own if (row["source_delta"], row["delta"]) == pair), digits) for pair in pairs]
         table.add_row(task, *cells, _cell(own))
     table.add_section()
-    averages = [_cell(row for row in rows if (row["source_delta"], row["delta"]) == pair) for pair in pairs]
+    averages = [_cell((row for row in rows if (row["source_delta"], row["delta"]) == pair), digits) for pair in pairs]
     table.add_row("average", *averages, _cell(rows), style="bold")
     caption = _over_seeds(rows)
     if caption:
@@ -127,10 +130,10 @@ def _over_seeds(rows: Sequence[Row]) -> str | None:
     return f"average, mean ± standard deviation over {len(seeds)} seeds: {'|'.join(parts)}"
 
 
-def _cell(rows: Iterable[Row]) -> str:
+def _cell(rows: Iterable[Row], digits: int = 1) -> str:
     own = list(rows)
     relative, recovered = (average(own, key) for key in ("relative", "recovered"))
-    return "|".join("–" if value is None else f"{value:.1f}" for value in (relative, recovered))
+    return "|".join("–" if value is None else f"{value:.{digits}f}" for value in (relative, recovered))
 
 
 def average(rows: Sequence[Row], key: str) -> float | None:

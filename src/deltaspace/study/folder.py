@@ -136,7 +136,9 @@ def rows(folder: Path) -> list[Row]:
             expected="the folder given to 'deltaspace run --out'",
         )
     paths = [p for part in _PARTS for p in sorted((folder / part).rglob("*")) if _is_artefact(p)]
-    found = [dict(row) for path in paths if (row := read_any(path).get("row")) is not None]
+    # Studies made before there were rivals lack these two.
+    older = {"rival": None, "tuned": None}
+    found = [{**older, **row} for path in paths if (row := read_any(path).get("row")) is not None]
     reference = {(r["stage"], r["task"], r["delta"], r["seed"]): r["score"] for r in found}
     for row in found:
         key = (row["task"], row["delta"], row["seed"])
