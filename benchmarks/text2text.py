@@ -18,7 +18,7 @@ import torch
 import yaml
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from tokenizers.decoders import Metaspace
-from transformers import PreTrainedTokenizerFast, T5Config, T5ForConditionalGeneration, get_linear_schedule_with_warmup
+from transformers import PreTrainedTokenizerFast, T5Config, T5ForConditionalGeneration
 
 from benchmarks.run import machine
 from deltaspace.files import write_json, write_text
@@ -42,6 +42,9 @@ SOURCE = (
 UNSEEN = ("sentiment-amazon", "ag_news", "ai2_arc-easy", "question_formation", "disfl_qa")
 VOCABULARY, SENTINELS = 8000, 32
 LENGTH, NOISE, SPAN = 64, 0.15, 3
+PEAK, WARMUP = 2e-3, 50
+# Texts that the tokenizer is trained on.
+SAMPLE = 40_000
 
 
 def inputs(folder: Path) -> list[str]:
@@ -92,7 +95,7 @@ def pretrain(
 ) -> tuple[T5ForConditionalGeneration, PreTrainedTokenizerFast, dict]:
     """A T5 of 6 M parameters, trained for so many minutes."""
     torch.manual_seed(seed)
-    tokenizer = make_tokenizer(texts)
+    tokenizer = make_tokenizer(random.Random(seed).sample(texts, min(SAMPLE, len(texts))))
     config = T5Config(
         vocab_size=len(tokenizer),
         d_model=192,
@@ -110,25 +113,20 @@ def pretrain(
     sentinels = tokenizer.convert_tokens_to_ids([f"<extra_id_{index}>" for index in range(SENTINELS)])
     encoded = [ids for ids in tokenizer(texts, add_special_tokens=False)["input_ids"] if len(ids) > 2 * SPAN]
     generator = random.Random(seed)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3, weight_decay=0.01)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=PEAK, weight_decay=0.01)
     started, step, losses = time.perf_counter(), 0, []
-    scheduler = None
     while (spent := time.perf_counter() - started) < 60 * minutes:
         pairs = [corrupt(generator.choice(encoded), sentinels, 1, generator) for _ in range(batch_size)]
         source = torch.nn.utils.rnn.pad_sequence([torch.tensor(s) for s, _ in pairs], batch_first=True)
         target = torch.nn.utils.rnn.pad_sequence([torch.tensor(t) for _, t in pairs], batch_first=True, padding_value=-100)
         loss = model(input_ids=source, attention_mask=(source != 0).long(), labels=target).loss
+        optimizer.param_groups[0]["lr"] = PEAK * min(1, (step + 1) / WARMUP) * (1 - spent / (60 * minutes))
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         step += 1
         losses.append(float(loss.detach()))
-        if step == 10:  # the schedule ends with the time
-            most = round(10 * 60 * minutes / (time.perf_counter() - started))
-            scheduler = get_linear_schedule_with_warmup(optimizer, most // 20, most)
-        if scheduler is not None:
-            scheduler.step()
         if step % 200 == 0:
             print(
                 f"pre-training: step {step}, {spent:.0f} of {60 * minutes:.0f} s, loss {sum(losses[-200:]) / 200:.2f}", flush=True
