@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
@@ -39,8 +40,11 @@ class Peft(Delta):
         settings = dict(self.settings)
         settings.setdefault("target_modules", TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING.get(model.config.model_type))
         try:
-            # It changes the model in place; some methods need more than peft's inject_adapter_in_model.
-            get_peft_model(model, known[self.method](**settings))
+            with warnings.catch_warnings():
+                # Of transformers, about how peft asks it things.
+                warnings.simplefilter("ignore", FutureWarning)
+                # It changes the model in place; some methods need more than peft's inject_adapter_in_model.
+                get_peft_model(model, known[self.method](**settings))
         except (ValueError, TypeError) as error:
             raise DeltaspaceError(
                 f"peft's {self.method} does not fit {backbone.name}",
