@@ -2,8 +2,8 @@
 
 peft's own LoRA and PREFIX_TUNING (direct, and through its training-time MLP), and adapters as plain modules put in by forward
 hooks; each with AdamW without weight decay and transformers' linear schedule over a shuffled DataLoader, for the study's steps,
-learning rate and batch size; the best on dev is kept. Nothing of deltaspace's deltas or training loop is used: only the model,
-the task's sentences and the way a sentence encoder decides (cosine with the labels' embeddings).
+learning rate and batch size unless told otherwise; the best on dev is kept. Nothing of deltaspace's deltas or training loop is
+used: only the model, the task's sentences and the way a sentence encoder decides (cosine with the labels' embeddings).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from deltaspace.files import read_json, write_json
 from deltaspace.sources import model_folder
 from deltaspace.study import load_recipe, rows
 from deltaspace.study.run import versions
-from deltaspace.tasks import Task, load_task
+from deltaspace.tasks import METRICS, Task, load_task
 
 METHODS = ("adapter", "lora", "prefix", "prefix-mlp")
 SCALE = 20.0
@@ -63,8 +63,8 @@ def with_method(method: str, name: str) -> nn.Module:
     return model
 
 
-def train(method: str, lr: float, task: Task, recipe, seed: int) -> dict:
-    """Train natively; returns dev and test accuracy."""
+def train(method: str, lr: float, steps: int, task: Task, recipe, seed: int) -> dict:
+    """Train natively; returns the task's metric on dev and test."""
     torch.manual_seed(seed)
     model = with_method(method, recipe.model)
     tokenizer = AutoTokenizer.from_pretrained(model_folder(recipe.model))
@@ -87,20 +87,18 @@ def train(method: str, lr: float, task: Task, recipe, seed: int) -> dict:
         return encode([e.input for e in examples]), torch.tensor([candidates.index(e.target) for e in examples])
 
     @torch.no_grad()
-    def accuracy(examples: list) -> float:
-        right = 0
-        for inputs, gold in DataLoader(examples, 64, collate_fn=collate):
-            right += int(((embed(model, inputs) @ labels.T).argmax(1) == gold).sum())
-        return 100 * right / len(examples)
+    def score(examples: list) -> float:
+        found = [(embed(model, inputs) @ labels.T).argmax(1) for inputs, _ in DataLoader(examples, 64, collate_fn=collate)]
+        return METRICS[task.metric]([candidates[index] for index in torch.cat(found)], [e.target for e in examples])
 
     settings = recipe.train
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=lr, weight_decay=0.0)
-    schedule = get_linear_schedule_with_warmup(optimizer, round(settings.warmup * settings.steps), settings.steps)
+    schedule = get_linear_schedule_with_warmup(optimizer, round(settings.warmup * steps), steps)
     loader = DataLoader(list(task.train), settings.batch_size, shuffle=True, drop_last=True, collate_fn=collate)
     model.eval()
     best, result, step, started = -1.0, {}, 0, time.perf_counter()
-    while step < settings.steps:
+    while step < steps:
         for inputs, gold in loader:
             optimizer.zero_grad()
             F.cross_entropy(SCALE * embed(model, inputs) @ labels.T, gold).backward()
@@ -108,11 +106,11 @@ def train(method: str, lr: float, task: Task, recipe, seed: int) -> dict:
             optimizer.step()
             schedule.step()
             step += 1
-            if step % settings.evaluate_every == 0 or step == settings.steps:
-                dev = accuracy(list(task.dev))
+            if step % settings.evaluate_every == 0 or step == steps:
+                dev = score(list(task.dev))
                 if dev > best:
-                    best, result = dev, {"dev": dev, "best_step": step, "score": accuracy(list(task.test))}
-            if step == settings.steps:
+                    best, result = dev, {"dev": dev, "best_step": step, "score": score(list(task.test))}
+            if step == steps:
                 break
     count = sum(p.numel() for p in parameters)
     return {**result, "steps": step, "lr": lr, "parameters": count, "seconds": round(time.perf_counter() - started, 1)}
@@ -125,6 +123,7 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS)
     parser.add_argument("--tasks", nargs="+", default=None)
     parser.add_argument("--lr", nargs="+", type=float, default=None, help="learning rates to try; the study's by default")
+    parser.add_argument("--steps", type=int, default=None, help="the study's by default")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
@@ -139,14 +138,14 @@ def main() -> None:
     }
     found = read_json(options.out)["rows"] if options.out.exists() else []
     for spec in specs:
-        task = load_task(spec, limits=recipe.limits)
+        task = load_task(spec, folder=Path(recipe.tasks.folder or ""), limits=recipe.limits)
         if options.tasks and task.name not in options.tasks:
             continue
         for method in options.methods:
             for lr in options.lr or [recipe.train.lr]:
                 own = ours.get((task.name, method.split("-")[0]))
                 row = {"task": task.name, "method": method, "seed": options.seed, "deltaspace": own}
-                row |= train(method, lr, task, recipe, options.seed)
+                row |= train(method, lr, options.steps or recipe.train.steps, task, recipe, options.seed)
                 same = ("task", "method", "seed", "lr", "steps")
                 found = [other for other in found if any(other[key] != row[key] for key in same)] + [row]
                 shown = "     " if own is None else f"{own:5.1f}"
