@@ -66,6 +66,6 @@ def test_mistakes_are_told(backbone):
     with pytest.raises(DeltaspaceError, match="no rival"):
         attach_rival("random", 8, backbone)
     with pytest.raises(DeltaspaceError, match="no method"):
-        attach(Peft(method="NOTHING"), backbone)
+        attach(Peft(peft="NOTHING"), backbone)
     with pytest.raises(DeltaspaceError, match="does not fit"):
         attach_rival("vblora", 8, backbone)

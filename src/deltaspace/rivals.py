@@ -41,19 +41,19 @@ class Rival:
 
 
 def _unilora(dim: int, places: int) -> Delta:
-    return Peft(method="UNILORA", settings={"r": 8, "theta_d_length": dim})
+    return Peft(peft="UNILORA", settings={"r": 8, "theta_d_length": dim})
 
 
 def _tinylora(dim: int, places: int) -> Delta:
-    return Peft(method="TINYLORA", settings={"u": dim, "weight_tying": 1.0})
+    return Peft(peft="TINYLORA", settings={"u": dim, "weight_tying": 1.0})
 
 
 def _vblora(dim: int, places: int) -> Delta:
-    return Peft(method="VBLORA", settings={"r": 1, "num_vectors": 4, "vector_length": 32, "topk": 2})
+    return Peft(peft="VBLORA", settings={"r": 1, "num_vectors": 4, "vector_length": 32, "topk": 2})
 
 
 def _fourierft(dim: int, places: int) -> Delta:
-    return Peft(method="FOURIERFT", settings={"n_frequency": max(1, dim // places)})
+    return Peft(peft="FOURIERFT", settings={"n_frequency": max(1, dim // places)})
 
 
 def _lora(dim: int, places: int) -> Delta:

@@ -53,7 +53,7 @@ def train(
     Args:
         attached: the delta on its backbone.
         task: what to learn.
-        settings: `deltaspace.TRAIN` by default.
+        settings: `deltaspace.TRAIN` by default; the learning rate is multiplied by the delta's own `rate`.
         seed: decides the order of the examples.
         checkpoint, fingerprint, progress: see `deltaspace.training.fit`.
 
@@ -61,6 +61,8 @@ def train(
         DeltaspaceError: the backbone's family cannot do the task, or the training diverges.
     """
     settings = settings or TRAIN
+    if attached.delta.rate != 1:
+        settings = settings.model_copy(update={"lr": settings.lr * attached.delta.rate})
     family = attached.backbone.family
     batches = Batches(family.encode(task, task.train), settings.batch_size, derived_seed(seed, "batches", task.name))
     scorer = Scorer(attached, task, "dev")

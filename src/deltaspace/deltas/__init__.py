@@ -1,11 +1,29 @@
 """Delta tuning methods. A new one is one file and one entry in `registry.py`."""
 
 from deltaspace.deltas.adapter import Adapter
+from deltaspace.deltas.apet import Apet
 from deltaspace.deltas.delta import AttachedDelta, Delta, derived_seed
+from deltaspace.deltas.finetune import Finetune
 from deltaspace.deltas.layout import Layout
 from deltaspace.deltas.lora import Lora
-from deltaspace.deltas.peft_method import Peft
+from deltaspace.deltas.peft_method import Peft, PeftBacked, peft_settings
 from deltaspace.deltas.prefix import Prefix
-from deltaspace.deltas.registry import DELTAS, attach
+from deltaspace.deltas.registry import DELTAS, attach, make_delta
 
-__all__ = ["DELTAS", "Adapter", "AttachedDelta", "Delta", "Layout", "Lora", "Peft", "Prefix", "attach", "derived_seed"]
+__all__ = [
+    "DELTAS",
+    "Adapter",
+    "Apet",
+    "AttachedDelta",
+    "Delta",
+    "Finetune",
+    "Layout",
+    "Lora",
+    "Peft",
+    "PeftBacked",
+    "Prefix",
+    "attach",
+    "derived_seed",
+    "make_delta",
+    "peft_settings",
+]

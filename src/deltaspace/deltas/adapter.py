@@ -54,6 +54,7 @@ class Adapter(Delta):
     """Houlsby's bottleneck adapters."""
 
     name: ClassVar[str] = "adapter"
+    grouped: ClassVar[bool] = True
     source: ClassVar[str] = "https://arxiv.org/abs/1902.00751"
 
     bottleneck: int = Field(8, ge=1, description="width of the bottleneck")
@@ -61,7 +62,7 @@ class Adapter(Delta):
         None, description="name endings of the modules after which an adapter is put; by default known from the model's type"
     )
 
-    def install(self, model: PreTrainedModel, backbone: Backbone) -> list[str]:
+    def install(self, model: PreTrainedModel, backbone: Backbone) -> tuple[nn.Module, list[str]]:
         hidden = model.config.hidden_size
         kind = model.config.model_type
         endings = self.modules or SUBLAYERS.get(kind)
@@ -83,7 +84,7 @@ class Adapter(Delta):
             module.adapter = Bottleneck(hidden, self.bottleneck, next(backbone.model.parameters()))
             module.register_forward_hook(_through_adapter)
             names += [f"{place}.adapter.down", f"{place}.adapter.up"]
-        return names
+        return model, names
 
 
 class Bottleneck(nn.Module):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 import torch
@@ -31,14 +32,24 @@ class Delta(BaseModel, ABC):
 
     name: ClassVar[str]
     source: ClassVar[str]
+    # Whether one pass of the model can have another vector for each part of the batch.
+    grouped: ClassVar[bool] = False
+    # Whether it is of the PLM's own size, so that no dense up-projection fits it.
+    large: ClassVar[bool] = False
+
+    @property
+    def rate(self) -> float:
+        """The independent solutions' learning rate is multiplied by this."""
+        return 1.0
 
     @abstractmethod
-    def install(self, model: PreTrainedModel, backbone: Backbone) -> list[str]:
+    def install(self, model: PreTrainedModel, backbone: Backbone) -> tuple[nn.Module, list[str]]:
         """Change `model` (a copy that shares the backbone's weights) so that it has this delta's parameters, at their initial
         values drawn from torch's global generator.
 
         Returns:
-            The names of those parameters in `model`, in the order of the layout.
+            The model that is run, which is `model` or something around it, and the names of those parameters in it, in the
+            order of the layout.
 
         Raises:
             DeltaspaceError: the model has no place for this delta.
@@ -52,19 +63,19 @@ class AttachedDelta:
         delta: the method and its settings.
         backbone: the PLM; its weights are shared, never copied and never changed.
         seed: decides the initial vector.
+        name: what it is called in a study; the method's name by default.
 
     Raises:
         DeltaspaceError: the backbone has no place for this delta.
     """
 
-    def __init__(self, delta: Delta, backbone: Backbone, seed: int = 0) -> None:
+    def __init__(self, delta: Delta, backbone: Backbone, seed: int = 0, name: str | None = None) -> None:
         self.delta = delta
         self.backbone = backbone
         self.seed = seed
-        model = backbone.share()
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(derived_seed(seed, "initial", delta.name))
-            names = delta.install(model, backbone)
+        self.name = name or delta.name
+        with self.drawing():
+            model, names = delta.install(backbone.share(), backbone)
         own = dict(model.named_parameters(remove_duplicate=False))
         # A parameter that modules share has several names; each is replaced.
         self._aliases = {name: [other for other, entry in own.items() if entry is own[name]] for name in names}
@@ -73,10 +84,12 @@ class AttachedDelta:
         model.eval().requires_grad_(False)
         self._scope = _Scope(model)
 
-    @property
-    def name(self) -> str:
-        """The method's name."""
-        return self.delta.name
+    @contextmanager
+    def drawing(self) -> Iterator[None]:
+        """Whatever draws from torch's global generator in here draws what this delta's initial vector was drawn from."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derived_seed(self.seed, "initial", self.delta.name))
+            yield
 
     @property
     def model(self) -> PreTrainedModel:
@@ -91,6 +104,8 @@ class AttachedDelta:
         """
         if vector.dim() == 2 and len(vector) == 1:
             vector = vector[0]
+        if vector.dim() == 2 and not self.delta.grouped:
+            raise ValueError(f"{self.name} takes one vector at a time")
         parts = self.layout.split(vector)
         views = {f"model.{alias}": part for name, part in parts.items() for alias in self._aliases[name]}
         # Untied: only the delta's own parameters are replaced, so the search for tied weights would find nothing.
@@ -99,7 +114,12 @@ class AttachedDelta:
 
     def loss(self, vector: Float[Tensor, "*groups params"], batch: Batch) -> Float[Tensor, ""]:
         """Mean training loss of `batch` with `vector` applied, or several, each to its part of the batch (see `call`)."""
-        return self.call(vector, lambda model: self.backbone.family.loss(model, batch))
+        family = self.backbone.family
+        if vector.dim() == 1 or self.delta.grouped:
+            return self.call(vector, lambda model: family.loss(model, batch))
+        size = len(batch["items"]) // len(vector)
+        parts = [family.collate(batch["items"][i * size : (i + 1) * size]) for i in range(len(vector))]
+        return torch.stack([self.loss(own, part) for own, part in zip(vector, parts, strict=True)]).mean()
 
     def evaluate(self, vector: Float[Tensor, " params"], batch: Batch) -> Evaluation:
         """Predictions and losses of `batch` with `vector` applied."""

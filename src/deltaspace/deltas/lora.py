@@ -10,10 +10,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
+from torch import nn
 
-from deltaspace.deltas.delta import Delta
 from deltaspace.deltas.grouped import GroupedLinear
-from deltaspace.errors import DeltaspaceError
+from deltaspace.deltas.peft_method import TASK_TYPES, PeftBacked
 
 if TYPE_CHECKING:
     from peft import LoraConfig
@@ -22,10 +22,11 @@ if TYPE_CHECKING:
     from deltaspace.backbone import Backbone
 
 
-class Lora(Delta):
+class Lora(PeftBacked):
     """Low-rank updates of the query and value projections (or of other linear modules)."""
 
     name: ClassVar[str] = "lora"
+    grouped: ClassVar[bool] = True
     source: ClassVar[str] = "https://arxiv.org/abs/2106.09685"
 
     r: int = Field(8, ge=1, description="rank")
@@ -34,25 +35,15 @@ class Lora(Delta):
         None, description="name endings of the modules that are updated; by default peft's for the model's type: query and value"
     )
 
-    def config(self) -> LoraConfig:
+    def config(self, model: PreTrainedModel, backbone: Backbone) -> LoraConfig:
         """peft's configuration of this LoRA."""
         from peft import LoraConfig
 
         modules = list(self.target_modules) if self.target_modules else None
-        return LoraConfig(r=self.r, lora_alpha=self.alpha, target_modules=modules)
+        return LoraConfig(r=self.r, lora_alpha=self.alpha, target_modules=modules, task_type=TASK_TYPES[backbone.family.name])
 
-    def install(self, model: PreTrainedModel, backbone: Backbone) -> list[str]:
-        from peft import inject_adapter_in_model
-
-        try:
-            inject_adapter_in_model(self.config(), model)
-        except ValueError as error:
-            raise DeltaspaceError(
-                f"lora: {backbone.name} has no such modules",
-                found=str(error).splitlines()[0],
-                expected="names of linear modules of the model",
-                mend="name them: {lora: {target_modules: […]}}",
-            ) from None
+    def install(self, model: PreTrainedModel, backbone: Backbone) -> tuple[nn.Module, list[str]]:
+        self.wrap(model, backbone)
         names = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
         for name in names:
             # peft's own layers apply A and B; ours let their weights have groups.
@@ -61,4 +52,4 @@ class Lora(Delta):
             grouped = GroupedLinear(linear.in_features, linear.out_features, bias=False, device="meta")
             grouped.weight = linear.weight
             model.set_submodule(place, grouped)
-        return names
+        return model, names

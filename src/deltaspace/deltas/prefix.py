@@ -28,6 +28,7 @@ class Prefix(Delta):
     """Trained keys and values before every self-attention block."""
 
     name: ClassVar[str] = "prefix"
+    grouped: ClassVar[bool] = True
     source: ClassVar[str] = "https://arxiv.org/abs/2101.00190"
 
     tokens: int = Field(16, ge=1, description="virtual tokens before every self-attention block")
@@ -35,7 +36,7 @@ class Prefix(Delta):
         20.0, gt=0, description="keys and values are gain times the parameters, so that one learning rate suits all deltas"
     )
 
-    def install(self, model: PreTrainedModel, backbone: Backbone) -> list[str]:
+    def install(self, model: PreTrainedModel, backbone: Backbone) -> tuple[nn.Module, list[str]]:
         # Here, because it imports much of transformers, which reading a recipe does not need.
         from deltaspace.deltas.attention import ATTENTION, self_attentions
 
@@ -53,7 +54,7 @@ class Prefix(Delta):
             if module in places:
                 module.prefix = KeysAndValues(self, *places[module])
                 names += [f"{name}.prefix.key", f"{name}.prefix.value"]
-        return names
+        return model, names
 
 
 class KeysAndValues(nn.Module):

@@ -5,15 +5,35 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from deltaspace.deltas.adapter import Adapter
+from deltaspace.deltas.apet import Apet
 from deltaspace.deltas.delta import AttachedDelta, Delta
+from deltaspace.deltas.finetune import Finetune
 from deltaspace.deltas.lora import Lora
+from deltaspace.deltas.peft_method import Peft
 from deltaspace.deltas.prefix import Prefix
 from deltaspace.errors import DeltaspaceError
 
 if TYPE_CHECKING:
     from deltaspace.backbone import Backbone
 
-DELTAS: dict[str, type[Delta]] = {delta.name: delta for delta in (Adapter, Lora, Prefix)}
+DELTAS: dict[str, type[Delta]] = {delta.name: delta for delta in (Adapter, Lora, Prefix, Finetune, Apet, Peft)}
+
+
+def make_delta(name: str, settings: dict[str, Any]) -> Delta:
+    """A delta as a recipe writes it.
+
+    Args:
+        name: its name, which is a method's unless the settings say `method` (a name of `DELTAS`) or `peft`.
+        settings: its settings.
+
+    Raises:
+        ValueError: there is no such method or setting.
+    """
+    rest = {key: value for key, value in settings.items() if key != "method"}
+    method = settings.get("method") or ("peft" if "peft" in settings else name)
+    if method not in DELTAS:
+        raise ValueError(f"no delta {method!r}; there are {', '.join(DELTAS)}")
+    return DELTAS[method](**rest)
 
 
 def attach(delta: str | Delta, backbone: Backbone, *, seed: int = 0, **settings: Any) -> AttachedDelta:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
-from deltaspace.deltas import DELTAS, Delta
+from deltaspace.deltas import Delta, make_delta, peft_settings
 from deltaspace.errors import DeltaspaceError
 from deltaspace.rivals import RIVALS
 from deltaspace.solutions import TRAIN
@@ -55,6 +56,38 @@ def known_projection(value: Any) -> dict[str, Any]:
     return {name: PROJECTIONS[name](**(settings or {})).model_dump()}
 
 
+def _named(entry: Any) -> tuple[str, dict[str, Any]]:
+    """Name and settings of an entry in a recipe's list of deltas: `lora`, `{lora: {r: 4}}`, or `{peft: IA3, name: ia3}`."""
+    if isinstance(entry, str):
+        return entry, {}
+    if not isinstance(entry, dict) or not entry:
+        raise ValueError(f"a delta is a name, or a name with its settings; not {entry!r}")
+    if isinstance(entry.get("peft"), str):
+        rest = {key: value for key, value in entry.items() if key != "name"}
+        return str(entry.get("name") or Path(entry["peft"]).name.lower()), rest
+    [(name, settings)] = list(entry.items())[:1]
+    if len(entry) > 1:
+        raise ValueError(
+            f"the delta {name!r} and {', '.join(list(entry)[1:])} are one entry; indent the settings, or divide them"
+        )
+    return str(name), settings or {}
+
+
+def _known_delta(name: str, settings: dict[str, Any], base: Path) -> dict[str, Any]:
+    """All settings of a delta.
+
+    Raises:
+        ValueError: there is no such delta or setting.
+    """
+    if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name) is None:
+        raise ValueError(f"{name!r} cannot be a delta's name: letters, digits, and _ . - inside")
+    own = dict(settings)
+    if "peft" in own and (base / str(own["peft"])).is_dir():
+        own = {**peft_settings(base / str(own["peft"])), **{key: value for key, value in own.items() if key != "peft"}}
+    made = make_delta(name, own).model_dump()
+    return {"method": own["method"], **made} if "method" in own else made
+
+
 class Recipe(BaseModel):
     """A study: a PLM, deltas, tasks, d, seeds, and how each stage trains."""
 
@@ -63,7 +96,10 @@ class Recipe(BaseModel):
     model: str = Field(description="demo, a folder, or a name on the Hugging Face Hub")
     family: str | None = Field(None, description="the model's family, where its configuration does not tell")
     max_length: int = Field(128, ge=8, description="tokens to which inputs are cut")
-    deltas: dict[str, dict[str, Any]] = Field(min_length=1, description="delta tuning methods with their settings")
+    deltas: dict[str, dict[str, Any]] = Field(
+        min_length=1,
+        description="delta tuning methods with their settings; 'method' or 'peft' says which it is, where the name does not",
+    )
     tasks: Tasks
     dim: tuple[int, ...] = Field(min_length=1, description="d, or several")
     seed: tuple[int, ...] = Field((0,), min_length=1, description="a seed, or several")
@@ -82,7 +118,7 @@ class Recipe(BaseModel):
             return value
         found: dict[str, Any] = {}
         for entry in value:
-            name, settings = (entry, {}) if isinstance(entry, str) else next(iter(entry.items()), ("", {}))
+            name, settings = _named(entry)
             if name in found:
                 raise ValueError(f"the delta {name!r} stands twice")
             found[name] = settings or {}
@@ -90,11 +126,9 @@ class Recipe(BaseModel):
 
     @field_validator("deltas")
     @classmethod
-    def _known(cls, value: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-        for name in value:
-            if name not in DELTAS:
-                raise ValueError(f"no delta {name!r}; there are {', '.join(DELTAS)}")
-        return {name: DELTAS[name](**settings).model_dump() for name, settings in value.items()}
+    def _known(cls, value: dict[str, dict[str, Any]], info: ValidationInfo) -> dict[str, dict[str, Any]]:
+        base = (info.context or {}).get("base", Path())
+        return {name: _known_delta(name, settings, base) for name, settings in value.items()}
 
     @field_validator("projection", mode="before")
     @classmethod
@@ -129,7 +163,7 @@ class Recipe(BaseModel):
 
     def delta(self, name: str) -> Delta:
         """The settings of one delta."""
-        return DELTAS[name](**self.deltas[name])
+        return make_delta(name, self.deltas[name])
 
     def decomposition(self) -> Decomposition:
         """The kind of projections, with its settings."""
@@ -171,7 +205,7 @@ def load_yaml(path: Path, model: type[Model], what: str, keys: str, mend: str) -
     if not isinstance(value, dict):
         raise DeltaspaceError(f"{what} {path} is not a mapping", found=type(value).__name__, expected=keys)
     try:
-        return model.model_validate(value)
+        return model.model_validate(value, context={"base": path.parent})
     except ValidationError as error:
         lines = [_explain(node, problem) for problem in error.errors()]
         count = f"{len(lines)} mistake{'s' * (len(lines) > 1)}"

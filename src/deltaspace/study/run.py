@@ -121,7 +121,7 @@ class _Study:
 
     @functools.cache  # noqa: B019 - a study lives as long as its run
     def attached(self, name: str, seed: int) -> AttachedDelta:
-        return AttachedDelta(self.recipe.delta(name), self.backbone, seed)
+        return AttachedDelta(self.recipe.delta(name), self.backbone, seed, name)
 
     @functools.cache  # noqa: B019
     def subspace(self, dim: int, seed: int) -> Subspace:
@@ -267,11 +267,15 @@ class _Study:
     def make_solution(self, path: Path, fingerprint: str, task: str, delta: str, seed: int) -> None:
         attached = self.attached(delta, seed)
         found = train(attached, self.tasks[task], self.recipe.train, seed=seed, **self.training(path, fingerprint))
-        result = score(attached, self.tasks[task], found.vector)
+        vector, tensors = found.vector, {"vector": found.vector, "displacement": found.displacement}
+        if attached.delta.large:
+            # A quarter of the file; what is scored is what is kept.
+            tensors = {"displacement": found.displacement.bfloat16()}
+            vector = attached.initial + tensors["displacement"]
+        result = score(attached, self.tasks[task], vector)
         row = self.row("independent", task, delta, None, seed, None, result, found.fit, attached.layout.size)
         layout = [[name, list(shape)] for name, shape in attached.layout.entries]
-        metadata = {"fingerprint": fingerprint, "row": row, "layout": layout, **_history(found.fit)}
-        write_tensors(path, {"vector": found.vector, "displacement": found.displacement}, metadata)
+        write_tensors(path, tensors, {"fingerprint": fingerprint, "row": row, "layout": layout, **_history(found.fit)})
 
     def make_subspace(self, path: Path, fingerprint: str, dim: int, seed: int) -> None:
         solutions = {delta: self.displacements(delta, seed) for delta in self.recipe.deltas}

@@ -24,10 +24,11 @@ from deltaspace.deltas.delta import AttachedDelta, derived_seed
 from deltaspace.errors import DeltaspaceError
 from deltaspace.families import Batch
 from deltaspace.solutions import Scorer, Solution
-from deltaspace.subspace.lowrank import LowRankAdafactor, LowRankGradient, decode_and_compare
+from deltaspace.subspace.lowrank import LowRankAdafactor, LowRankGradient
 from deltaspace.subspace.projections import Decomposition, Projection, find_projection
-from deltaspace.subspace.projections.dense import DenseAutoencoder, Trainable
+from deltaspace.subspace.projections.dense import DenseAutoencoder
 from deltaspace.subspace.projections.rows import InMemory, Rows
+from deltaspace.subspace.projections.trainable import Trainable
 from deltaspace.subspace.subspace import Subspace
 from deltaspace.tasks.task import Task
 from deltaspace.training import Batches, Progress, Score, Training, fit
@@ -81,15 +82,16 @@ def approximate(
     displacements = [_displacements(delta, solutions, tasks, method) for delta in attached]
     sizes = [delta.layout.sizes for delta in attached]
     drawn = derived_seed(seed, "projections")
+    large = [delta.delta.large for delta in attached]
     if isinstance(method, DenseAutoencoder):
-        start = method.trainables(displacements, sizes, dim, drawn)
+        start = method.trainables(displacements, sizes, dim, drawn, large)
         trained, history = _train(
             attached, start, displacements, tasks, method.shared, alpha, settings, seed, checkpoint, fingerprint, progress
         )
         projections: list[Projection] = [trainable.fixed(d) for trainable, d in zip(trained, displacements, strict=True)]
         codes = torch.stack([trainable.codes() for trainable in trained])
     else:
-        projections, history = method.make(displacements, sizes, dim, drawn), {}
+        projections, history = method.make(displacements, sizes, dim, drawn, large), {}
         codes = torch.stack([_codes(p, d, dim) for p, d in zip(projections, displacements, strict=True)])
     return Subspace(
         dim,
@@ -143,8 +145,9 @@ def _train(
         own = [trainable.codes() for trainable in trainables(values)]
         mean = torch.stack(own).mean(0)
         for delta, trainable, codes, row in zip(attached, trainables(values), own, scorers, strict=True):
-            vectors = delta.initial + (mean if shared else codes) @ trainable.up * trainable.units
-            found += [scorer.score(vector) for scorer, vector in zip(row, vectors, strict=True)]
+            at = mean if shared else codes
+            # One task at a time: for fine-tuning, each is of the PLM's size.
+            found += [s.score(delta.initial + trainable.decode(code.unsqueeze(0))[0]) for s, code in zip(row, at, strict=True)]
         return Score(sum(s.metric for s in found) / len(found), sum(s.loss for s in found) / len(found), found[0].count)
 
     found = fit(
@@ -152,7 +155,10 @@ def _train(
         loss,
         evaluate,
         settings,
-        optimizer=lambda values: LowRankAdafactor(values, [kind for own in gradients for kind in (None, None, own)]),
+        optimizer=lambda values: LowRankAdafactor(
+            values,
+            [kind for own, part in zip(gradients, start, strict=True) for kind in (None, None, own if part.factored else None)],
+        ),
         checkpoint=checkpoint,
         fingerprint=fingerprint,
         progress=progress,
@@ -188,8 +194,8 @@ def joint_loss(
         own = torch.stack([other.codes()[list(rows)] for other in trainables])
         mixed = torch.einsum("gt,tgd->gd", weights.to(own), own) if weights is not None else None
         at = mixed if mixed is not None else own[index]
-        vectors, distances = decode_and_compare(
-            at, own[index], trainable.up, delta.initial, trainable.units, displacement.take(rows), gradients[index]
+        vectors, distances = trainable.decode_and_compare(
+            at, own[index], delta.initial, displacement.take(rows), gradients[index]
         )
         yield delta.loss(vectors, batch) + alpha * distances.mean() / math.sqrt(len(trainable.units))
 

@@ -8,7 +8,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from deltaspace.subspace.projections.dense import DenseAutoencoder
-from deltaspace.subspace.projections.linear import Linear
+from deltaspace.subspace.projections.projection import Projection
 from deltaspace.subspace.projections.rows import Rows
 from deltaspace.subspace.projections.svd import decompose
 
@@ -25,10 +25,10 @@ class SeparateAutoencoders(DenseAutoencoder):
     shared: ClassVar[bool] = False
 
     def _decomposed(
-        self, displacements: Sequence[Rows], sizes: Sequence[list[int]], dim: int
-    ) -> list[tuple[Rows, Linear, Tensor]]:
-        found: list[tuple[Rows, Linear, Tensor]] = []
-        for displacement, own in zip(displacements, sizes, strict=True):
-            [projection], codes = decompose(self, [displacement], [own], dim)
+        self, displacements: Sequence[Rows], sizes: Sequence[list[int]], dim: int, large: Sequence[bool]
+    ) -> list[tuple[Rows, Projection, Tensor]]:
+        found: list[tuple[Rows, Projection, Tensor]] = []
+        for displacement, own, wide in zip(displacements, sizes, large, strict=True):
+            [projection], codes = decompose(self, [displacement], [own], dim, [wide])
             found.append((displacement, projection, codes))
         return found

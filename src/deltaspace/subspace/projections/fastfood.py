@@ -5,21 +5,26 @@ Random directions that are never stored: with p the power of two from d on, n / 
     V = 1 / sqrt(p) H G P H B
 
 stand below each other. B: random signs; P: a permutation; G: normal entries, each (p,); H: the Walsh-Hadamard transform.
-Decoding takes n log p operations and the projection holds 3 n numbers, whatever d is. Needs no solutions.
+Decoding takes n log p operations and the projection holds 3 n numbers, whatever d is. Needs no solutions. Where G is learned,
+this is how arXiv 2210.13311, section 3, ties fine-tuning to the same codes as the other deltas (`trainable.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn.functional import pad
 
 from deltaspace.subspace.projections.projection import Decomposition, Projection
 from deltaspace.subspace.projections.rows import Rows
+
+# Numbers that are transformed at once on a CPU.
+_RUN = 1 << 18
 
 
 @dataclass
@@ -42,23 +47,107 @@ class Hadamard(Projection):
     normal: Float[Tensor, "blocks width"]
     dim: Int[Tensor, ""]
 
+    @classmethod
+    def drawn(cls, units: Float[Tensor, " params"], dim: int, generator: torch.Generator) -> Hadamard:
+        """B, P and G from the generator."""
+        width = 1 << (dim - 1).bit_length()
+        blocks = -(-len(units) // width)
+        signs = torch.randint(2, (blocks, width), generator=generator) * 2.0 - 1
+        order = torch.rand(blocks, width, generator=generator).argsort(dim=1)
+        normal = torch.randn(blocks, width, generator=generator)
+        return cls(units, *[tensor.to(units.device) for tensor in (signs, order, normal, torch.tensor(dim))])
+
     def decode(self, codes: Float[Tensor, "rows dim"]) -> Float[Tensor, "rows params"]:
-        width = self.signs.shape[1]
-        padded = torch.nn.functional.pad(codes, (0, width - codes.shape[1]))
-        mixed = walsh_hadamard(padded.unsqueeze(1) * self.signs)
-        permuted = mixed.gather(2, self.order.expand(len(codes), -1, -1))
-        out = walsh_hadamard(permuted * self.normal) / width**0.5
-        return out.flatten(1)[:, : len(self.units)] * self.units
+        return transformed(codes, self.normal, self.signs, self.order, len(self.units)) * self.units
 
     def encode(self, displacements: Float[Tensor, "rows params"]) -> Float[Tensor, "rows dim"]:
-        blocks, width = self.signs.shape
-        padded = torch.nn.functional.pad(displacements / self.units, (0, blocks * width - len(self.units)))
-        back = walsh_hadamard(padded.unflatten(1, (blocks, width))) * self.normal / width**0.5
-        undone = torch.zeros_like(back).scatter(2, self.order.expand(len(back), -1, -1), back)
-        return ((walsh_hadamard(undone) * self.signs).sum(1) / len(self.units))[:, : int(self.dim)]
+        with torch.enable_grad():
+            # What goes back through V is V^T.
+            codes = displacements.new_zeros(len(displacements), int(self.dim), requires_grad=True)
+            out = transformed(codes, self.normal, self.signs, self.order, len(self.units))
+        [back] = torch.autograd.grad(out, codes, displacements / self.units)
+        return back / len(self.units)
 
     def tensors(self) -> dict[str, Tensor]:
         return {"units": self.units, "signs": self.signs, "order": self.order, "normal": self.normal, "dim": self.dim}
+
+
+def transformed(
+    codes: Float[Tensor, "rows dim"],
+    normal: Float[Tensor, "blocks width"],
+    signs: Float[Tensor, "blocks width"],
+    order: Int[Tensor, "blocks width"],
+    size: int,
+) -> Float[Tensor, "rows params"]:
+    """The first `size` entries of V I for every code I; gradients flow into the codes and into G, `normal`.
+
+    Blocks are taken some at a time, so that beside the result only what fits a processor's cache is ever made.
+    """
+    return _Transform.apply(codes, normal, signs, order, size)
+
+
+def fitted(start: Hadamard, codes: Float[Tensor, "tasks dim"], displacements: Rows) -> Float[Tensor, "blocks width"]:
+    """The diagonal G that takes codes as near to displacements as one diagonal can: least squares, entry by entry.
+
+    V is linear in G and H is orthogonal up to its width, so that entry j of a block is a regression of the transformed
+    displacements' entry j on that of P H B I over the tasks.
+    """
+    width, (_, size) = start.signs.shape[1], displacements.shape
+    normal = torch.zeros_like(start.normal)
+    for run in _runs(start.normal, len(codes)):
+        first, last = run.start * width, min(run.stop * width, size)
+        targets = displacements.columns(first, last) / start.units[first:last]
+        targets = pad(targets, (0, (run.stop - run.start) * width - targets.shape[1])).unflatten(1, (-1, width))
+        mixed = _mixed(codes, start.signs[run], start.order[run])
+        wanted = walsh_hadamard(targets) / width**0.5
+        tiny = torch.finfo(mixed.dtype).tiny
+        normal[run] = (wanted * mixed).sum(0) / mixed.square().sum(0).clamp_min(tiny)
+    return normal
+
+
+class _Transform(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, codes: Tensor, normal: Tensor, signs: Tensor, order: Tensor, size: int) -> Tensor:
+        width = signs.shape[1]
+        out = codes.new_empty(len(codes), size)
+        for run in _runs(normal, len(codes)):
+            own = walsh_hadamard(_mixed(codes, signs[run], order[run]) * normal[run]) / width**0.5
+            first, last = run.start * width, min(run.stop * width, size)
+            out[:, first:last] = own.flatten(1)[:, : last - first]
+        ctx.save_for_backward(codes, normal, signs, order)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        [gradient] = gradients
+        codes, normal, signs, order = ctx.saved_tensors
+        width, size = signs.shape[1], gradient.shape[1]
+        back, to_normal = codes.new_zeros(len(codes), width), None
+        if ctx.needs_input_grad[1]:
+            to_normal = torch.empty_like(normal)
+        for run in _runs(normal, len(codes)):
+            first, last = run.start * width, min(run.stop * width, size)
+            own = pad(gradient[:, first:last], (0, (run.stop - run.start) * width - (last - first))).unflatten(1, (-1, width))
+            own = walsh_hadamard(own) / width**0.5
+            if to_normal is not None:
+                to_normal[run] = (own * _mixed(codes, signs[run], order[run])).sum(0)
+            own = own * normal[run]
+            undone = torch.empty_like(own).scatter_(2, order[run].expand(len(own), -1, -1), own)
+            back += (walsh_hadamard(undone) * signs[run]).sum(1)
+        return back[:, : codes.shape[1]], to_normal, None, None, None
+
+
+def _mixed(codes: Tensor, signs: Tensor, order: Tensor) -> Tensor:
+    """P H B I, (rows, blocks, width)."""
+    padded = pad(codes, (0, signs.shape[1] - codes.shape[1]))
+    return walsh_hadamard(padded.unsqueeze(1) * signs).gather(2, order.expand(len(codes), -1, -1))
+
+
+def _runs(normal: Tensor, rows: int) -> Iterator[slice]:
+    blocks, width = normal.shape
+    step = max(1, _RUN // (width * max(1, rows))) if normal.device.type == "cpu" else blocks
+    for start in range(0, blocks, step):
+        yield slice(start, min(start + step, blocks))
 
 
 def walsh_hadamard(values: Float[Tensor, "*rows width"]) -> Float[Tensor, "*rows width"]:
@@ -83,16 +172,8 @@ class Fastfood(Decomposition):
     summary: ClassVar[str] = "structured random directions (H G P H B) that are never stored; needs no solutions"
     needs_solutions: ClassVar[bool] = False
 
-    def make(self, displacements: Sequence[Rows], sizes: Sequence[list[int]], dim: int, seed: int) -> list[Projection]:
+    def make(
+        self, displacements: Sequence[Rows], sizes: Sequence[list[int]], dim: int, seed: int, large: Sequence[bool] = ()
+    ) -> list[Projection]:
         generator = torch.Generator().manual_seed(seed)
-        width = 1 << (dim - 1).bit_length()
-        found: list[Projection] = []
-        for displacement, own in zip(displacements, sizes, strict=True):
-            device = displacement.device
-            blocks = -(-displacement.shape[1] // width)
-            signs = torch.randint(2, (blocks, width), generator=generator) * 2.0 - 1
-            order = torch.rand(blocks, width, generator=generator).argsort(dim=1)
-            normal = torch.randn(blocks, width, generator=generator)
-            drawn = [tensor.to(device) for tensor in (signs, order, normal, torch.tensor(dim))]
-            found.append(Hadamard(self.units(displacement, own), *drawn))
-        return found
+        return [Hadamard.drawn(self.units(rows, own), dim, generator) for rows, own in zip(displacements, sizes, strict=True)]

@@ -13,7 +13,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from deltaspace.subspace.projections.rows import Rows, runs
+from deltaspace.subspace.projections.mixture import Mixture
+from deltaspace.subspace.projections.rows import Rows, runs, stacked
 
 
 def gram(rows: Rows, units: Float[Tensor, " params"]) -> Float[Tensor, "tasks tasks"]:
@@ -59,6 +60,21 @@ def basis(
                     up[dimension, low:high] = directions[row, low - start : high - start]
                 dimension += 1
     return up
+
+
+def mixture(rows: Rows, codes: Float[Tensor, "tasks rank"], parts: list[int], sizes: list[int], dim: int) -> Mixture:
+    """What `basis` with units would make, as a mixture of the displacements: for deltas whose basis does not fit."""
+    edges = {count: _edges(sizes, count) for count in set(parts)}
+    borders = sorted({border for own in edges.values() for border in own})
+    mixing = codes.new_zeros(len(borders) - 1, dim, len(codes))
+    for segment, start in enumerate(borders[:-1]):
+        dimension = 0
+        for row, count in enumerate(parts):
+            for below, above in zip(edges[count], edges[count][1:], strict=False):
+                if below <= start < above:
+                    mixing[segment, dimension] = codes[:, row]
+                dimension += 1
+    return Mixture(torch.tensor(borders, device=codes.device), mixing, stacked(rows))
 
 
 def weighted(rows: Rows, units: Float[Tensor, " params"], weights: Float[Tensor, "tasks dim"]) -> Float[Tensor, "dim params"]:

@@ -72,7 +72,9 @@ class Decomposition(BaseModel, ABC):
     scaling: Scaling = Field("delta", description="units of a displacement: one for a delta, or one for each tensor block")
 
     @abstractmethod
-    def make(self, displacements: Sequence[Rows], sizes: Sequence[list[int]], dim: int, seed: int) -> list[Projection]:
+    def make(
+        self, displacements: Sequence[Rows], sizes: Sequence[list[int]], dim: int, seed: int, large: Sequence[bool] = ()
+    ) -> list[Projection]:
         """Projections of all deltas, before any training.
 
         Args:
@@ -80,6 +82,7 @@ class Decomposition(BaseModel, ABC):
             sizes: of every delta, the numbers in each tensor block.
             dim: d.
             seed: decides what is drawn.
+            large: of every delta, whether it is of the PLM's own size, so that no dense basis fits; none is by default.
 
         Raises:
             DeltaspaceError: d does not suit the number of source tasks.

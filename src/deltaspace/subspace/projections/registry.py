@@ -6,18 +6,20 @@ from typing import Any
 
 from deltaspace.errors import DeltaspaceError
 from deltaspace.subspace.projections.autoencoder import SeparateAutoencoders
-from deltaspace.subspace.projections.dense import Dense, DenseAutoencoder
+from deltaspace.subspace.projections.dense import DenseAutoencoder
 from deltaspace.subspace.projections.fastfood import Fastfood, Hadamard
 from deltaspace.subspace.projections.gaussian import Gaussian
 from deltaspace.subspace.projections.linear import Linear
+from deltaspace.subspace.projections.mixture import Mixture
 from deltaspace.subspace.projections.projection import Decomposition, Projection
 from deltaspace.subspace.projections.span import Span
 from deltaspace.subspace.projections.svd import Svd
+from deltaspace.subspace.projections.trainable import Dense
 
 PROJECTIONS: dict[str, type[Decomposition]] = {
     method.name: method for method in (DenseAutoencoder, Svd, Span, SeparateAutoencoders, Gaussian, Fastfood)
 }
-KINDS: dict[str, type[Projection]] = {kind.kind: kind for kind in (Dense, Linear, Hadamard)}
+KINDS: dict[str, type[Projection]] = {kind.kind: kind for kind in (Dense, Linear, Hadamard, Mixture)}
 
 
 def find_projection(name: str, **settings: Any) -> Decomposition:

@@ -29,6 +29,10 @@ class Rows(Protocol):
     def device(self) -> torch.device:
         """Where what is read goes."""
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """The precision that the numbers are kept in; what is read is fp32."""
+
     def columns(self, start: int, stop: int) -> Float[Tensor, "tasks run"]:
         """The columns `start` to `stop` of all rows."""
 
@@ -51,6 +55,11 @@ class InMemory:
     def device(self) -> torch.device:
         """See `Rows`."""
         return self._displacements.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """See `Rows`."""
+        return self._displacements.dtype
 
     def columns(self, start: int, stop: int) -> Float[Tensor, "tasks run"]:
         """See `Rows`."""
@@ -78,6 +87,11 @@ class InFiles:
         """See `Rows`."""
         return len(self._paths), self._places[0][1]
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """See `Rows`."""
+        return self._places[0][2]
+
     @functools.cached_property
     def _places(self) -> list[tuple[int, int, torch.dtype]]:
         return [tensor_place(path, self._name) for path in self._paths]
@@ -102,6 +116,14 @@ class InFiles:
             if read is not row:
                 row.copy_(read)
         return found.to(self.device)
+
+
+def stacked(rows: Rows) -> Float[Tensor, "tasks params"]:
+    """All rows as one tensor, in the precision that they are kept in."""
+    found = torch.empty(rows.shape, dtype=rows.dtype, device=rows.device)
+    for start, stop in runs(rows):
+        found[:, start:stop] = rows.columns(start, stop)
+    return found
 
 
 def runs(rows: Rows) -> Iterator[tuple[int, int]]:

@@ -10,8 +10,9 @@ import torch
 from deltaspace.errors import DeltaspaceError
 from deltaspace.subspace.projections.joint import weighted
 from deltaspace.subspace.projections.linear import Linear
+from deltaspace.subspace.projections.mixture import Mixture
 from deltaspace.subspace.projections.projection import Decomposition, Projection
-from deltaspace.subspace.projections.rows import Rows
+from deltaspace.subspace.projections.rows import Rows, stacked
 
 
 class Span(Decomposition):
@@ -21,7 +22,9 @@ class Span(Decomposition):
     source: ClassVar[str] = "https://arxiv.org/abs/2210.13311"
     summary: ClassVar[str] = "the source tasks' displacements are the dimensions; d is their number"
 
-    def make(self, displacements: Sequence[Rows], sizes: Sequence[list[int]], dim: int, seed: int) -> list[Projection]:
+    def make(
+        self, displacements: Sequence[Rows], sizes: Sequence[list[int]], dim: int, seed: int, large: Sequence[bool] = ()
+    ) -> list[Projection]:
         tasks = displacements[0].shape[0]
         if dim != tasks:
             raise DeltaspaceError(
@@ -30,6 +33,12 @@ class Span(Decomposition):
                 expected=f"d = {tasks}",
                 mend=f"set 'dim: {tasks}', or choose the projection svd",
             )
-        units = [self.units(d, own) for d, own in zip(displacements, sizes, strict=True)]
         every = torch.eye(tasks, device=displacements[0].device)
-        return [Linear(unit, weighted(d, unit, every)) for unit, d in zip(units, displacements, strict=True)]
+        found: list[Projection] = []
+        for index, (rows, own) in enumerate(zip(displacements, sizes, strict=True)):
+            if large and large[index]:
+                found.append(Mixture(torch.tensor([0, rows.shape[1]], device=every.device), every.unsqueeze(0), stacked(rows)))
+            else:
+                unit = self.units(rows, own)
+                found.append(Linear(unit, weighted(rows, unit, every)))
+        return found

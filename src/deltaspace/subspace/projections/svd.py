@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import pad
 
-from deltaspace.subspace.projections.joint import basis, cuts, gram, shared_codes, spread
+from deltaspace.subspace.projections.joint import basis, cuts, gram, mixture, shared_codes, spread
 from deltaspace.subspace.projections.linear import Linear
 from deltaspace.subspace.projections.projection import Decomposition, Projection
 from deltaspace.subspace.projections.rows import Rows
@@ -22,20 +22,30 @@ class Svd(Decomposition):
     source: ClassVar[str] = "https://doi.org/10.1007/BF02288367"
     summary: ClassVar[str] = "joint singular value decomposition of the displacements of all deltas: shared codes, closed form"
 
-    def make(self, displacements: Sequence[Rows], sizes: Sequence[list[int]], dim: int, seed: int) -> list[Projection]:
-        projections, _ = decompose(self, displacements, sizes, dim)
-        return [*projections]
+    def make(
+        self, displacements: Sequence[Rows], sizes: Sequence[list[int]], dim: int, seed: int, large: Sequence[bool] = ()
+    ) -> list[Projection]:
+        projections, _ = decompose(self, displacements, sizes, dim, large)
+        return projections
 
 
 def decompose(
-    method: Decomposition, displacements: Sequence[Rows], sizes: Sequence[list[int]], dim: int
-) -> tuple[list[Linear], Float[Tensor, "tasks dim"]]:
+    method: Decomposition,
+    displacements: Sequence[Rows],
+    sizes: Sequence[list[int]],
+    dim: int,
+    large: Sequence[bool] = (),
+) -> tuple[list[Projection], Float[Tensor, "tasks dim"]]:
     """The joint SVD of all deltas: their projections, and the source tasks' codes, which all of them share."""
     units = [method.units(d, own) for d, own in zip(displacements, sizes, strict=True)]
     rank = min(displacements[0].shape[0], dim)
     parts = cuts(dim, rank, min(len(own) for own in sizes))
     codes = shared_codes([gram(r, u) for r, u in zip(displacements, units, strict=True)], rank)
+    found: list[Projection] = []
+    for index, (rows, unit, own) in enumerate(zip(displacements, units, sizes, strict=True)):
+        if large and large[index]:
+            found.append(mixture(rows, codes, parts, own, dim))
+        else:
+            found.append(Linear(unit, basis(rows, unit, codes, parts, own, dim)))
     # d beyond rank * blocks: dimensions that decode to nothing.
-    missing = dim - sum(parts)
-    ups = [basis(r, u, codes, parts, own, dim) for r, u, own in zip(displacements, units, sizes, strict=True)]
-    return [Linear(u, up) for u, up in zip(units, ups, strict=True)], pad(spread(codes, parts), (0, missing))
+    return found, pad(spread(codes, parts), (0, dim - sum(parts)))

@@ -1,0 +1,98 @@
+"""peft's prompt methods behind the PLM's own interface.
+
+Prompt tuning (Lester et al. 2021, arXiv 2104.08691) and P-tuning (Liu et al. 2021, arXiv 2103.10385) put trained embeddings
+before those of the text; peft's prefix-tuning puts keys and values into the cache. A family asks for the states and logits of the
+text only, so the virtual tokens' own are cut off; an encoder-decoder's decoder sees them in the encoder's output, as in peft.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from torch import Tensor
+    from transformers import PretrainedConfig
+
+    from deltaspace.backbone import Backbone
+
+
+class Prompted(nn.Module):
+    """A PLM that reads virtual tokens before every text.
+
+    Args:
+        peft_model: peft's model with a prompt method.
+        backbone: what it is made from.
+    """
+
+    def __init__(self, peft_model: PeftModel, backbone: Backbone) -> None:
+        super().__init__()
+        self.peft_model = peft_model
+        config = peft_model.active_peft_config
+        self._tokens = int(config.num_virtual_tokens)
+        self._cached = config.peft_type == "PREFIX_TUNING"
+        self._decoder = backbone.family.name == "decoder"
+
+    @property
+    def plm(self) -> Any:
+        """The PLM itself."""
+        return self.peft_model.get_base_model()
+
+    @property
+    def config(self) -> PretrainedConfig:
+        """The PLM's."""
+        return self.plm.config
+
+    def forward(
+        self, input_ids: Tensor | None = None, attention_mask: Tensor | None = None, encoder_outputs: Any = None, **rest: Any
+    ) -> Any:
+        """As the PLM's forward; outputs are those of the text's own tokens."""
+        mask = self._masked(attention_mask)
+        if encoder_outputs is not None:  # they have the virtual tokens already
+            return self.plm(encoder_outputs=encoder_outputs, attention_mask=mask, **rest)
+        assert input_ids is not None
+        if self._cached:
+            prefix = self.peft_model.get_prompt(len(input_ids), max_cache_len=input_ids.shape[1] + self._tokens)
+            return self.plm(input_ids=input_ids, attention_mask=mask, past_key_values=prefix, **rest)
+        output = self.plm(inputs_embeds=self._embedded(input_ids), attention_mask=mask, **rest)
+        if not self.config.is_encoder_decoder:
+            for name in ("logits", "last_hidden_state"):
+                if name in output:
+                    output[name] = output[name][:, self._tokens :]
+        return output
+
+    def get_encoder(self) -> Callable[..., Any]:
+        """The encoder, which reads the virtual tokens too."""
+
+        def encode(input_ids: Tensor, attention_mask: Tensor | None = None, **rest: Any) -> Any:
+            encoder = self.plm.get_encoder()
+            return encoder(inputs_embeds=self._embedded(input_ids), attention_mask=self._masked(attention_mask), **rest)
+
+        return encode
+
+    def generate(self, **inputs: Any) -> Tensor:
+        """As the PLM's generate, with the same tokens back."""
+        ids, mask = inputs.pop("input_ids", None), self._masked(inputs.pop("attention_mask", None))
+        if self._cached:
+            assert ids is not None
+            prefix = self.peft_model.get_prompt(len(ids), max_cache_len=ids.shape[1] + self._tokens)
+            # generate takes what a cache holds off its inputs, so the inputs have as many tokens more before them.
+            padded = F.pad(ids, (self._tokens, 0))
+            return self.plm.generate(padded, attention_mask=mask, past_key_values=prefix, **inputs)[:, self._tokens :]
+        if ids is None:
+            return self.plm.generate(attention_mask=mask, **inputs)
+        written = self.plm.generate(inputs_embeds=self._embedded(ids), attention_mask=mask, **inputs)
+        return torch.cat([ids, written], dim=1) if self._decoder else written
+
+    def _embedded(self, ids: Tensor) -> Tensor:
+        embedded = self.peft_model.word_embeddings(ids)
+        prompts = self.peft_model.get_prompt(len(ids))[:, : self._tokens].to(embedded.dtype)
+        return torch.cat([prompts, embedded], dim=1)
+
+    def _masked(self, mask: Tensor | None) -> Tensor | None:
+        return None if mask is None else F.pad(mask, (self._tokens, 0), value=1)
