@@ -36,11 +36,12 @@ class Apet(Delta):
     count: int = Field(65_536, ge=1, description="how many entries")
 
     def install(self, model: PreTrainedModel, backbone: Backbone) -> tuple[nn.Module, list[str]]:
-        output = model.get_output_embeddings()
+        # What no task's output depends on, or on which frozen label words are scored.
+        left_out = [model.get_output_embeddings(), *(getattr(model, "pooler", None) or nn.Module()).modules()]
         places = [
             (name, module)
             for name, module in model.named_modules()
-            if type(module) in (nn.Linear, Conv1D) and module is not output
+            if type(module) in (nn.Linear, Conv1D) and not any(module is other for other in left_out)
         ]
         sizes = [module.weight.numel() for _, module in places]
         if self.count > sum(sizes):
