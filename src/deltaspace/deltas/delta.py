@@ -6,13 +6,14 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import torch
 from pydantic import BaseModel, ConfigDict
 from torch import nn
 
 from deltaspace.deltas.layout import Layout
+from deltaspace.errors import DeltaspaceError
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -64,12 +65,20 @@ class AttachedDelta:
         backbone: the PLM; its weights are shared, never copied and never changed.
         seed: decides the initial vector.
         name: what it is called in a study; the method's name by default.
+        initial: an initial vector in place of the one that is drawn, (n,).
 
     Raises:
-        DeltaspaceError: the backbone has no place for this delta.
+        DeltaspaceError: the backbone has no place for this delta, or `initial` has not n numbers.
     """
 
-    def __init__(self, delta: Delta, backbone: Backbone, seed: int = 0, name: str | None = None) -> None:
+    def __init__(
+        self,
+        delta: Delta,
+        backbone: Backbone,
+        seed: int = 0,
+        name: str | None = None,
+        initial: Float[Tensor, " params"] | None = None,
+    ) -> None:
         self.delta = delta
         self.backbone = backbone
         self.seed = seed
@@ -81,8 +90,18 @@ class AttachedDelta:
         self._aliases = {name: [other for other, entry in own.items() if entry is own[name]] for name in names}
         self.layout = Layout(tuple((name, tuple(own[name].shape)) for name in names))
         self.initial: Float[Tensor, " params"] = self.layout.flatten({name: own[name] for name in names}).detach().clone()
+        if initial is not None:
+            if initial.shape != self.initial.shape:
+                raise DeltaspaceError(
+                    f"the initial vector of {self.name} does not fit", found=len(initial), expected=self.layout.size
+                )
+            self.initial = initial.to(self.initial)
         model.eval().requires_grad_(False)
         self._scope = _Scope(model)
+
+    def settings(self) -> dict[str, Any]:
+        """What `make_delta` makes this delta from."""
+        return {"method": self.delta.name, **self.delta.model_dump(mode="json")}
 
     @contextmanager
     def drawing(self) -> Iterator[None]:
@@ -95,6 +114,18 @@ class AttachedDelta:
     def model(self) -> PreTrainedModel:
         """The PLM with this delta's parts, at initial values unless inside `call`."""
         return self._scope.model
+
+    def own_parameters(self) -> Float[Tensor, " params"]:
+        """Give the model parameters that are views of one new vector, at its initial values, and return that vector: writing to
+        it changes the model in place. The backbone stays as it is.
+        """
+        flat = self.initial.clone()
+        for name, part in self.layout.split(flat).items():
+            parameter = nn.Parameter(part, requires_grad=False)
+            for alias in self._aliases[name]:
+                place, _, leaf = alias.rpartition(".")
+                self.model.get_submodule(place).register_parameter(leaf, parameter)
+        return flat
 
     def call(self, vector: Float[Tensor, "*groups params"], function: Callable[[PreTrainedModel], Result]) -> Result:
         """`function(model)` with `vector` as the delta's parameters; gradients flow into `vector`.

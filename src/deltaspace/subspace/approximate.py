@@ -102,6 +102,9 @@ def approximate(
         codes,
         method.shared,
         history,
+        attached[0].backbone.name,
+        {delta.name: delta.settings() for delta in attached},
+        attached[0].seed,
     )
 
 

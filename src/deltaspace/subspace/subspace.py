@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float
@@ -13,9 +15,18 @@ from torch import Tensor
 from deltaspace.deltas.delta import AttachedDelta
 from deltaspace.errors import DeltaspaceError
 from deltaspace.files import read_tensors, write_tensors
+from deltaspace.hub import push_to_hub
+from deltaspace.solutions import Solution
+from deltaspace.subspace import pretrained
+from deltaspace.subspace.extend import Extension, with_delta, with_tasks
 from deltaspace.subspace.projections import KINDS, Projection
+from deltaspace.subspace.vectors import Vectors, check_version
 
-_FORMAT = "deltaspace.subspace/2"
+if TYPE_CHECKING:
+    from deltaspace.backbone import Backbone
+    from deltaspace.subspace.serve import SubspaceModel
+
+FORMAT = "deltaspace.subspace/3"
 
 
 @dataclass
@@ -31,6 +42,10 @@ class Subspace:
         codes: of every delta and source task, (deltas, tasks, d).
         shared: whether a point means the same task for every delta; otherwise each delta has codes of its own.
         history: how it was approximated.
+        model: the PLM's name.
+        deltas: delta -> settings that `make_delta` takes.
+        seed: from which everything was drawn that a delta does not train.
+        vectors: of tasks that were tuned in it.
     """
 
     dim: int
@@ -41,6 +56,14 @@ class Subspace:
     codes: Float[Tensor, "deltas tasks dim"]
     shared: bool
     history: dict[str, Any]
+    model: str = ""
+    deltas: dict[str, dict[str, Any]] = field(default_factory=dict)
+    seed: int = 0
+    vectors: Vectors = field(default_factory=lambda: Vectors(0))
+
+    def __post_init__(self) -> None:
+        if not len(self.vectors):
+            self.vectors = Vectors(self.dim)
 
     def decode(self, delta: str, vector: Float[Tensor, "*rows dim"]) -> Float[Tensor, "*rows params"]:
         """Parameters of `delta` at an intrinsic vector, or at several, (rows, d): theta0 + up(I).
@@ -61,6 +84,59 @@ class Subspace:
         """The mean of the source tasks' codes; zero where there are none."""
         codes = self.task_codes(delta)
         return codes.mean(0) if len(codes) else codes.new_zeros(self.dim)
+
+    def vector(self, task: str, delta: str | None = None) -> Float[Tensor, " dim"]:
+        """A task's intrinsic vector: tuned through `delta` if there is one, else tuned through any; a source task's code.
+
+        Raises:
+            DeltaspaceError: there is no such task.
+        """
+        if task in self.vectors.tasks:
+            return self.vectors.get(task, delta).to(self.codes.device)
+        if task in self.sources:
+            return self.task_codes(delta or next(iter(self.projections)))[self.sources.index(task)]
+        raise DeltaspaceError(f"the subspace has no task {task!r}", expected=", ".join([*self.vectors.tasks, *self.sources]))
+
+    def extend(self, solutions: Sequence[Solution], attached: AttachedDelta | None = None, most: int | None = None) -> Extension:
+        """Take in new tasks' solutions, or a new delta; every vector given out decodes to the same parameters as before.
+
+        Args:
+            solutions: of new tasks, one for every delta; or of the new delta, for source tasks.
+            attached: the new delta.
+            most: largest number of dimensions to add for new tasks; one for each by default.
+
+        Returns:
+            The grown subspace, and how much the old dimensions hold and each added one brings. Vectors from before get zeros
+            behind them (`Vectors.padded`).
+
+        Raises:
+            DeltaspaceError: a solution is missing or one too many, or the new delta is on another PLM.
+        """
+        return with_tasks(self, solutions, most) if attached is None else with_delta(self, attached, solutions)
+
+    def attach(self, backbone: Backbone) -> SubspaceModel:
+        """The PLM with any task of this subspace; see `SubspaceModel`."""
+        from deltaspace.subspace.serve import SubspaceModel
+
+        return SubspaceModel(self, backbone)
+
+    def save_pretrained(self, folder: Path | str) -> Path:
+        """Write the subspace with all its vectors as a folder (docs/format.md)."""
+        return pretrained.save_pretrained(self, Path(folder))
+
+    @staticmethod
+    def from_pretrained(name: Path | str) -> Subspace:
+        """Read a folder of `save_pretrained`, or one on the Hugging Face Hub.
+
+        Raises:
+            DeltaspaceError: there is no such folder, it is damaged, or a newer version wrote it.
+        """
+        return pretrained.from_pretrained(name)
+
+    def push_to_hub(self, repo: str, *, private: bool = False) -> str:
+        """Put the subspace on the Hub; returns the commit's address. Raises as `deltaspace.hub.push_to_hub`."""
+        with TemporaryDirectory() as folder:
+            return push_to_hub(self.save_pretrained(folder), repo, private=private)
 
     def check(self, attached: AttachedDelta) -> None:
         """Raise DeltaspaceError unless `attached` is a delta of this subspace, on the same PLM, with the same initial vector."""
@@ -100,13 +176,16 @@ class Subspace:
             tensors[f"{name}.initial"] = self.initial[name]
             tensors |= {f"{name}.projection.{key}": tensor for key, tensor in projection.tensors().items()}
         own = {
-            "format": _FORMAT,
+            "format": FORMAT,
             "dim": self.dim,
             "backbone": self.backbone,
             "projections": {name: projection.kind for name, projection in self.projections.items()},
             "sources": list(self.sources),
             "shared": self.shared,
             "history": self.history,
+            "model": self.model,
+            "deltas": self.deltas,
+            "seed": self.seed,
         }
         write_tensors(path, tensors, {**(metadata or {}), **own})
 
@@ -118,12 +197,25 @@ class Subspace:
             DeltaspaceError: the file is missing, damaged or not a subspace.
         """
         tensors, own = read_tensors(path)
-        if own.get("format") != _FORMAT:
-            raise DeltaspaceError(f"{path} is not a subspace", found=own.get("format"), expected=_FORMAT)
+        if str(own.get("format")).split("/")[0] != FORMAT.split("/")[0]:
+            raise DeltaspaceError(f"{path} is not a subspace", found=own.get("format"), expected=FORMAT)
+        check_version(path, own["format"], FORMAT)
         projections, initial = {}, {}
         for name, kind in own["projections"].items():
             prefix = f"{name}.projection."
             parts = {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}
-            projections[name], initial[name] = KINDS[kind](**parts), tensors[f"{name}.initial"]
-        sources = tuple(own["sources"])
-        return cls(own["dim"], own["backbone"], initial, projections, sources, tensors["codes"], own["shared"], own["history"])
+            projections[name], initial[name] = KINDS[kind].of(parts), tensors[f"{name}.initial"]
+        # Format 2 had none of the last three.
+        return cls(
+            own["dim"],
+            own["backbone"],
+            initial,
+            projections,
+            tuple(own["sources"]),
+            tensors["codes"],
+            own["shared"],
+            own["history"],
+            own.get("model", ""),
+            own.get("deltas", {}),
+            own.get("seed", 0),
+        )

@@ -52,9 +52,14 @@ class Projection(ABC):
     def tensors(self) -> dict[str, Tensor]:
         """Everything that makes this projection, by name."""
 
+    @classmethod
+    def of(cls, tensors: dict[str, Tensor]) -> Projection:
+        """The projection that has these `tensors`."""
+        return cls(**tensors)
+
     def to(self, device: torch.device | str) -> Projection:
         """The same projection on a device."""
-        return type(self)(**{name: tensor.to(device) for name, tensor in self.tensors().items()})
+        return self.of({name: tensor.to(device) for name, tensor in self.tensors().items()})
 
 
 class Decomposition(BaseModel, ABC):

@@ -13,13 +13,14 @@ from deltaspace.subspace.projections.linear import Linear
 from deltaspace.subspace.projections.mixture import Mixture
 from deltaspace.subspace.projections.projection import Decomposition, Projection
 from deltaspace.subspace.projections.span import Span
+from deltaspace.subspace.projections.stacked import Stacked
 from deltaspace.subspace.projections.svd import Svd
 from deltaspace.subspace.projections.trainable import Dense
 
 PROJECTIONS: dict[str, type[Decomposition]] = {
     method.name: method for method in (DenseAutoencoder, Svd, Span, SeparateAutoencoders, Gaussian, Fastfood)
 }
-KINDS: dict[str, type[Projection]] = {kind.kind: kind for kind in (Dense, Linear, Hadamard, Mixture)}
+KINDS: dict[str, type[Projection]] = {kind.kind: kind for kind in (Dense, Linear, Hadamard, Mixture, Stacked)}
 
 
 def find_projection(name: str, **settings: Any) -> Decomposition:

@@ -1,0 +1,75 @@
+"""Folders from and to the Hugging Face Hub. Needs neither torch nor transformers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from deltaspace.errors import DeltaspaceError
+
+# Never pickles.
+_PATTERNS = ["*.json", "*.safetensors", "*.md", "*.txt", "*.model"]
+
+
+def download(name: str | Path, holds: str) -> Path:
+    """A folder that is here, or a copy of one on the Hub.
+
+    Args:
+        name: a folder, or owner/name.
+        holds: a file that must be in it.
+
+    Raises:
+        DeltaspaceError: there is no such folder, it cannot be fetched, or it lacks the file.
+    """
+    folder = Path(name).expanduser()
+    if not folder.is_dir():
+        folder = _fetched(str(name))
+    if not (folder / holds).exists():
+        names = sorted(path.name for path in folder.iterdir())[:8]
+        raise DeltaspaceError(f"{name} has no {holds}", found=", ".join(names) or "an empty folder")
+    return folder
+
+
+def _fetched(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    if name.startswith((".", "/", "~")) or name.count("/") != 1:
+        raise DeltaspaceError(f"there is no folder {name}", expected="a folder, or a name on the Hugging Face Hub (owner/name)")
+    try:
+        return Path(snapshot_download(name, allow_patterns=_PATTERNS))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        raise DeltaspaceError(
+            f"{name} cannot be fetched from the Hugging Face Hub",
+            found=next(iter(str(error).strip().splitlines()), type(error).__name__),
+            expected="a name on the Hub and a network, one in the Hub's cache, or a folder",
+        ) from None
+
+
+def push_to_hub(folder: Path, repo: str, *, private: bool = False, message: str = "deltaspace") -> str:
+    """Put a folder on the Hub; its repository is made if need be.
+
+    Args:
+        folder: what to put there.
+        repo: owner/name.
+        private: of a repository that is made.
+        message: of the commit.
+
+    Returns:
+        The commit's address.
+
+    Raises:
+        DeltaspaceError: there is no network, no permission, or no such owner.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError, OfflineModeIsEnabled
+
+    api = HfApi(library_name="deltaspace")
+    try:
+        api.create_repo(repo, private=private, exist_ok=True)
+        return str(api.upload_folder(repo_id=repo, folder_path=folder, commit_message=message))
+    except (HfHubHTTPError, HFValidationError, LocalTokenNotFoundError, OfflineModeIsEnabled, OSError) as error:
+        raise DeltaspaceError(
+            f"{folder} cannot be put on the Hugging Face Hub as {repo}",
+            found=next(iter(str(error).strip().splitlines()), type(error).__name__),
+            expected="a network, a token with the right to write (`hf auth login`), and owner/name",
+        ) from None

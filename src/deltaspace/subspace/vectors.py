@@ -1,0 +1,120 @@
+"""The intrinsic vectors of tasks: a table of d numbers a task, in one file, and arithmetic on them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import cosine_similarity, pad
+
+from deltaspace.errors import DeltaspaceError
+from deltaspace.files import read_tensors, write_tensors
+
+FORMAT = "deltaspace.vectors/1"
+
+
+@dataclass
+class Vectors:
+    """Intrinsic vectors by task and the delta they were found through.
+
+    Args:
+        dim: d.
+        entries: (task, delta) -> vector, (d,).
+    """
+
+    dim: int
+    entries: dict[tuple[str, str], Float[Tensor, " _"]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        return iter(self.entries)
+
+    @property
+    def tasks(self) -> list[str]:
+        """Names of the tasks, each once, in the order in which they came."""
+        return list(dict.fromkeys(task for task, _ in self.entries))
+
+    def add(self, task: str, delta: str, vector: Float[Tensor, " _"]) -> None:
+        """Take in a vector, in place of an earlier one of this task and delta.
+
+        Raises:
+            DeltaspaceError: it has not d numbers.
+        """
+        if vector.shape != (self.dim,):
+            raise DeltaspaceError(f"the vector of {task} does not fit", found=tuple(vector.shape), expected=(self.dim,))
+        self.entries[task, delta] = vector.detach().float()
+
+    def get(self, task: str, delta: str | None = None) -> Float[Tensor, " _"]:
+        """A task's vector: the one found through `delta`, else the first of the task.
+
+        Raises:
+            DeltaspaceError: there is none of this task.
+        """
+        if delta is not None and (task, delta) in self.entries:
+            return self.entries[task, delta]
+        for (own, _), vector in self.entries.items():
+            if own == task:
+                return vector
+        raise DeltaspaceError(f"there is no vector of the task {task!r}", expected=_listed(self.tasks))
+
+    def padded(self, count: int) -> Vectors:
+        """The same vectors with `count` zeros more: what they are in a subspace that has grown by so many dimensions."""
+        return Vectors(self.dim + count, {key: pad(vector, (0, count)) for key, vector in self.entries.items()})
+
+    def mean(self, tasks: Sequence[str], delta: str | None = None) -> Float[Tensor, " _"]:
+        """The mean of some tasks' vectors."""
+        return torch.stack([self.get(task, delta) for task in tasks]).mean(0)
+
+    def interpolate(self, one: str, other: str, share: float, delta: str | None = None) -> Float[Tensor, " _"]:
+        """The point that lies `share` of the way from one task's vector to another's; beyond them for shares outside [0, 1]."""
+        return torch.lerp(self.get(one, delta), self.get(other, delta), share)
+
+    def nearest(self, vector: Float[Tensor, " _"], count: int = 5, delta: str | None = None) -> list[tuple[str, float]]:
+        """The tasks whose vectors have the highest cosine with `vector`, with it, the highest first."""
+        tasks = self.tasks
+        if not tasks:
+            return []
+        found = cosine_similarity(torch.stack([self.get(task, delta) for task in tasks]), vector.unsqueeze(0).float())
+        order = found.argsort(descending=True)[:count].tolist()
+        return [(tasks[index], float(found[index])) for index in order]
+
+    def save(self, path: Path) -> None:
+        """Write one safetensors file, atomically: `vectors`, (N, d), fp32, and the names of its rows in the header."""
+        stacked = torch.stack(list(self.entries.values())) if self.entries else torch.zeros(0, self.dim)
+        names = [list(key) for key in self.entries]
+        write_tensors(path, {"vectors": stacked.float()}, {"format": FORMAT, "dim": self.dim, "entries": names})
+
+    @classmethod
+    def load(cls, path: Path) -> Vectors:
+        """Read a file of `save`.
+
+        Raises:
+            DeltaspaceError: the file is missing, damaged or not one of vectors.
+        """
+        tensors, own = read_tensors(path)
+        if str(own.get("format")).split("/")[0] != FORMAT.split("/")[0]:
+            raise DeltaspaceError(f"{path} has no intrinsic vectors", found=own.get("format"), expected=FORMAT)
+        check_version(path, own["format"], FORMAT)
+        entries = {(task, delta): row for (task, delta), row in zip(own["entries"], tensors["vectors"], strict=True)}
+        return cls(own["dim"], entries)
+
+
+def check_version(path: Path, found: str, known: str) -> None:
+    """Raise DeltaspaceError where a file's format is newer than what this version reads."""
+    if int(found.split("/")[1]) > int(known.split("/")[1]):
+        raise DeltaspaceError(
+            f"{path} was written by a newer deltaspace",
+            found=found,
+            expected=f"{known} or older",
+            mend="pip install -U deltaspace",
+        )
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:10]) + (f", … ({len(names)} in all)" if len(names) > 10 else "") if names else "no task at all"
