@@ -16,6 +16,7 @@ from deltaspace.errors import DeltaspaceError
 if TYPE_CHECKING:
     from deltaspace.report.progress import Bars
     from deltaspace.study.run import Until
+    from deltaspace.subspace import Subspace
 
 app = typer.Typer(
     help="One low-dimensional space for every way of tuning a pre-trained language model.",
@@ -172,6 +173,135 @@ def check(
         sizes = f"{len(task.train)} train, {len(task.dev)} dev, {len(task.test)} test"
         print(f"# {task.name}: {task.kind}, {task.metric}, {sizes}")
     print(f"# {recipe} is right")
+
+
+@app.command("import")
+def import_(
+    study: Annotated[Path, typer.Argument(metavar="STUDY", help="The study's folder; made if need be.")],
+    checkpoints: Annotated[list[str], typer.Argument(metavar="FOLDER|HUB_ID…", help="peft's checkpoints (safetensors).")],
+    task: Annotated[list[str], typer.Option(help="Of which task; once for each checkpoint, in their order.")],
+    recipe: Annotated[Path | None, typer.Option(help="The recipe, where the study has none yet.")] = None,
+    delta: Annotated[
+        str | None, typer.Option(help="Which delta of the recipe they are; its only one of peft by default.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Which seed of the recipe; its first by default.")] = None,
+    initial_seed: Annotated[
+        int | None,
+        typer.Option(help="The seed that their initial values were drawn from (torch.manual_seed), where it is known."),
+    ] = None,
+    same_base: Annotated[bool, typer.Option("--same-base", help="Their model is the recipe's under another name.")] = False,
+) -> None:
+    """Take checkpoints of peft as solutions of a study's tasks, in place of training them.
+
+    Example: deltaspace import runs/zoo my-loras/sst2 my-loras/trec --task sst2 --task trec --recipe zoo.yaml
+    """
+    from deltaspace.study.recipe import load_recipe
+    from deltaspace.study.take_in import import_solutions
+
+    _quiet()
+    if len(task) != len(checkpoints) or len(set(task)) != len(task):
+        raise DeltaspaceError(
+            "each checkpoint is of one task",
+            found=f"{len(checkpoints)} checkpoints, --task {', '.join(task)}",
+            mend="one --task for each",
+        )
+    path = recipe or study / "recipe.yaml"
+    if recipe is None and not path.exists():
+        raise DeltaspaceError(f"{study} has no recipe yet", mend="name it: --recipe RECIPE")
+    done = import_solutions(
+        load_recipe(path),
+        study,
+        dict(zip(task, checkpoints, strict=True)),
+        delta=delta,
+        seed=seed,
+        initial_seed=initial_seed,
+        same_base=same_base,
+        base=path.parent,
+    )
+    for own in done:
+        print(f"{own.name}: {own.delta} of {own.task}, score {own.score.metric:.1f} on {own.score.count} test examples")
+    print(f"theta0 of {done[0].delta}: {done[0].initial}")
+
+
+@app.command()
+def export(
+    study: Annotated[Path, typer.Argument(metavar="STUDY", help="A study's folder, or one of an exported subspace.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Where to.")],
+    task: Annotated[str | None, typer.Option(help="Decode this task; without it the whole subspace is written.")] = None,
+    delta: Annotated[str | None, typer.Option(help="As which delta.")] = None,
+    through: Annotated[
+        str | None, typer.Option(help="The vector found through this delta; by default through --delta itself.")
+    ] = None,
+    dim: Annotated[int | None, typer.Option(help="d, where the study has several.")] = None,
+    seed: Annotated[int | None, typer.Option(help="The seed, where the study has several.")] = None,
+    merge: Annotated[bool, typer.Option("--merge", help="Add the delta to the weights and write a plain model.")] = False,
+    push: Annotated[
+        str | None, typer.Option("--push-to-hub", metavar="OWNER/NAME", help="Put it on the Hugging Face Hub too.")
+    ] = None,
+) -> None:
+    """Write a task as a checkpoint of any delta, or the subspace itself with all its vectors.
+
+    Example: deltaspace export runs/demo --task products --delta lora -o products-lora
+    """
+    from deltaspace.hub import push_to_hub
+
+    _quiet()
+    subspace = _subspace(study, dim, seed)
+    if task is None:
+        if delta or through or merge:
+            raise DeltaspaceError("--delta, --through and --merge are for one task", mend="name it: --task NAME")
+        subspace.save_pretrained(out)
+        print(f"{out}: a subspace of {subspace.dim} dimensions with {len(subspace.vectors)} vectors")
+    else:
+        if delta is None:
+            raise DeltaspaceError("as which delta?", expected="--delta and one of " + ", ".join(subspace.projections))
+        if delta not in subspace.projections:
+            raise DeltaspaceError(f"the subspace has no delta {delta!r}", expected=", ".join(subspace.projections))
+        from deltaspace.backbone import load_backbone
+        from deltaspace.export import export as write
+        from deltaspace.subspace.serve import SubspaceModel
+
+        attached = SubspaceModel(subspace, load_backbone(subspace.model, family=subspace.family or None)).attached(delta)
+        vector = subspace.vector(task, through or delta)
+        provenance = {"task": task, "vector found through": through or delta, "d": subspace.dim, "seed": subspace.seed}
+        write(attached, subspace.to(attached.backbone.device).decode(delta, vector), out, merge=merge, provenance=provenance)
+        print(f"{out}: {task} as {delta}" + (", merged into the model" if merge else ""))
+    if push is not None:
+        print(f"pushed: {push_to_hub(out, push)}")
+
+
+@app.command()
+def info(
+    place: Annotated[
+        str, typer.Argument(metavar="STUDY|FOLDER|HUB_ID", help="A study, or a subspace's folder here or on the Hub.")
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+    dim: Annotated[int | None, typer.Option(help="d, where a study has several.")] = None,
+) -> None:
+    """What is in a subspace: its model, deltas, projections, source tasks and vectors.
+
+    Example: deltaspace info runs/demo
+    """
+    from deltaspace.report.tables import info_tables
+    from deltaspace.subspace.pretrained import describe, described
+
+    study = (Path(place) / "recipe.yaml").exists()
+    found = describe(_subspace(Path(place), dim, None)) if study else described(place)
+    if as_json:
+        print(json.dumps(found, indent=1))
+        return
+    console = Console(width=min(100, Console().width) if sys.stdout.isatty() else 100)
+    for part in info_tables(found):
+        console.print(part)
+
+
+def _subspace(place: Path, dim: int | None, seed: int | None) -> Subspace:
+    from deltaspace.study.results import study_subspace
+    from deltaspace.subspace import Subspace
+
+    if (place / "recipe.yaml").exists():
+        return study_subspace(place, dim, seed)
+    return Subspace.from_pretrained(place)
 
 
 def _run(recipe: Path, out: Path, until: Until) -> None:

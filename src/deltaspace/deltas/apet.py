@@ -80,10 +80,15 @@ class Entries(nn.Module):
         super().__init__()
         weight = module.weight
         # transformers' Conv1D keeps its weight as (inputs, outputs).
-        inputs = weight.shape[0] if isinstance(module, Conv1D) else weight.shape[1]
+        self._transposed = isinstance(module, Conv1D)
+        inputs = weight.shape[0] if self._transposed else weight.shape[1]
         self.register_buffer("rows", (positions // inputs).to(weight.device))
         self.register_buffer("columns", (positions % inputs).to(weight.device))
         self.values = nn.Parameter(torch.zeros(len(positions), device=weight.device))
+
+    def positions(self) -> tuple[Tensor, Tensor]:
+        """Indices of the entries into the layer's own weight."""
+        return (self.columns, self.rows) if self._transposed else (self.rows, self.columns)
 
     def forward(self, hidden: Tensor, output: Tensor) -> Tensor:
         values = self.values.to(hidden.dtype)

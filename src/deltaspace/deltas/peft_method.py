@@ -39,7 +39,7 @@ REFUSED = {
     "XLORA": "it mixes LoRAs that are trained already",
 }
 # Entries of an adapter_config.json that are not of the method.
-_BOOKKEEPING = ("auto_mapping", "base_model_name_or_path", "inference_mode", "peft_version", "revision", "task_type")
+BOOKKEEPING = ("auto_mapping", "base_model_name_or_path", "inference_mode", "peft_version", "revision", "task_type")
 
 
 class PeftBacked(Delta):
@@ -185,7 +185,7 @@ def peft_settings(folder: Path) -> dict[str, Any]:
     found = read_json(folder / "adapter_config.json")
     if not isinstance(found, dict) or not isinstance(found.get("peft_type"), str):
         raise DeltaspaceError(f"{folder / 'adapter_config.json'} is not peft's", expected="a JSON object with peft_type")
-    own = {key: value for key, value in found.items() if key not in _BOOKKEEPING and value is not None}
+    own = {key: value for key, value in found.items() if key not in BOOKKEEPING and value is not None}
     return {"peft": own.pop("peft_type"), "settings": own}
 
 

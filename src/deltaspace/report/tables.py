@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from rich.table import Table
 
 from deltaspace.study.folder import Row
 
 _INITIAL = {"adapter": "A", "lora": "L", "prefix": "P"}
+# More pairs of deltas than these fit 100 columns as a matrix only.
+_PAIRS = 6
 # What tells a sweep's points apart.
 PLACE = ("projection", "source_tasks", "deltas", "dim")
 
@@ -21,7 +24,9 @@ def tables(rows: Sequence[Row]) -> list[Table]:
     for dim in dims:
         for stage, title in (("optimized", "optimization"), ("transferred", "transfer")):
             part = [row for row in rows if row["dim"] == dim and row["stage"] == stage]
-            if part:
+            if len({(row["source_delta"], row["delta"]) for row in part}) > _PAIRS:
+                found.append(_matrix(part, f"Subspace {title}, d = {dim}: relative performance|recovered gain (%), all tasks"))
+            elif part:
                 found.append(_stage(part, f"Subspace {title}, d = {dim}: relative performance|recovered gain (%)"))
         if any(row["dim"] == dim and row["stage"] == "rival" for row in rows):
             found.append(_ways(rows, dim))
@@ -121,6 +126,26 @@ def _stage(rows: Sequence[Row], title: str) -> Table:
     return table
 
 
+def _matrix(rows: Sequence[Row], title: str) -> Table:
+    """Averages over all tasks for every pair of deltas: from a line's delta to a column's."""
+    sources, deltas = (_unique(row[key] for row in rows) for key in ("source_delta", "delta"))
+    table = Table(title=title, title_justify="left")
+    table.add_column("from ↓ to →")
+    for heading in (*deltas, "average"):
+        table.add_column(heading, justify="right")
+    for source in sources:
+        own = [row for row in rows if row["source_delta"] == source]
+        cells = [_cell([row for row in own if row["delta"] == delta], 0) for delta in deltas]
+        table.add_row(source, *cells, _cell(own))
+    table.add_section()
+    table.add_row("average", *(_cell([r for r in rows if r["delta"] == delta], 0) for delta in deltas), _cell(rows), style="bold")
+    caption = _over_seeds(rows)
+    if caption:
+        table.caption, table.caption_justify = caption, "left"
+    table.min_width = max(len(title), len(caption or ""))
+    return table
+
+
 def _over_seeds(rows: Sequence[Row]) -> str | None:
     """The averages over tasks and deltas as mean ± standard deviation over seeds; None for one seed."""
     seeds = _unique(row["seed"] for row in rows)
@@ -152,3 +177,21 @@ def spread(values: Sequence[float]) -> str:
 
 def _unique(values: Iterable[object]) -> list:
     return list(dict.fromkeys(values))
+
+
+def info_tables(found: Mapping[str, Any]) -> list[Table]:
+    """What `deltaspace.subspace.pretrained.describe` says, as tables."""
+    title = f"{found['dim']} dimensions of {found['model'] or 'an unnamed model'} ({found['model_fingerprint'][:12]})"
+    deltas = Table(title=title, title_justify="left", min_width=len(title))
+    for heading in ("delta", "parameters", "projection", "length of a displacement"):
+        deltas.add_column(heading, justify="left" if heading in ("delta", "projection") else "right")
+    for name, own in found["deltas"].items():
+        deltas.add_row(name, f"{own['parameters']:,}", own["projection"], f"{own['scale']:.3g}")
+    tasks = Table(title=f"{len(found['source_tasks'])} source tasks, {len(found['tasks'])} vectors", title_justify="left")
+    tasks.add_column("task")
+    tasks.add_column("vectors found through")
+    for task in found["source_tasks"]:
+        tasks.add_row(task, "(source)")
+    for task in _unique(entry["task"] for entry in found["tasks"]):
+        tasks.add_row(task, ", ".join(entry["delta"] for entry in found["tasks"] if entry["task"] == task))
+    return [deltas, tasks]

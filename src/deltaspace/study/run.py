@@ -18,6 +18,7 @@ from deltaspace.rivals import RANDOM, RIVALS, Tuned, attach_rival, tune
 from deltaspace.solutions import score, train
 from deltaspace.sources import model_fingerprint, model_folder
 from deltaspace.study.folder import Artefact, Folder, Row
+from deltaspace.study.imports import Imports, import_print
 from deltaspace.subspace import Optimized, Subspace, approximate, optimize, transfer
 from deltaspace.subspace.projections.rows import InFiles
 from deltaspace.tasks import Task, few_shot, load_task
@@ -68,14 +69,12 @@ def run(recipe: Recipe, out: Path, *, base: Path | None = None, until: Until = "
         DeltaspaceError: a mistake in the recipe or the tasks, a full disk, a study that is already running.
     """
     report = report or Report()
-    study = _Study(recipe, Folder(out), base, report)
+    study = Study(recipe, Folder(out), base, report)
     artefacts = list(study.artefacts(until))
     with study.folder.locked():
         states = [study.folder.state(artefact) for artefact in artefacts]
         report.plan(sum(s != "valid" for s in states), sum(s == "valid" for s in states))
-        text = yaml.safe_dump(recipe.model_dump(mode="json", by_alias=True), sort_keys=False)
-        if not (out / "recipe.yaml").exists() or (out / "recipe.yaml").read_text(encoding="utf-8") != text:
-            write_text(out / "recipe.yaml", text)
+        keep_recipe(recipe, out, base)
         made = 0
         for artefact, state in zip(artefacts, states, strict=True):
             if state != "valid":
@@ -84,13 +83,23 @@ def run(recipe: Recipe, out: Path, *, base: Path | None = None, until: Until = "
     return made
 
 
+def keep_recipe(recipe: Recipe, out: Path, base: Path | None) -> None:
+    """Write the recipe into the study so that it can be run from there: its folder of tasks as an absolute path."""
+    written = recipe.model_dump(mode="json", by_alias=True)
+    if recipe.tasks.folder is not None:
+        written["tasks"]["folder"] = str(((base or Path()) / Path(recipe.tasks.folder).expanduser()).resolve())
+    text = yaml.safe_dump(written, sort_keys=False)
+    if not (out / "recipe.yaml").exists() or (out / "recipe.yaml").read_text(encoding="utf-8") != text:
+        write_text(out / "recipe.yaml", text)
+
+
 def check_tasks(recipe: Recipe, base: Path | None = None) -> list[Task]:
     """Load all tasks and the model of a recipe and see that they fit, without training anything.
 
     Raises:
         DeltaspaceError: something does not fit.
     """
-    study = _Study(recipe, Folder(Path()), base, Report())
+    study = Study(recipe, Folder(Path()), base, Report())
     for name in recipe.deltas:
         study.attached(name, recipe.seed[0])
     for task in study.tasks.values():
@@ -98,7 +107,9 @@ def check_tasks(recipe: Recipe, base: Path | None = None) -> list[Task]:
     return list(study.tasks.values())
 
 
-class _Study:
+class Study:
+    """A recipe at work in a folder: what it is made of, and how each part of it is made."""
+
     def __init__(self, recipe: Recipe, folder: Folder, base: Path | None, report: Report) -> None:
         self.recipe, self.folder, self.report = recipe, folder, report
         specs = (*recipe.tasks.source, *recipe.tasks.unseen)
@@ -107,6 +118,7 @@ class _Study:
         if recipe.tasks.shots is not None:
             few = {spec.task_name: few_shot(self.tasks[spec.task_name], recipe.tasks.shots) for spec in recipe.tasks.unseen}
             self.tasks |= few
+        self.imports = Imports(folder)
         self.source = [spec.task_name for spec in recipe.tasks.source]
         self.unseen = [spec.task_name for spec in recipe.tasks.unseen]
         self.model_fingerprint = digest(
@@ -121,7 +133,7 @@ class _Study:
 
     @functools.cache  # noqa: B019 - a study lives as long as its run
     def attached(self, name: str, seed: int) -> AttachedDelta:
-        return AttachedDelta(self.recipe.delta(name), self.backbone, seed, name)
+        return AttachedDelta(self.recipe.delta(name), self.backbone, seed, name, self.imports.initial(name, seed))
 
     @functools.cache  # noqa: B019
     def subspace(self, dim: int, seed: int) -> Subspace:
@@ -134,10 +146,15 @@ class _Study:
 
     @functools.cache  # noqa: B019
     def zero_shot_print(self, task: str, delta: str, seed: int) -> str:
-        return self.print_of("zero_shot", self.tasks[task].fingerprint, delta, self.recipe.deltas[delta], seed)
+        parts: list[Any] = [self.tasks[task].fingerprint, delta, self.recipe.deltas[delta], seed]
+        if own := self.imports.initial_print(delta, seed):
+            parts.append(own)
+        return self.print_of("zero_shot", *parts)
 
     @functools.cache  # noqa: B019
     def solution_print(self, task: str, delta: str, seed: int) -> str:
+        if source := self.imports.source(task, delta, seed):
+            return import_print(self.zero_shot_print(task, delta, seed), source)
         return self.print_of("solution", self.zero_shot_print(task, delta, seed), self.recipe.train.model_dump())
 
     @functools.cache  # noqa: B019
@@ -265,6 +282,12 @@ class _Study:
         write_json(path, {"fingerprint": fingerprint, "row": row})
 
     def make_solution(self, path: Path, fingerprint: str, task: str, delta: str, seed: int) -> None:
+        if source := self.imports.source(task, delta, seed):
+            raise DeltaspaceError(
+                f"{path} was imported, and is missing or of another recipe",
+                found=f"it came from {source['from']}",
+                mend="import it again: deltaspace import",
+            )
         attached = self.attached(delta, seed)
         found = train(attached, self.tasks[task], self.recipe.train, seed=seed, **self.training(path, fingerprint))
         vector, tensors = found.vector, {"vector": found.vector, "displacement": found.displacement}

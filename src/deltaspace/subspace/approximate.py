@@ -105,6 +105,7 @@ def approximate(
         attached[0].backbone.name,
         {delta.name: delta.settings() for delta in attached},
         attached[0].seed,
+        attached[0].backbone.family.name,
     )
 
 

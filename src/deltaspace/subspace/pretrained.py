@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from deltaspace.errors import DeltaspaceError
 from deltaspace.files import read_json, write_json, write_text
 from deltaspace.hub import download
+from deltaspace.sources import hub_name
 
 if TYPE_CHECKING:
     from deltaspace.subspace.subspace import Subspace
@@ -65,6 +66,7 @@ def describe(subspace: Subspace) -> dict[str, Any]:
         "format": FORMAT,
         "dim": subspace.dim,
         "model": subspace.model,
+        "family": subspace.family,
         "model_fingerprint": subspace.backbone,
         "seed": subspace.seed,
         "shared": subspace.shared,
@@ -91,7 +93,7 @@ def _card(subspace: Subspace) -> str:
     deltas = "\n".join(f"| {name} | {own['parameters']:,} | {own['projection']} |" for name, own in found["deltas"].items())
     return f"""---
 library_name: deltaspace
-base_model: {subspace.model}
+base_model: {hub_name(subspace.model)}
 ---
 
 # A subspace of {subspace.model}

@@ -45,6 +45,7 @@ class Subspace:
         model: the PLM's name.
         deltas: delta -> settings that `make_delta` takes.
         seed: from which everything was drawn that a delta does not train.
+        family: the PLM's.
         vectors: of tasks that were tuned in it.
     """
 
@@ -59,6 +60,7 @@ class Subspace:
     model: str = ""
     deltas: dict[str, dict[str, Any]] = field(default_factory=dict)
     seed: int = 0
+    family: str = ""
     vectors: Vectors = field(default_factory=lambda: Vectors(0))
 
     def __post_init__(self) -> None:
@@ -186,6 +188,7 @@ class Subspace:
             "model": self.model,
             "deltas": self.deltas,
             "seed": self.seed,
+            "family": self.family,
         }
         write_tensors(path, tensors, {**(metadata or {}), **own})
 
@@ -205,7 +208,7 @@ class Subspace:
             prefix = f"{name}.projection."
             parts = {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}
             projections[name], initial[name] = KINDS[kind].of(parts), tensors[f"{name}.initial"]
-        # Format 2 had none of the last three.
+        # Format 2 had none of the last four.
         return cls(
             own["dim"],
             own["backbone"],
@@ -218,4 +221,5 @@ class Subspace:
             own.get("model", ""),
             own.get("deltas", {}),
             own.get("seed", 0),
+            own.get("family", ""),
         )
