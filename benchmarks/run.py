@@ -7,6 +7,7 @@ their medians is the value, so that a machine that is slow for a while slows bot
 - `approximation-multi`, `approximation-memory`: 60 solutions, batch 8 from 4 tasks, d = 100, a prefix of 120 tokens.
 - `optimization-step`: d = 100, the slowest of the three deltas.
 - `joint-svd`: 200 solutions of 1.1 M parameters in files, d = 100, against reading the files once.
+- `mixed-batch`: MiniLM, a task of its own for each of 32 sentences, against one task for all; peft's `adapter_names` beside it.
 """
 
 from __future__ import annotations
@@ -25,15 +26,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
+from peft import get_peft_model_state_dict, set_peft_model_state_dict
 from tests.tiny import tiny_tokenizer
 from transformers import T5Config, T5ForConditionalGeneration
 
-from deltaspace.backbone import make_backbone
+from deltaspace.backbone import load_backbone, make_backbone
 from deltaspace.deltas import AttachedDelta, attach
+from deltaspace.export import as_peft
 from deltaspace.files import read_json, read_tensors, write_json, write_tensors
 from deltaspace.rivals import attach_rival
 from deltaspace.study.run import versions
-from deltaspace.subspace import find_projection
+from deltaspace.subspace import approximate, find_projection
 from deltaspace.subspace.approximate import joint_loss
 from deltaspace.subspace.lowrank import LowRankAdafactor, LowRankGradient
 from deltaspace.subspace.projections.dense import DenseAutoencoder
@@ -235,12 +238,58 @@ def joint_svd() -> list[dict]:
     ]
 
 
+@torch.no_grad()
+def mixed_batch() -> list[dict]:
+    """MiniLM, LoRA: 32 sentences of 32 tasks in one batch against 32 of one task; peft's adapter_names in the same run."""
+    plm, tasks = load_backbone("demo"), [f"task-{index}" for index in range(32)]
+    lora, generator = attach("lora", plm, r=8), torch.Generator().manual_seed(0)
+    subspace = approximate([lora], [], [], dim=100, projection="gaussian")
+    for task in tasks:
+        subspace.vectors.add(task, "lora", torch.randn(100, generator=generator))
+    model = subspace.attach(plm)
+    inputs = {
+        "input_ids": torch.randint(1000, 20000, (32, 32), generator=generator),
+        "attention_mask": torch.ones(32, 32, dtype=torch.long),
+    }
+    model.set_task(tasks[0], delta="lora")
+    theirs = as_peft(lora, model.decoded(tasks[0]))
+    for task in tasks:
+        theirs.add_adapter(task, theirs.peft_config["default"])
+        set_peft_model_state_dict(theirs, get_peft_model_state_dict(as_peft(lora, model.decoded(task))), adapter_name=task)
+    own = model(**inputs, task_ids=tasks).last_hidden_state
+    torch.testing.assert_close(own, theirs(**inputs, adapter_names=tasks).last_hidden_state, rtol=1e-3, atol=1e-4)
+    found = medians(
+        {
+            "one task": lambda: model(**inputs),
+            "mixed": lambda: model(**inputs, task_ids=tasks),
+            "peft, one task": lambda: theirs(**inputs),
+            "peft, mixed": lambda: theirs(**inputs, adapter_names=tasks),
+            "decode": lambda: subspace.decode("lora", subspace.vectors.get(tasks[0])),
+            "set": lambda: model.set_task(tasks[1]),
+        }
+    )
+    own_ratio, their_ratio = found["mixed"] / found["one task"], found["peft, mixed"] / found["peft, one task"]
+    common = {"unit": "x a batch of one task", "goal": None}
+    return [
+        {"name": "mixed-batch", **common, "value": own_ratio, "goal": round(1 / 0.7, 3)},
+        {"name": "mixed-batch-peft", **common, "value": their_ratio},
+        {
+            "name": "set-task",
+            "value": found["set"] * 1e3,
+            "unit": "ms beyond decoding",
+            "goal": 1.0,
+            "decode_ms": found["decode"] * 1e3,
+        },
+    ]
+
+
 BENCHMARKS: dict[str, Callable[[], list[dict]]] = {
     "approximation-single": approximation_single,
     "approximation-multi": approximation_multi,
     "approximation-memory": approximation_memory,
     "optimization-step": optimization_step,
     "joint-svd": joint_svd,
+    "mixed-batch": mixed_batch,
 }
 
 

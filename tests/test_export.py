@@ -62,7 +62,9 @@ def test_a_merged_model_is_plain_and_does_the_same(name, architecture, tmp_path)
     assert all(tensor.equal(before[key]) for key, tensor in backbone.model.state_dict().items())
 
 
-@pytest.mark.parametrize(("name", "settings"), [("adapter", {"bottleneck": 3}), ("prefix", {"tokens": 4}), ("apet", {"count": 50})])
+@pytest.mark.parametrize(
+    ("name", "settings"), [("adapter", {"bottleneck": 3}), ("prefix", {"tokens": 4}), ("apet", {"count": 50})]
+)
 def test_our_own_deltas_are_loaded_to_the_same_logits(name, settings, tmp_path):
     backbone, inputs = tiny_backbone("bert"), inputs_of("bert")
     attached = AttachedDelta(make_delta(name, settings), backbone, seed=5)

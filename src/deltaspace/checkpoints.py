@@ -24,6 +24,8 @@ from deltaspace.hub import download
 from deltaspace.sources import hub_name
 
 if TYPE_CHECKING:
+    from peft import PeftModel
+
     from deltaspace.backbone import Backbone
 
 _CONFIG, _WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -44,37 +46,42 @@ class Checkpoint:
     sha256: str
 
 
-def read_checkpoint(name: str, attached: AttachedDelta, *, same_base: bool = False) -> Checkpoint:
-    """Read one of peft's folders as parameters of a delta.
+def read_checkpoints(names: Sequence[str], attached: AttachedDelta, *, same_base: bool = False) -> list[Checkpoint]:
+    """Read folders of peft as parameters of a delta.
 
     Args:
-        name: a folder, or owner/name on the Hub.
-        attached: the delta it must be of.
-        same_base: its model is this one, whatever its configuration calls it.
+        names: folders, or owner/name on the Hub.
+        attached: the delta they must be of.
+        same_base: their model is this one, whatever their configurations call it.
 
     Raises:
-        DeltaspaceError: it is of another model or method, other settings, names or shapes; or it does not hold the method's
+        DeltaspaceError: one is of another model or method, other settings, names or shapes; or it does not hold the method's
             parameters.
     """
+    if not isinstance(attached.delta, PeftBacked):
+        raise DeltaspaceError(f"{attached.name} is no method of peft", expected="checkpoints of one of the recipe's peft methods")
+    # One model for all of them: making it takes longer than reading.
+    model = as_peft(attached, attached.initial)
+    return [_read(name, attached, model, same_base) for name in names]
+
+
+def _read(name: str, attached: AttachedDelta, model: PeftModel, same_base: bool) -> Checkpoint:
     from peft import get_peft_model_state_dict, set_peft_model_state_dict
 
     folder = download(name, _CONFIG)
-    _check_config(folder / _CONFIG, attached, same_base)
+    _check_config(folder / _CONFIG, attached, model, same_base)
     path = folder / _WEIGHTS
     if not path.exists():
         found = sorted(p.name for p in folder.iterdir() if p.suffix in (".bin", ".pt", ".safetensors"))
         raise DeltaspaceError(
             f"{folder} has no {_WEIGHTS}", found=", ".join(found) or "no weights", expected="safetensors; pickles are never read"
         )
-    tensors = _tensors(path)
-    model = as_peft(attached, attached.initial)
-    wanted = get_peft_model_state_dict(model)
+    tensors, wanted = _tensors(path), get_peft_model_state_dict(model)
     for key in sorted(set(wanted) | set(tensors)):
         if key not in tensors or key not in wanted:
             has = f"{key} is {'missing' if key in wanted else 'in it'}"
-            raise DeltaspaceError(
-                f"{path} does not fit {attached.name}", found=has, expected=f"the {len(wanted)} tensors of {attached.name}"
-            )
+            expected = f"the {len(wanted)} tensors of {attached.name}"
+            raise DeltaspaceError(f"{path} does not fit {attached.name}", found=has, expected=expected)
         if tensors[key].shape != wanted[key].shape:
             raise DeltaspaceError(
                 f"{path} does not fit {attached.name}",
@@ -82,9 +89,8 @@ def read_checkpoint(name: str, attached: AttachedDelta, *, same_base: bool = Fal
                 expected=f"shape {list(wanted[key].shape)}",
             )
     trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
-    fixed = {key: tensor.clone() for key, tensor in wanted.items() if not _moves(key, trained)}
-    for key, tensor in fixed.items():
-        if not tensors[key].to(tensor).equal(tensor):
+    for key, tensor in wanted.items():
+        if not _moves(key, trained) and not tensors[key].to(tensor).equal(tensor):
             raise DeltaspaceError(
                 f"{path} has another fixed part than {attached.name}",
                 found=f"{key} is not what this seed draws",
@@ -147,15 +153,12 @@ def _tensors(path: Path) -> dict[str, Tensor]:
         raise DeltaspaceError(f"{path} cannot be read", found=str(error), expected="a safetensors file") from None
 
 
-def _check_config(path: Path, attached: AttachedDelta, same_base: bool) -> None:
-    found = read_json(path)
-    delta, backbone = attached.delta, attached.backbone
-    if not isinstance(delta, PeftBacked):
-        raise DeltaspaceError(f"{attached.name} is no method of peft", expected="checkpoints of one of the recipe's peft methods")
-    own = delta.config(backbone.share(), backbone).to_dict()
-    with_defaults = as_peft(attached, attached.initial).active_peft_config.to_dict()
+def _check_config(path: Path, attached: AttachedDelta, model: PeftModel, same_base: bool) -> None:
+    found, backbone = read_json(path), attached.backbone
+    own = model.active_peft_config.to_dict()
     if found.get("peft_type") != own["peft_type"]:
-        raise DeltaspaceError(f"{path} is of another method", found=found.get("peft_type"), expected=own["peft_type"])
+        expected = str(own["peft_type"]).split(".")[-1]
+        raise DeltaspaceError(f"{path} is of another method", found=found.get("peft_type"), expected=expected)
     base = found.get("base_model_name_or_path")
     if not same_base and base and not _same_model(str(base), backbone):
         raise DeltaspaceError(
@@ -165,9 +168,9 @@ def _check_config(path: Path, attached: AttachedDelta, same_base: bool) -> None:
             mend="if it is the same under another name, say so: --same-base",
         )
     for key, value in found.items():
-        if key in BOOKKEEPING or key not in with_defaults or "dropout" in key or "init" in key:
+        if key in BOOKKEEPING or key not in own or "dropout" in key or "init" in key:
             continue
-        mine = with_defaults[key]
+        mine = own[key]
         one, other = (sorted(v) if isinstance(v, list | set | tuple) else v for v in (value, mine))
         if one != other and not (not one and not other):
             raise DeltaspaceError(

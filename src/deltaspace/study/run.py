@@ -86,8 +86,8 @@ def run(recipe: Recipe, out: Path, *, base: Path | None = None, until: Until = "
 def keep_recipe(recipe: Recipe, out: Path, base: Path | None) -> None:
     """Write the recipe into the study so that it can be run from there: its folder of tasks as an absolute path."""
     written = recipe.model_dump(mode="json", by_alias=True)
-    if recipe.tasks.folder is not None:
-        written["tasks"]["folder"] = str(((base or Path()) / Path(recipe.tasks.folder).expanduser()).resolve())
+    if recipe.tasks.folder is not None or base is not None:
+        written["tasks"]["folder"] = str(((base or Path()) / Path(recipe.tasks.folder or "").expanduser()).resolve())
     text = yaml.safe_dump(written, sort_keys=False)
     if not (out / "recipe.yaml").exists() or (out / "recipe.yaml").read_text(encoding="utf-8") != text:
         write_text(out / "recipe.yaml", text)

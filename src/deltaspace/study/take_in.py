@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deltaspace.checkpoints import initial_for, read_checkpoint
+from deltaspace.checkpoints import initial_for, read_checkpoints
 from deltaspace.deltas import PeftBacked
 from deltaspace.errors import DeltaspaceError
 from deltaspace.files import read_metadata, write_tensors
@@ -78,7 +78,8 @@ def import_solutions(
         raise DeltaspaceError(f"the recipe has no delta {name!r}", expected=", ".join(recipe.deltas))
     seed = recipe.seed[0] if seed is None else seed
     attached = study.attached(name, seed)
-    found = {task: read_checkpoint(place, attached, same_base=same_base) for task, place in checkpoints.items()}
+    read = read_checkpoints(list(checkpoints.values()), attached, same_base=same_base)
+    found = dict(zip(checkpoints, read, strict=True))
     with study.folder.locked():
         keep_recipe(recipe, out, base)
         if study.imports.initial_path(name, seed).exists():

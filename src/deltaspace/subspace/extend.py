@@ -81,7 +81,7 @@ def with_tasks(subspace: Subspace, solutions: Sequence[Solution], most: int | No
     for name, projection, unit, rows in zip(subspace.projections, projections, units, rest, strict=True):
         # One tensor block: nothing is cut by depth.
         up = basis(rows, unit, new, [1] * count, [len(unit)], count)
-        grown[name] = Stacked(projection, Linear(unit, up), subspace.dim)
+        grown[name] = Stacked(projection, Linear(unit.clone(), up), subspace.dim)
     codes = torch.cat([pad(subspace.codes, (0, count)), torch.cat([own, new.expand(len(own), -1, -1)], dim=2)], dim=1)
     after = replace(
         subspace,

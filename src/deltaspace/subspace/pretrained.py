@@ -58,7 +58,7 @@ def describe(subspace: Subspace) -> dict[str, Any]:
             "parameters": len(subspace.initial[name]),
             "projection": projection.kind,
             "scale": round(projection.scale, 6),
-            **subspace.deltas.get(name, {}),
+            "settings": subspace.deltas.get(name, {}),
         }
         for name, projection in subspace.projections.items()
     }

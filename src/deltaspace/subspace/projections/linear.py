@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from deltaspace.subspace.projections.projection import Projection
+from deltaspace.subspace.projections.projection import Projection, packed, unpacked
 
 
 @dataclass
@@ -35,4 +35,9 @@ class Linear(Projection):
         return (codes @ self.up) * self.units
 
     def tensors(self) -> dict[str, Tensor]:
-        return {"units": self.units, "up": self.up}
+        return {"units": packed(self.units), "up": self.up}
+
+    @classmethod
+    def of(cls, tensors: dict[str, Tensor]) -> Linear:
+        up = tensors["up"]
+        return cls(unpacked(tensors["units"], up.shape[1]), up)

@@ -25,6 +25,16 @@ from deltaspace.subspace.projections.rows import Rows, runs
 Scaling = Literal["delta", "block"]
 
 
+def packed(units: Float[Tensor, " params"]) -> Float[Tensor, " _"]:
+    """The units as they are kept: one number where all are equal."""
+    return units.new_tensor([float(units[0])]) if bool((units == units[0]).all()) else units
+
+
+def unpacked(units: Float[Tensor, " _"], size: int) -> Float[Tensor, " params"]:
+    """The units of n entries from what `packed` gives."""
+    return units.expand(size) if len(units) == 1 else units
+
+
 class Projection(ABC):
     """The projections of one delta, fixed.
 

@@ -23,7 +23,7 @@ from deltaspace.subspace.lowrank import LowRankGradient, decode_and_compare
 from deltaspace.subspace.projections.fastfood import Hadamard, fitted, transformed
 from deltaspace.subspace.projections.joint import weighted
 from deltaspace.subspace.projections.mixture import Mixture
-from deltaspace.subspace.projections.projection import Projection
+from deltaspace.subspace.projections.projection import Projection, packed, unpacked
 from deltaspace.subspace.projections.rows import Rows
 
 Tie = Literal["fastfood", "span"]
@@ -55,7 +55,11 @@ class Dense(Projection):
         return (codes @ self.up) * self.units
 
     def tensors(self) -> dict[str, Tensor]:
-        return {"units": self.units, "first": self.first, "second": self.second, "up": self.up}
+        return {"units": packed(self.units), "first": self.first, "second": self.second, "up": self.up}
+
+    @classmethod
+    def of(cls, tensors: dict[str, Tensor]) -> Dense:
+        return cls(**{**tensors, "units": unpacked(tensors["units"], tensors["up"].shape[1])})
 
 
 @dataclass
