@@ -37,6 +37,7 @@ def recipe_file(tmp_path):
         "deltas": [{"adapter": {"bottleneck": 2}}, {"lora": {"r": 2}}, {"prefix": {"tokens": 2}}],
         "tasks": {"source": ["one"], "unseen": ["two"]},
         "dim": 3,
+        "projection": "dense",
         "train": SHORT,
         "approximate": SHORT,
         "optimize": SHORT,

@@ -35,6 +35,7 @@ def sweep_file(tmp_path):
         "deltas": [{"adapter": {"bottleneck": 2}}, {"lora": {"r": 2}}],
         "tasks": {"source": ["one", "two"], "unseen": ["three"]},
         "dim": 2,
+        "projection": "dense",
         "train": SHORT,
         "approximate": SHORT,
         "optimize": SHORT,

@@ -28,7 +28,12 @@ def made():
     deltas = [attach(name, plm, **settings) for name, settings in SETTINGS.items()]
     solutions = [train(delta, task, SHORT) for delta in deltas]
     subspace = approximate(
-        deltas, solutions, [task], dim=4, settings=Approximation(steps=20, lr=1e-3, evaluate_every=5, batch_size=8)
+        deltas,
+        solutions,
+        [task],
+        dim=4,
+        projection="dense",
+        settings=Approximation(steps=20, lr=1e-3, evaluate_every=5, batch_size=8),
     )
     return deltas, solutions, task, subspace
 
@@ -130,7 +135,9 @@ def test_optimization_lowers_the_loss_of_a_new_task():
     plm, task = tiny_backbone("sentence"), tiny_task()
     lora = attach("lora", plm, r=2)
     solution = train(lora, task, SHORT)
-    subspace = approximate([lora], [solution], [task], dim=2, settings=Approximation(steps=1, lr=1e-6, evaluate_every=1))
+    subspace = approximate(
+        [lora], [solution], [task], dim=2, projection="dense", settings=Approximation(steps=1, lr=1e-6, evaluate_every=1)
+    )
     subspace.codes.zero_()
     found = optimize(subspace, lora, task, Optimization(steps=60, lr=0.1, evaluate_every=20))
     assert found.fit.best.loss < found.fit.curve[0][2]
@@ -167,7 +174,9 @@ def test_the_nearest_source_task_is_a_start(made):
 def test_the_same_seed_gives_the_same_subspace(made):
     deltas, solutions, task, _ = made
     settings = Approximation(steps=3, lr=1e-3, evaluate_every=3, batch_size=4)
-    one, two, other = (approximate(deltas, solutions, [task], dim=5, settings=settings, seed=seed) for seed in (1, 1, 2))
+    one, two, other = (
+        approximate(deltas, solutions, [task], dim=5, projection="dense", settings=settings, seed=seed) for seed in (1, 1, 2)
+    )
     for name in one.projections:
         assert one.projections[name].up.equal(two.projections[name].up)
     assert one.history["curve"] == two.history["curve"] != other.history["curve"]
@@ -178,7 +187,9 @@ def test_several_source_tasks_have_codes_of_their_own():
     tasks = [tiny_task("one"), tiny_task("two", size=30)]
     deltas = [attach(name, plm, **SETTINGS[name]) for name in ("adapter", "lora")]
     solutions = [train(delta, task, SHORT) for delta in deltas for task in tasks]
-    subspace = approximate(deltas, solutions, tasks, dim=3, settings=Approximation(steps=1, lr=1e-6, evaluate_every=1))
+    subspace = approximate(
+        deltas, solutions, tasks, dim=3, projection="dense", settings=Approximation(steps=1, lr=1e-6, evaluate_every=1)
+    )
     for solution in solutions:
         projection = subspace.projections[solution.delta]
         decoded = projection.decode(projection.encode(solution.displacement[None]))[0]

@@ -106,7 +106,7 @@ class Recipe(BaseModel):
     limits: Limits = Limits()
     alpha: float = Field(1.0, ge=0, description="weight of the reconstruction in the approximation")
     train: Training = TRAIN
-    projection: dict[str, Any] = Field({"dense": {}}, description="kind of projections, with its settings")
+    projection: dict[str, Any] = Field(known_projection("svd"), description="kind of projections, with its settings")
     approximate: Approximation = APPROXIMATE
     optimize: Optimization = OPTIMIZE
     rivals: tuple[str, ...] = Field((), description="other ways of tuning few numbers, trained beside the subspace")

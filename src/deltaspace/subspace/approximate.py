@@ -52,7 +52,7 @@ def approximate(
     tasks: Sequence[Task],
     *,
     dim: int,
-    projection: str | Decomposition = "dense",
+    projection: str | Decomposition = "svd",
     alpha: float = 1.0,
     settings: Approximation | None = None,
     seed: int = 0,
