@@ -299,3 +299,22 @@ def test_a_batch_that_cannot_be_mixed_is_refused():
     with pytest.raises(DeltaspaceError, match="one task at a time"):
         model(input_ids=ids, task_ids=["x", "y"])
     assert model(input_ids=ids, task_ids=["x", "x"]).logits.shape[0] == 2
+
+
+def test_every_method_of_peft_in_one_subspace():
+    from deltaspace.subspace import Optimization, optimize, transfer
+    from tests.deltas.test_peft_methods import METHODS
+
+    own = [*((f"peft-{name}", settings) for name, settings in METHODS.items()), ("apet", {"count": 60}), ("finetune", {})]
+    _, attached, subspace = made(more=own)
+    assert len(subspace.projections) == 3 + len(METHODS) + 2
+    task = tiny_task("new")
+    short = Optimization(steps=2, lr=0.1, evaluate_every=1, batch_size=4)
+    for delta in attached:
+        # A point of a source task is that task's solution in every one of them.
+        found = subspace.decode(delta.name, subspace.task_codes(delta.name))
+        expected = torch.stack([s.vector for s in solutions_of(attached, "abc") if s.delta == delta.name])
+        torch.testing.assert_close(found, expected, rtol=2e-2, atol=2e-2)
+        tuned = optimize(subspace, delta, task, short)
+        assert tuned.vector.shape == (3,)
+        assert 0 <= transfer(subspace, tuned.vector, attached[0], task).metric <= 100
