@@ -27,7 +27,7 @@ from benchmarks.run import machine
 from deltaspace.backbone import load_backbone
 from deltaspace.checkpoints import read_checkpoints
 from deltaspace.deltas import AttachedDelta
-from deltaspace.export import export
+from deltaspace.export import export_delta
 from deltaspace.files import read_tensors, write_json
 from deltaspace.study import load_recipe
 from deltaspace.study.run import versions
@@ -50,7 +50,7 @@ def checkpoints(studies: list[Path], count: int, folder: Path) -> tuple[Attached
             vector = read_tensors(path)[0]["vector"]
             if len(found) < count and len(vector) == attached.layout.size:
                 name = f"{study.name}-{path.stem}"
-                found[name] = export(attached, vector, folder / name)
+                found[name] = export_delta(attached, vector, folder / name)
     assert attached is not None
     return attached, found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from peft import PeftModel
 
 from deltaspace.deltas import AttachedDelta, make_delta
 from deltaspace.errors import DeltaspaceError
-from deltaspace.export import export, load_delta
+from deltaspace.export import export_delta, load_delta
 from tests.deltas.test_peft_methods import METHODS, WITHOUT, moved
 from tests.tiny import model, tiny_backbone
 
@@ -33,7 +34,7 @@ def test_peft_loads_what_was_exported_to_the_same_logits(name, architecture, tmp
     attached = AttachedDelta(make_delta(name, PEFT_BACKED[name]), backbone, seed=5, name=name)
     vector = moved(attached)
     own = attached.call(vector, lambda m: m(**inputs).logits)
-    export(attached, vector, tmp_path, provenance={"task": "tiny"})
+    export_delta(attached, vector, tmp_path, provenance={"task": "tiny"})
     loaded = PeftModel.from_pretrained(model(architecture).eval(), tmp_path)
     with torch.no_grad():
         theirs = loaded(**inputs).logits
@@ -55,7 +56,7 @@ def test_a_merged_model_is_plain_and_does_the_same(name, architecture, tmp_path)
     attached = AttachedDelta(make_delta(name, settings), backbone, name=name)
     vector, before = moved(attached), {key: p.clone() for key, p in backbone.model.state_dict().items()}
     own = attached.call(vector, lambda m: m(**inputs).logits)
-    export(attached, vector, tmp_path, merge=True)
+    export_delta(attached, vector, tmp_path, merge=True)
     with torch.no_grad():
         plain = type(backbone.model).from_pretrained(tmp_path).eval()(**inputs).logits
     torch.testing.assert_close(own, plain, rtol=1e-3, atol=1e-4)
@@ -69,7 +70,7 @@ def test_our_own_deltas_are_loaded_to_the_same_logits(name, settings, tmp_path):
     backbone, inputs = tiny_backbone("bert"), inputs_of("bert")
     attached = AttachedDelta(make_delta(name, settings), backbone, seed=5)
     vector = moved(attached)
-    export(attached, vector, tmp_path)
+    export_delta(attached, vector, tmp_path)
     again, parameters = load_delta(tmp_path, tiny_backbone("bert"))
     assert parameters.equal(vector)
     own, other = (a.call(vector, lambda m: m(**inputs).logits) for a in (attached, again))
@@ -87,13 +88,25 @@ def test_what_is_no_matrix_is_not_merged(name, tmp_path):
     attached = AttachedDelta(make_delta(name, METHODS.get(name, {})), backbone, name=name) if name == "prompt" else None
     attached = attached or AttachedDelta(make_delta(name, {}), backbone)
     with pytest.raises(DeltaspaceError, match="cannot be merged"):
-        export(attached, attached.initial, tmp_path, merge=True)
+        export_delta(attached, attached.initial, tmp_path / "merged", merge=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_settings_that_this_version_lacks_are_named(tmp_path):
+    backbone = tiny_backbone("bert")
+    attached = AttachedDelta(make_delta("adapter", {}), backbone)
+    export_delta(attached, attached.initial, tmp_path)
+    description = json.loads((tmp_path / "delta.json").read_text())
+    description["delta"]["gears"] = 4
+    (tmp_path / "delta.json").write_text(json.dumps(description))
+    with pytest.raises(DeltaspaceError, match="the delta adapter cannot be made"):
+        load_delta(tmp_path, backbone)
 
 
 def test_a_newer_format_is_refused(tmp_path):
     backbone = tiny_backbone("bert")
     attached = AttachedDelta(make_delta("adapter", {}), backbone)
-    export(attached, attached.initial, tmp_path)
+    export_delta(attached, attached.initial, tmp_path)
     text = (tmp_path / "delta.json").read_text()
     (tmp_path / "delta.json").write_text(text.replace("deltaspace.delta/1", "deltaspace.delta/9"))
     with pytest.raises(DeltaspaceError, match="newer deltaspace"):

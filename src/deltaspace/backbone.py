@@ -23,7 +23,7 @@ from transformers import (
     AutoTokenizer,
 )
 
-from deltaspace.errors import DeltaspaceError
+from deltaspace.errors import DeltaspaceError, first_line
 from deltaspace.families import FAMILIES, Family
 from deltaspace.sources import model_fingerprint, model_folder
 
@@ -101,7 +101,7 @@ def load_backbone(
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, KeyError) as error:
         raise DeltaspaceError(
-            f"model {name}: its configuration cannot be used", found=_first_line(error), expected=SUPPORTED
+            f"model {name}: its configuration cannot be used", found=first_line(error), expected=SUPPORTED
         ) from None
     family = family or family_of(name, config, folder)
     if family not in FAMILIES:
@@ -112,7 +112,7 @@ def load_backbone(
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise DeltaspaceError(
             f"model {name} cannot be loaded as {family.replace('_', ' ')}",
-            found=_first_line(error),
+            found=first_line(error),
             expected=f"weights as safetensors and a tokenizer in {folder}; {SUPPORTED}",
         ) from None
     backbone = make_backbone(
@@ -176,7 +176,3 @@ def family_of(name: str, config: PretrainedConfig, folder: Path) -> str:
         expected=SUPPORTED,
         mend="choose another model, or say 'family:' in the recipe if it is one of these",
     )
-
-
-def _first_line(error: Exception) -> str:
-    return next((line for line in str(error).splitlines() if line.strip()), repr(error))

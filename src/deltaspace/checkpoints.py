@@ -156,6 +156,8 @@ def _tensors(path: Path) -> dict[str, Tensor]:
 def _check_config(path: Path, attached: AttachedDelta, model: PeftModel, same_base: bool) -> None:
     found, backbone = read_json(path), attached.backbone
     own = model.active_peft_config.to_dict()
+    if not isinstance(found, dict):
+        raise DeltaspaceError(f"{path} is not peft's", found=type(found).__name__, expected="a JSON object with peft_type")
     if found.get("peft_type") != own["peft_type"]:
         expected = str(own["peft_type"]).split(".")[-1]
         raise DeltaspaceError(f"{path} is of another method", found=found.get("peft_type"), expected=expected)

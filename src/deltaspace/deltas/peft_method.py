@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from torch import nn
 
 from deltaspace.deltas.delta import Delta
-from deltaspace.errors import DeltaspaceError
+from deltaspace.errors import DeltaspaceError, first_line
 from deltaspace.files import read_json
 
 if TYPE_CHECKING:
@@ -67,12 +67,14 @@ class PeftBacked(Delta):
                 # Of transformers, about how peft asks it things; of peft, about what it chooses itself.
                 warnings.simplefilter("ignore")
                 found: PeftModel = get_peft_model(model, self.config(model, backbone))
-        except (ValueError, TypeError, KeyError, NotImplementedError) as error:
+        except DeltaspaceError:
+            raise
+        except Exception as error:  # every method of peft fails in its own way; the cause is kept and told
             raise DeltaspaceError(
                 f"{self.title} does not fit {backbone.name}",
-                found=str(error).splitlines()[0],
+                found=first_line(error),
                 expected="settings that peft takes for this model, such as target_modules: names of its linear modules",
-            ) from None
+            ) from error
         return found
 
 
@@ -171,7 +173,7 @@ class Peft(PeftBacked):
         except Exception as error:
             raise DeltaspaceError(
                 f"{self.title} does not run in {backbone.name}",
-                found=f"{type(error).__name__}: {error}".splitlines()[0],
+                found=f"{type(error).__name__}: {first_line(error)}",
                 expected="a method that needs nothing but a text, with settings that fit the model",
             ) from error
 

@@ -11,7 +11,7 @@ from deltaspace.deltas.finetune import Finetune
 from deltaspace.deltas.lora import Lora
 from deltaspace.deltas.peft_method import Peft
 from deltaspace.deltas.prefix import Prefix
-from deltaspace.errors import DeltaspaceError
+from deltaspace.errors import DeltaspaceError, first_line
 
 if TYPE_CHECKING:
     from deltaspace.backbone import Backbone
@@ -34,6 +34,24 @@ def make_delta(name: str, settings: dict[str, Any]) -> Delta:
     if method not in DELTAS:
         raise ValueError(f"no delta {method!r}; there are {', '.join(DELTAS)}")
     return DELTAS[method](**rest)
+
+
+def read_delta(name: str, settings: dict[str, Any], where: str) -> Delta:
+    """A delta as a file has it.
+
+    Args:
+        name, settings: see `make_delta`.
+        where: the file.
+
+    Raises:
+        DeltaspaceError: this version has no such method or setting.
+    """
+    try:
+        return make_delta(name, settings)
+    except ValueError as error:
+        raise DeltaspaceError(
+            f"{where}: the delta {name} cannot be made", found=first_line(error), mend="load it with the version that wrote it"
+        ) from None
 
 
 def attach(delta: str | Delta, backbone: Backbone, *, seed: int = 0, **settings: Any) -> AttachedDelta:

@@ -118,12 +118,7 @@ def _stage(rows: Sequence[Row], title: str) -> Table:
     table.add_section()
     averages = [_cell((row for row in rows if (row["source_delta"], row["delta"]) == pair), digits) for pair in pairs]
     table.add_row("average", *averages, _cell(rows), style="bold")
-    caption = _over_seeds(rows)
-    if caption:
-        table.caption, table.caption_justify = caption, "left"
-    # Wide enough for its own title and caption.
-    table.min_width = max(len(title), len(caption or ""))
-    return table
+    return _captioned(table, title, rows)
 
 
 def _matrix(rows: Sequence[Row], title: str) -> Table:
@@ -139,6 +134,11 @@ def _matrix(rows: Sequence[Row], title: str) -> Table:
         table.add_row(source, *cells, _cell(own))
     table.add_section()
     table.add_row("average", *(_cell([r for r in rows if r["delta"] == delta], 0) for delta in deltas), _cell(rows), style="bold")
+    return _captioned(table, title, rows)
+
+
+def _captioned(table: Table, title: str, rows: Sequence[Row]) -> Table:
+    """The table with its averages over seeds below, wide enough for that and its title."""
     caption = _over_seeds(rows)
     if caption:
         table.caption, table.caption_justify = caption, "left"

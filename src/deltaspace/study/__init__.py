@@ -2,19 +2,23 @@
 
 from deltaspace.study.folder import measures, rows
 from deltaspace.study.recipe import Recipe, load_recipe
+from deltaspace.study.results import study_subspace
 from deltaspace.study.run import Report, check_tasks, run
 from deltaspace.study.sweep import Sweep, load_sweep, run_sweep, sweep_rows
+from deltaspace.study.take_in import import_solutions
 
 __all__ = [
     "Recipe",
     "Report",
     "Sweep",
     "check_tasks",
+    "import_solutions",
     "load_recipe",
     "load_sweep",
     "measures",
     "rows",
     "run",
     "run_sweep",
+    "study_subspace",
     "sweep_rows",
 ]

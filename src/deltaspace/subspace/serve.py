@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from deltaspace.deltas.delta import AttachedDelta
-from deltaspace.deltas.registry import make_delta
+from deltaspace.deltas.registry import read_delta
 from deltaspace.errors import DeltaspaceError
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _KEPT = 1 << 26
 
 
-class SubspaceModel(nn.Module):
+class SubspaceModel:
     """The PLM with any task of a subspace applied, as any of its deltas.
 
     Args:
@@ -40,7 +40,6 @@ class SubspaceModel(nn.Module):
     """
 
     def __init__(self, subspace: Subspace, backbone: Backbone) -> None:
-        super().__init__()
         if backbone.fingerprint != subspace.backbone:
             raise DeltaspaceError(
                 "the subspace belongs to another model",
@@ -68,7 +67,7 @@ class SubspaceModel(nn.Module):
         if delta not in self._attached:
             if delta not in self.subspace.deltas:
                 raise DeltaspaceError(f"the subspace has no delta {delta!r}", expected=", ".join(self.subspace.deltas))
-            method, initial = make_delta(delta, self.subspace.deltas[delta]), self.subspace.initial[delta]
+            method, initial = read_delta(delta, self.subspace.deltas[delta], "the subspace"), self.subspace.initial[delta]
             found = AttachedDelta(method, self.backbone, self.subspace.seed, delta, initial)
             # All of its parameters become views of one vector: setting a task is one copy.
             self._flat[delta] = found.own_parameters()
@@ -102,7 +101,7 @@ class SubspaceModel(nn.Module):
         self._decoded.move_to_end(key)
         return self._decoded[key]
 
-    def forward(self, *, task_ids: Sequence[str] | None = None, **inputs: Any) -> Any:
+    def __call__(self, *, task_ids: Sequence[str] | None = None, **inputs: Any) -> Any:
         """The PLM's forward with the task that is set, or with a task of its own for each example.
 
         Args:
@@ -115,7 +114,7 @@ class SubspaceModel(nn.Module):
         return self._run("__call__", task_ids, inputs)
 
     def generate(self, *, task_ids: Sequence[str] | None = None, **inputs: Any) -> Any:
-        """The PLM's generate; see `forward`. With several tasks, only greedy search and sampling, one sequence an example."""
+        """The PLM's generate; see `__call__`. With several tasks, only greedy search and sampling, one sequence an example."""
         return self._run("generate", task_ids, inputs)
 
     def _run(self, method: str, task_ids: Sequence[str] | None, inputs: dict[str, Any]) -> Any:

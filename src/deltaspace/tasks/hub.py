@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from deltaspace.errors import DeltaspaceError
+from deltaspace.errors import DeltaspaceError, first_line
 from deltaspace.tasks.jsonl import check_fields
 from deltaspace.tasks.task import SPLITS, Example, Split
 
@@ -33,7 +33,7 @@ def read_hub(name: str, columns: dict[str, str | None], splits: dict[str, str]) 
         except Exception as error:  # datasets raises whatever its loaders do; the cause is kept and told
             raise DeltaspaceError(
                 f"hub:{name}: the split {splits[split]!r} cannot be loaded",
-                found=(str(error).strip().splitlines() or [repr(error)])[0],
+                found=first_line(error),
                 expected="a data set on the Hub (and a network), in the cache, or a local folder",
                 mend="check the name, the network and 'splits'",
             ) from error

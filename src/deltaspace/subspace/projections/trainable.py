@@ -20,7 +20,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from deltaspace.subspace.lowrank import LowRankGradient, decode_and_compare
-from deltaspace.subspace.projections.fastfood import Hadamard, fitted, transformed
+from deltaspace.subspace.projections.fastfood import Hadamard, fitted
 from deltaspace.subspace.projections.joint import weighted
 from deltaspace.subspace.projections.mixture import Mixture
 from deltaspace.subspace.projections.projection import Projection, packed, unpacked
@@ -75,6 +75,8 @@ class Trainable:
 
     # Whether the gradient of the last trained tensor comes as factors (`LowRankGradient`).
     factored: ClassVar[bool] = False
+    # The field that decodes.
+    learned: ClassVar[str]
 
     units: Float[Tensor, " params"]
     gram: Float[Tensor, "tasks tasks"]
@@ -85,13 +87,13 @@ class Trainable:
         """The source tasks' codes."""
         return torch.tanh(self.gram @ self.anchors) @ self.second.T
 
-    @abstractmethod
     def trained(self) -> list[Tensor]:
         """What training changes: A, W2 and what decodes."""
+        return [self.anchors, self.second, getattr(self, self.learned)]
 
-    @abstractmethod
     def with_trained(self, tensors: Sequence[Tensor]) -> Trainable:
         """The same with others of these."""
+        return replace(self, **dict(zip(("anchors", "second", self.learned), tensors, strict=True)))
 
     @abstractmethod
     def decode(self, codes: Float[Tensor, "rows dim"]) -> Float[Tensor, "rows params"]:
@@ -120,14 +122,9 @@ class DenseTrainable(Trainable):
     """A dense up-projection, U: (d, n)."""
 
     factored: ClassVar[bool] = True
+    learned: ClassVar[str] = "up"
 
     up: Float[Tensor, "dim params"]
-
-    def trained(self) -> list[Tensor]:
-        return [self.anchors, self.second, self.up]
-
-    def with_trained(self, tensors: Sequence[Tensor]) -> DenseTrainable:
-        return DenseTrainable(self.units, self.gram, *tensors)
 
     def decode(self, codes: Float[Tensor, "rows dim"]) -> Float[Tensor, "rows params"]:
         return codes @ self.up * self.units
@@ -151,18 +148,13 @@ class DenseTrainable(Trainable):
 class FastfoodTrainable(Trainable):
     """Fastfood with a learned diagonal."""
 
+    learned: ClassVar[str] = "normal"
+
     start: Hadamard
     normal: Float[Tensor, "blocks width"]
 
-    def trained(self) -> list[Tensor]:
-        return [self.anchors, self.second, self.normal]
-
-    def with_trained(self, tensors: Sequence[Tensor]) -> FastfoodTrainable:
-        anchors, second, normal = tensors
-        return replace(self, anchors=anchors, second=second, normal=normal)
-
     def decode(self, codes: Float[Tensor, "rows dim"]) -> Float[Tensor, "rows params"]:
-        return transformed(codes, self.normal, self.start.signs, self.start.order, len(self.units)) * self.units
+        return replace(self.start, normal=self.normal).decode(codes)
 
     def fixed(self, displacements: Rows) -> Hadamard:
         return replace(self.start, normal=self.normal)
@@ -172,15 +164,10 @@ class FastfoodTrainable(Trainable):
 class SpanTrainable(Trainable):
     """Learned mixtures of the displacements."""
 
+    learned: ClassVar[str] = "mixing"
+
     span: Mixture
     mixing: Float[Tensor, "segments dim tasks"]
-
-    def trained(self) -> list[Tensor]:
-        return [self.anchors, self.second, self.mixing]
-
-    def with_trained(self, tensors: Sequence[Tensor]) -> SpanTrainable:
-        anchors, second, mixing = tensors
-        return replace(self, anchors=anchors, second=second, mixing=mixing)
 
     def decode(self, codes: Float[Tensor, "rows dim"]) -> Float[Tensor, "rows params"]:
         return replace(self.span, mixing=self.mixing).decode(codes)
