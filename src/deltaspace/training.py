@@ -65,6 +65,7 @@ class Fit:
         steps: steps taken in all.
         seconds: training time, evaluations included, over all runs that were needed.
         curve: (step, dev metric, dev loss) of every evaluation.
+        path: where each of the values was before the first step and after every one, (steps + 1, …), if that was asked for.
     """
 
     parameters: list[Tensor]
@@ -73,6 +74,7 @@ class Fit:
     steps: int
     seconds: float
     curve: list[tuple[int, float, float]] = field(default_factory=list)
+    path: list[Tensor] = field(default_factory=list)
 
 
 class Batches:
@@ -216,6 +218,7 @@ def fit(
     checkpoint: Path | None = None,
     fingerprint: str = "",
     progress: Progress | None = None,
+    keep_path: bool = False,
 ) -> Fit:
     """Minimize `loss(parameters, step)`; keep the parameters that `evaluate` finds best.
 
@@ -229,13 +232,14 @@ def fit(
         checkpoint: where a running training keeps its state; a killed one goes on from there and ends with the same numbers.
         fingerprint: what the checkpoint must have been made from.
         progress: called with (step, most steps, text).
+        keep_path: remember the values after every step; for few numbers only.
 
     Raises:
         DeltaspaceError: the loss is not finite.
     """
     values = [parameter.detach().clone().requires_grad_() for parameter in parameters]
     moves = optimizer(values)
-    state = _State(values, moves)
+    state = _State(values, moves, keep_path)
     if checkpoint is not None and checkpoint.exists():
         state.load(checkpoint, fingerprint)
     if state.best is None:
@@ -254,6 +258,7 @@ def fit(
                 mend="lower this stage's learning rate in the recipe",
             )
         state.step += 1
+        state.remember()
         if state.step % settings.evaluate_every == 0 or state.step == settings.steps:
             state.judge(state.step, evaluate)
             now = time.perf_counter()
@@ -266,7 +271,8 @@ def fit(
             progress(state.step, settings.steps, f"best on dev {state.best.metric:.1f}")
     assert state.best is not None
     seconds = earlier + time.perf_counter() - started
-    return Fit(state.best_values, state.best, state.best_step, state.step, seconds, state.curve)
+    path = [torch.stack(places) for places in zip(*state.path, strict=True)]
+    return Fit(state.best_values, state.best, state.best_step, state.step, seconds, state.curve, path)
 
 
 def _schedule(step: int, settings: Training) -> float:
@@ -277,9 +283,9 @@ def _schedule(step: int, settings: Training) -> float:
 
 
 class _State:
-    """Everything a training needs to go on: values, the optimizer's state, the best so far."""
+    """Everything a training needs to go on: values, the optimizer's state, the best so far, the way here."""
 
-    def __init__(self, values: list[Tensor], optimizer: Optimizer) -> None:
+    def __init__(self, values: list[Tensor], optimizer: Optimizer, keep_path: bool) -> None:
         self.values, self.optimizer = values, optimizer
         self.step = 0
         self.seconds = 0.0
@@ -287,6 +293,13 @@ class _State:
         self.best_step = 0
         self.best_values = [value.detach().clone() for value in values]
         self.curve: list[tuple[int, float, float]] = []
+        self.keep_path = keep_path
+        self.path: list[list[Tensor]] = []
+        self.remember()
+
+    def remember(self) -> None:
+        if self.keep_path:
+            self.path.append([value.detach().clone() for value in self.values])
 
     def judge(self, step: int, evaluate: Callable[[list[Tensor]], Score]) -> None:
         with torch.no_grad():
@@ -304,6 +317,8 @@ class _State:
         tensors: dict[str, Tensor] = {}
         for index, value in enumerate(self.values):
             tensors |= {f"{index}.value": value, f"{index}.best": self.best_values[index]}
+        for index, places in enumerate(zip(*self.path, strict=True)):
+            tensors[f"{index}.path"] = torch.stack(places)
         tensors |= {f"optimizer.{key}": tensor for key, tensor in self.optimizer.state().items()}
         best = [self.best.metric, self.best.loss, self.best.count]
         rest = {"step": self.step, "seconds": self.seconds, "best": best, "best_step": self.best_step, "curve": self.curve}
@@ -311,11 +326,14 @@ class _State:
 
     def load(self, path: Path, fingerprint: str) -> None:
         tensors, rest = read_tensors(path)
-        if rest["fingerprint"] != fingerprint:
-            return  # of an earlier recipe: this training starts at its beginning
+        if rest["fingerprint"] != fingerprint or (self.keep_path and "0.path" not in tensors):
+            return  # of an earlier recipe or version: this training starts at its beginning
         for index, value in enumerate(self.values):
             value.data.copy_(tensors[f"{index}.value"])
             self.best_values[index].copy_(tensors[f"{index}.best"])
+        if self.keep_path:
+            ways = [tensors[f"{index}.path"].to(value.device) for index, value in enumerate(self.values)]
+            self.path = [list(places) for places in zip(*ways, strict=True)]
         own = {name.removeprefix("optimizer."): tensor for name, tensor in tensors.items() if name.startswith("optimizer.")}
         self.optimizer.load(own)
         self.step, self.seconds, self.best_step = rest["step"], rest["seconds"], rest["best_step"]

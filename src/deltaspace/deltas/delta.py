@@ -98,6 +98,7 @@ class AttachedDelta:
             self.initial = initial.to(self.initial)
         model.eval().requires_grad_(False)
         self._scope = _Scope(model)
+        self._cast: dict[str, Tensor] = {}
 
     def settings(self) -> dict[str, Any]:
         """What `make_delta` makes this delta from."""
@@ -127,6 +128,26 @@ class AttachedDelta:
                 self.model.get_submodule(place).register_parameter(leaf, parameter)
         return flat
 
+    @contextmanager
+    def weights_as(self, dtype: torch.dtype, copies: dict[int, Tensor] | None = None) -> Iterator[None]:
+        """In here matrix products are of `dtype`, and the frozen weights of linear maps are cast to it once, not at every product.
+
+        Args:
+            dtype: bfloat16.
+            copies: cast weights by the identity of what they were cast from, for several deltas of one backbone to share.
+        """
+        copies = {} if copies is None else copies
+        own = {alias for aliases in self._aliases.values() for alias in aliases}
+        for place, module in self.model.named_modules():
+            for leaf, parameter in module.named_parameters(recurse=False) if isinstance(module, nn.Linear) else ():
+                if f"{place}.{leaf}" not in own:
+                    self._cast[f"model.{place}.{leaf}"] = copies.setdefault(id(parameter), parameter.to(dtype))
+        try:
+            with torch.autocast(self.backbone.device.type, dtype):
+                yield
+        finally:
+            self._cast = {}
+
     def call(self, vector: Float[Tensor, "*groups params"], function: Callable[[PreTrainedModel], Result]) -> Result:
         """`function(model)` with `vector` as the delta's parameters; gradients flow into `vector`.
 
@@ -140,6 +161,7 @@ class AttachedDelta:
         parts = self.layout.split(vector)
         views = {f"model.{alias}": part for name, part in parts.items() for alias in self._aliases[name]}
         # Untied: only the delta's own parameters are replaced, so the search for tied weights would find nothing.
+        views = {**self._cast, **views}
         with self.backbone.autocast():
             return torch.func.functional_call(self._scope, views, (function,), tie_weights=False)
 

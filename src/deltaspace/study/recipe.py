@@ -13,6 +13,7 @@ from deltaspace.deltas import Delta, make_delta, peft_settings
 from deltaspace.errors import DeltaspaceError
 from deltaspace.rivals import RIVALS
 from deltaspace.solutions import TRAIN
+from deltaspace.study.landscapes import SliceSpec, vector_of
 from deltaspace.subspace import APPROXIMATE, OPTIMIZE, PROJECTIONS, Approximation, Decomposition, Optimization
 from deltaspace.tasks import Limits, TaskSpec
 from deltaspace.training import Training
@@ -111,6 +112,8 @@ class Recipe(BaseModel):
     optimize: Optimization = OPTIMIZE
     rivals: tuple[str, ...] = Field((), description="other ways of tuning few numbers, trained beside the subspace")
 
+    landscapes: tuple[SliceSpec, ...] = Field((), description="slices of the subspace on which every delta is scored")
+
     @field_validator("deltas", mode="before")
     @classmethod
     def _deltas(cls, value: Any) -> Any:
@@ -160,6 +163,35 @@ class Recipe(BaseModel):
     def _over_defaults(cls, value: Any, info: Any) -> Any:
         default = {"train": TRAIN, "approximate": APPROXIMATE, "optimize": OPTIMIZE}[info.field_name]
         return {**default.model_dump(), **value} if isinstance(value, dict) else value
+
+    @model_validator(mode="after")
+    def _known_landscapes(self) -> Recipe:
+        try:
+            names = [self.slice_spec(spec).name for spec in self.landscapes]
+        except DeltaspaceError as error:
+            raise ValueError("landscapes: " + "; ".join(str(error).splitlines())) from None
+        if twice := sorted({str(name) for name in names if names.count(name) > 1}):
+            raise ValueError(f"two landscapes are called {twice[0]!r}; give one of them another 'name'")
+        return self
+
+    def slice_spec(self, spec: SliceSpec) -> SliceSpec:
+        """A slice of this study with everything decided that was left to the recipe.
+
+        Raises:
+            DeltaspaceError: it names a task, a point, d or seed that the recipe does not have.
+        """
+        sources, unseen = ([own.task_name for own in tasks] for tasks in (self.tasks.source, self.tasks.unseen))
+        if spec.task not in (*unseen, *sources):
+            raise DeltaspaceError(f"no task {spec.task!r}", expected=", ".join([*unseen, *sources]))
+        found = spec.settled(list(self.deltas), self.dim, self.seed)
+        for point in found.named:
+            key = vector_of(point, spec.task, list(self.deltas), sources, unseen)
+            if key is not None and key[0] not in unseen:
+                raise DeltaspaceError(
+                    f"{key[0]} is a source task: no delta's vector is tuned for it",
+                    mend=f"take its code as a point: {key[0]}, or an unseen task",
+                )
+        return found
 
     def delta(self, name: str) -> Delta:
         """The settings of one delta."""

@@ -14,11 +14,14 @@ import yaml
 from deltaspace.deltas import AttachedDelta, Lora
 from deltaspace.errors import DeltaspaceError
 from deltaspace.files import digest, read_tensors, write_json, write_tensors, write_text
+from deltaspace.landscape import sample
 from deltaspace.rivals import RANDOM, RIVALS, Tuned, attach_rival, tune
 from deltaspace.solutions import score, train
 from deltaspace.sources import model_fingerprint, model_folder
 from deltaspace.study.folder import Artefact, Folder, Row
+from deltaspace.study.history import logged
 from deltaspace.study.imports import Imports, import_print
+from deltaspace.study.landscapes import SliceSpec, make_slice, own_vectors, vector_of, with_ways
 from deltaspace.subspace import Optimized, Subspace, approximate, optimize, transfer
 from deltaspace.subspace.projections.rows import InFiles
 from deltaspace.tasks import Task, few_shot, load_task
@@ -28,7 +31,7 @@ if TYPE_CHECKING:
     from deltaspace.backbone import Backbone
     from deltaspace.study.recipe import Recipe
 
-Until = Literal["train", "approximate", "optimize", "transfer"]
+Until = Literal["train", "approximate", "optimize", "transfer", "landscape"]
 # Raised when the numbers that a stage computes change, so that older artefacts become stale.
 _VERSION = 1
 
@@ -52,7 +55,7 @@ class Report:
         """An artefact is there."""
 
 
-def run(recipe: Recipe, out: Path, *, base: Path | None = None, until: Until = "transfer", report: Report | None = None) -> int:
+def run(recipe: Recipe, out: Path, *, base: Path | None = None, until: Until = "landscape", report: Report | None = None) -> int:
     """Make everything of a study that is missing, stale or damaged.
 
     Args:
@@ -76,10 +79,13 @@ def run(recipe: Recipe, out: Path, *, base: Path | None = None, until: Until = "
         report.plan(sum(s != "valid" for s in states), sum(s == "valid" for s in states))
         keep_recipe(recipe, out, base)
         made = 0
-        for artefact, state in zip(artefacts, states, strict=True):
-            if state != "valid":
-                made += study.make(artefact, state)
-        study.sweep(artefacts if until == "transfer" else [])
+        with logged(study.folder, until) as log:
+            for artefact, state in zip(artefacts, states, strict=True):
+                if state != "valid":
+                    log.begin()
+                    made += study.make(artefact, state)
+                    log.made(artefact.path)
+        study.sweep(artefacts if until == "landscape" else [])
     return made
 
 
@@ -181,6 +187,23 @@ class Study:
             parts += [self.solution_print(source, delta, seed) for source in self.source]
         return self.print_of("rival", *parts)
 
+    def landscape_print(self, spec: SliceSpec) -> str:
+        assert spec.dim is not None and spec.seed is not None
+        parts = [self.print_of("subspace of", self.subspace_print(spec.dim, spec.seed)), self.tasks[spec.task].fingerprint]
+        return self.print_of("landscape", *parts, spec.model_dump(), sorted(self.slice_vectors(spec).items()))
+
+    def slice_vectors(self, spec: SliceSpec) -> dict[str, str]:
+        """Files and fingerprints of the vectors that a slice is laid through, and of those of its task, which it shows."""
+        keys = [(spec.task, delta) for delta in self.recipe.deltas if spec.task in self.unseen]
+        keys += [key for point in spec.named if (key := self.vector_of(point, spec)) is not None and key not in keys]
+        assert spec.dim is not None and spec.seed is not None
+        return {
+            self.vector_path(*key, spec.dim, spec.seed): self.vector_print(*key, spec.dim, spec.seed) for key in dict.fromkeys(keys)
+        }
+
+    def vector_of(self, point: str, spec: SliceSpec) -> tuple[str, str] | None:
+        return vector_of(point, spec.task, list(self.recipe.deltas), self.source, self.unseen)
+
     @staticmethod
     def solution_path(task: str, delta: str, seed: int) -> str:
         return f"solutions/{delta}/{task}-{seed}.safetensors"
@@ -210,6 +233,7 @@ class Study:
                 yield self.artefact(path, self.solution_print(task, delta, seed), self.make_solution, task, delta, seed)
         if until == "train":
             return
+        slices = [self.recipe.slice_spec(spec) for spec in self.recipe.landscapes] if until == "landscape" else []
         for dim, seed in itertools.product(self.recipe.dim, self.recipe.seed):
             yield self.artefact(self.subspace_path(dim, seed), self.subspace_print(dim, seed), self.make_subspace, dim, seed)
             if until == "approximate":
@@ -233,6 +257,8 @@ class Study:
                     seed,
                 )
 
+        if until == "approximate":
+            return
         for dim, seed, rival, task in itertools.product(self.recipe.dim, self.recipe.seed, self.recipe.rivals, self.unseen):
             for delta in deltas if rival == RANDOM else [Lora.name]:
                 yield self.artefact(
@@ -245,6 +271,9 @@ class Study:
                     dim,
                     seed,
                 )
+
+        for spec in slices:
+            yield self.artefact(spec.path, self.landscape_print(spec), self.make_landscape, spec)
 
     @staticmethod
     def artefact(path: str, fingerprint: str, make: Callable[..., None], *arguments: Any) -> Artefact:
@@ -330,7 +359,8 @@ class Study:
         result = transfer(subspace, found.vector, attached, self.tasks[task])
         row = self.row("optimized", task, delta, delta, seed, dim, result, found.fit, dim)
         chosen = {"start": found.start, "factor": found.factor}
-        write_tensors(path, {"vector": found.vector}, {"fingerprint": fingerprint, "row": row, **chosen, **_history(found.fit)})
+        metadata = {"fingerprint": fingerprint, "row": row, **chosen, **_history(found.fit)}
+        write_tensors(path, {"vector": found.vector, "path": found.path}, metadata)
 
     def make_transfer(self, path: Path, fingerprint: str, task: str, source: str, delta: str, dim: int, seed: int) -> None:
         tensors, _ = read_tensors(self.folder.path / self.vector_path(task, source, dim, seed))
@@ -356,6 +386,28 @@ class Study:
         row = self.row("rival", task, delta, delta, seed, dim, result, found.fit, len(found.vector)) | {"rival": rival}
         metadata = {"fingerprint": fingerprint, "row": row, "factor": found.factor, **_history(found.fit)}
         write_tensors(path, {"vector": found.vector}, metadata)
+
+    def make_landscape(self, path: Path, fingerprint: str, spec: SliceSpec) -> None:
+        assert spec.dim is not None and spec.seed is not None
+        dim, seed = spec.dim, spec.seed
+        keys = [key for point in spec.named if (key := self.vector_of(point, spec)) is not None]
+        vectors = {key: read_tensors(self.folder.path / self.vector_path(*key, dim, seed))[0]["vector"] for key in keys}
+        subspace = Subspace.load(self.folder.path / self.subspace_path(dim, seed))
+        found = sample(
+            self.subspace(dim, seed),
+            [self.attached(delta, seed) for delta in self.recipe.deltas],
+            self.tasks[spec.task],
+            make_slice(spec, subspace, vectors),
+            split=spec.split,
+            examples=spec.examples,
+            tolerance=spec.tolerance,
+            precision=spec.precision,
+            **self.training(path, fingerprint),
+        )
+        own = {delta: self.vector_path(spec.task, delta, dim, seed) for delta in self.recipe.deltas}
+        with_ways(found, own_vectors(self.folder.path, own if spec.task in self.unseen else {}))
+        made_from = {self.subspace_path(dim, seed): self.subspace_print(dim, seed), **self.slice_vectors(spec)}
+        found.save(path, {"fingerprint": fingerprint, "made_from": made_from, "spec": spec.model_dump()})
 
     @functools.cache  # noqa: B019
     def attached_rival(self, rival: str, dim: int, seed: int) -> AttachedDelta:
@@ -404,13 +456,3 @@ class Study:
 def _history(fit: Fit) -> dict[str, Any]:
     return {"curve": fit.curve, "best_step": fit.best_step}
 
-
-def versions() -> dict[str, str]:
-    """Versions of what numbers depend on."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        own = version("deltaspace")
-    except PackageNotFoundError:
-        raise DeltaspaceError("deltaspace is not installed", mend="pip install -e .") from None
-    return {"deltaspace": own, "torch": torch.__version__, "transformers": version("transformers"), "peft": version("peft")}

@@ -56,6 +56,7 @@ class Optimized:
         start: where the best candidate started: mean, zero, or the nearest source task's name.
         factor: of the learning rate, of the best candidate.
         fit: how it was found.
+        path: where the best candidate was before the first step and after every one, (steps + 1, d).
     """
 
     vector: Float[Tensor, " dim"]
@@ -64,6 +65,7 @@ class Optimized:
     start: str
     factor: float
     fit: Fit
+    path: Float[Tensor, "places dim"]
 
 
 def optimize(
@@ -117,10 +119,11 @@ def optimize(
         checkpoint=checkpoint,
         fingerprint=fingerprint,
         progress=progress,
+        keep_path=True,
     )
     index = _best(scores(found.parameters))[0] if len(candidates) > 1 else 0
     start, factor = candidates[index]
-    return Optimized(found.parameters[index], attached.name, task.name, start, factor, found)
+    return Optimized(found.parameters[index], attached.name, task.name, start, factor, found, found.path[index])
 
 
 def _starts(subspace: Subspace, attached: AttachedDelta, task: Task, settings: Optimization) -> dict[str, Tensor]:

@@ -1,0 +1,212 @@
+"""Slices of the subspace: a plane or a path through it, with the cells where it is sampled.
+
+    I(x, y) = origin + x a + y b
+
+On a plane a and b are orthonormal, so that x and y are lengths in the subspace. On a path, a leads from its first point (x = 0)
+to its second one (x = 1): "mode connectivity" is how scores change on the way (arXiv 1802.10026).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from deltaspace.errors import DeltaspaceError
+
+DEFAULT_CELLS = 25
+# Directions whose sine is below this are one line.
+_LEAST_SINE = 1e-4
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Evenly spaced coordinates along one axis, both ends included.
+
+    Args:
+        low: the first.
+        high: the last.
+        count: how many.
+    """
+
+    low: float
+    high: float
+    count: int
+
+    @classmethod
+    def parse(cls, text: str) -> tuple[Grid, ...]:
+        """Read `min:max:n`, for every axis, or one for each, `min:max:n,min:max:n`.
+
+        Raises:
+            DeltaspaceError: it is not of that form, min is not below max, or n is below 2.
+        """
+        found = []
+        for part in text.split(","):
+            try:
+                low, high, count = part.split(":")
+                grid = cls(float(low), float(high), int(count))
+            except ValueError:
+                raise _no_grid(text) from None
+            if not (math.isfinite(grid.low) and math.isfinite(grid.high) and grid.low < grid.high and grid.count >= 2):
+                raise _no_grid(text)
+            found.append(grid)
+        if len(found) > 2:
+            raise _no_grid(text)
+        return tuple(found)
+
+    @property
+    def ticks(self) -> tuple[float, ...]:
+        """The coordinates."""
+        step = (self.high - self.low) / (self.count - 1)
+        return (*(self.low + step * index for index in range(self.count - 1)), self.high)
+
+
+def _no_grid(text: str) -> DeltaspaceError:
+    return DeltaspaceError(
+        f"no grid {text!r}", expected="min:max:n with min < max and n ≥ 2, such as -2:2:25; or one for each axis, with a comma"
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Slice:
+    """A plane or a path through the subspace, and a grid on it.
+
+    Args:
+        origin: the point at 0, (d,).
+        directions: one (a path) or two (a plane), (axes, d).
+        grids: along each.
+        labels: what the axes are called.
+        marks: points that the slice was laid through, by name: their coordinates.
+    """
+
+    origin: Float[Tensor, " dim"]
+    directions: Float[Tensor, "axes dim"]
+    grids: tuple[Grid, ...]
+    labels: tuple[str, ...]
+    marks: dict[str, tuple[float, ...]] = field(default_factory=dict)
+
+    @classmethod
+    def through(cls, points: Mapping[str, Float[Tensor, " dim"]], grids: Sequence[Grid] | None = None) -> Slice:
+        """The path through two points, or the plane through three.
+
+        Args:
+            points: by name.
+            grids: for every axis one, or one for all; by default 25 coordinates, on a path from 0 to 1, on a plane in a square
+                window around the points with a margin of half the larger of their spread and of their distance from 0.
+
+        Raises:
+            DeltaspaceError: there are not two or three points, two are one, or three lie on one line.
+        """
+        names, stacked = list(points), [point.detach().float().cpu() for point in points.values()]
+        if len(names) not in (2, 3):
+            raise DeltaspaceError("a slice needs two points (a path) or three (a plane)", found=", ".join(names) or "none")
+        if len(names) == 2:
+            direction = stacked[1] - stacked[0]
+            if float(direction.norm()) == 0:
+                raise DeltaspaceError(f"{names[0]} and {names[1]} are one point", mend="choose another")
+            return cls(
+                stacked[0],
+                direction.unsqueeze(0),
+                _grids(grids, [Grid(0.0, 1.0, DEFAULT_CELLS)]),
+                (f"share of the way from {names[0]} to {names[1]}",),
+                {names[0]: (0.0,), names[1]: (1.0,)},
+            )
+        origin = torch.stack(stacked).mean(0)
+        directions = _orthonormal([stacked[1] - stacked[0], stacked[2] - stacked[0]], ", ".join(names))
+        places = (torch.stack(stacked) - origin) @ directions.T
+        reach = float(places.norm(dim=1).max())
+        # Half the spread beyond the farthest point; where the points are near one another, half their distance from the origin.
+        margin = 0.5 * max(reach, float(origin.norm()))
+        labels = ("along the plane, horizontal", "along the plane, vertical")
+        window = _window(reach + margin)
+        marks = {name: tuple(place.tolist()) for name, place in zip(names, places, strict=True)}
+        return cls(origin, directions, _grids(grids, [window, window]), labels, marks)
+
+    @classmethod
+    def along(
+        cls,
+        name: str,
+        point: Float[Tensor, " dim"],
+        directions: Mapping[str, Float[Tensor, " dim"]],
+        grids: Sequence[Grid] | None = None,
+    ) -> Slice:
+        """The path or the plane through a point along one direction or two; coordinates are lengths in the subspace.
+
+        Args:
+            name: of the point.
+            point: (d,).
+            directions: by name; made orthonormal in their order.
+            grids: as `through`; by default as far as the point is from 0, both ways (1 where it is 0).
+
+        Raises:
+            DeltaspaceError: there are not one or two directions, one is zero, or two are one line.
+        """
+        if len(directions) not in (1, 2):
+            raise DeltaspaceError("a slice has one direction or two", found=", ".join(directions) or "none")
+        middle = point.detach().float().cpu()
+        found = _orthonormal([direction.detach().float().cpu() for direction in directions.values()], ", ".join(directions))
+        window = _window(float(middle.norm()) or 1.0)
+        default = [window] * len(directions)
+        return cls(middle, found, _grids(grids, default), tuple(directions), {name: (0.0,) * len(directions)})
+
+    @property
+    def dim(self) -> int:
+        """d."""
+        return len(self.origin)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Cells along each axis; on a plane (vertical, horizontal), as pictures are."""
+        return tuple(grid.count for grid in reversed(self.grids))
+
+    @property
+    def ticks(self) -> tuple[tuple[float, ...], ...]:
+        """Coordinates along each axis: x first."""
+        return tuple(grid.ticks for grid in self.grids)
+
+    def coordinates(self) -> Float[Tensor, "cells axes"]:
+        """Of every cell, row by row of `shape`: x first."""
+        axes = [torch.tensor(ticks, dtype=torch.float32) for ticks in reversed(self.ticks)]
+        return torch.stack([part.flatten() for part in torch.meshgrid(*axes, indexing="ij")], 1).flip(1)
+
+    def points(self) -> Float[Tensor, "cells dim"]:
+        """The intrinsic vector of every cell."""
+        return self.origin + self.coordinates() @ self.directions
+
+    def place(self, vectors: Float[Tensor, "rows dim"]) -> tuple[Float[Tensor, "rows axes"], Float[Tensor, " rows"]]:
+        """Coordinates of the points of the slice nearest to some vectors, and how far those are from the slice."""
+        away = vectors.float().cpu() - self.origin
+        places = away @ torch.linalg.pinv(self.directions)
+        return places, (away - places @ self.directions).norm(dim=1)
+
+
+def _grids(given: Sequence[Grid] | None, default: list[Grid]) -> tuple[Grid, ...]:
+    if given is None:
+        return tuple(default)
+    if len(given) not in (1, len(default)):
+        raise DeltaspaceError("the grid does not fit the slice", found=f"{len(given)} grids", expected=f"1 or {len(default)}")
+    return tuple(given) if len(given) == len(default) else tuple(given) * len(default)
+
+
+def _window(reach: float) -> Grid:
+    # Two digits: axes that people can read, and ticks that do not depend on the last bits of a vector.
+    digits = 1 - math.floor(math.log10(reach))
+    reach = math.ceil(reach * 10**digits) / 10**digits
+    return Grid(-reach, reach, DEFAULT_CELLS)
+
+
+def _orthonormal(directions: Sequence[Tensor], names: str) -> Float[Tensor, "axes dim"]:
+    found: list[Tensor] = []
+    for direction in directions:
+        rest = direction.double()
+        length = float(rest.norm())
+        for own in found:
+            rest = rest - (rest @ own) * own
+        if length == 0 or float(rest.norm()) < _LEAST_SINE * length:
+            raise DeltaspaceError(f"{names} make no plane", found="points or directions on one line", mend="choose others")
+        found.append(rest / rest.norm())
+    return torch.stack(found).float()
