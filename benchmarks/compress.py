@@ -30,7 +30,7 @@ from deltaspace.deltas import AttachedDelta
 from deltaspace.export import export_delta
 from deltaspace.files import read_tensors, write_json
 from deltaspace.study import load_recipe
-from deltaspace.study.run import versions
+from deltaspace.study.history import versions
 from deltaspace.subspace import Subspace, find_projection
 from deltaspace.subspace.projections.rows import InMemory
 

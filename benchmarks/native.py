@@ -23,7 +23,7 @@ from benchmarks.run import machine
 from deltaspace.files import read_json, write_json
 from deltaspace.sources import model_folder
 from deltaspace.study import load_recipe, rows
-from deltaspace.study.run import versions
+from deltaspace.study.history import versions
 from deltaspace.tasks import METRICS, Task, load_task
 
 METHODS = ("adapter", "lora", "prefix", "prefix-mlp")

@@ -35,7 +35,7 @@ from deltaspace.deltas import AttachedDelta, attach
 from deltaspace.export import as_peft
 from deltaspace.files import read_json, read_tensors, write_json, write_tensors
 from deltaspace.rivals import attach_rival
-from deltaspace.study.run import versions
+from deltaspace.study.history import versions
 from deltaspace.subspace import approximate, find_projection
 from deltaspace.subspace.approximate import joint_loss
 from deltaspace.subspace.lowrank import LowRankAdafactor, LowRankGradient

@@ -5,14 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 import torch
 from jaxtyping import install_import_hook
 
 # Shapes and types are checked at every call while tests run, where tensors are handled by shape.
-CHECKED = ["deltaspace.deltas.layout", "deltaspace.solutions", "deltaspace.subspace", "deltaspace.training"]
+CHECKED = ["deltaspace.deltas.layout", "deltaspace.landscape", "deltaspace.solutions", "deltaspace.subspace", "deltaspace.training"]
 install_import_hook(CHECKED, "beartype.beartype")
 
-from tests.tiny import ARCHITECTURES, tiny_backbone  # noqa: E402
+from deltaspace.study import load_recipe, run  # noqa: E402
+from tests.tiny import ARCHITECTURES, save_tiny, tiny_backbone, write_task  # noqa: E402
 
 torch.set_num_threads(2)
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -38,3 +40,31 @@ def shared_tasks():
     if not SHARED.is_dir():
         pytest.skip(f"no real task data at {SHARED}")
     return SHARED / "tasks"
+
+
+@pytest.fixture(scope="session")
+def study(tmp_path_factory):
+    """A finished study of a tiny model: two source tasks, two unseen ones, three deltas, d = 3, a plane and a path. Read-only."""
+    place = tmp_path_factory.mktemp("study")
+    save_tiny("bert", place / "model")
+    for size, name in ((16, "one"), (20, "two"), (24, "three"), (28, "four")):
+        write_task(place / name, size=size)
+    short = {"steps": 6, "evaluate_every": 2, "batch_size": 4, "lr": 0.02}
+    recipe = {
+        "model": str(place / "model"),
+        "deltas": [{"adapter": {"bottleneck": 2}}, {"lora": {"r": 2}}, {"prefix": {"tokens": 2}}],
+        "tasks": {"source": ["one", "two"], "unseen": ["three", "four"]},
+        "dim": 3,
+        "seed": [0, 1],
+        "projection": {"dense": {"start": "random"}},
+        "train": {**short, "lr": 0.1},
+        "approximate": short,
+        "optimize": {**short, "lr": 0.3},
+        "landscapes": [
+            {"task": "three", "name": "plane", "grid": "-4:4:9"},
+            {"task": "three", "points": ["adapter", "lora"], "name": "path", "grid": "0:1:5"},
+        ],
+    }
+    (place / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    run(load_recipe(place / "recipe.yaml"), place / "study", base=place)
+    return place / "study"

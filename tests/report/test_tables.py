@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from deltaspace.errors import DeltaspaceError
-from deltaspace.report.figure import figure, save_figure, sweep_figure
+from deltaspace.report.figures import save_figure, scores_figure, sweep_figure
 from deltaspace.report.tables import sweep_table, tables
 from deltaspace.study.folder import measures
 
@@ -87,14 +87,14 @@ def test_what_is_undefined_is_shown_as_such(rows):
 
 
 def test_the_figure_shows_every_task_stage_and_pair(rows, tmp_path):
-    drawn = figure(rows)
+    drawn = scores_figure(rows)
     labels = [label.get_text() for label in drawn.axes[0].get_yticklabels()]
     assert len(labels) == 9
     assert "movies: adapter → lora" in labels
     for ending, start in ((".png", b"\x89PNG"), (".pdf", b"%PDF"), (".svg", b"<?xml")):
         assert save_figure(drawn, tmp_path / f"figure{ending}").read_bytes().startswith(start)
     with pytest.raises(DeltaspaceError, match="nothing to draw"):
-        figure([one for one in rows if one["dim"] is None])
+        scores_figure([one for one in rows if one["dim"] is None])
 
 
 def test_rivals_stand_beside_the_subspace(rows):

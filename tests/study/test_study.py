@@ -51,7 +51,7 @@ def change(path, **keys):
     path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), **keys}))
 
 
-def go(path, out, until="transfer"):
+def go(path, out, until="landscape"):
     log = Log()
     run(load_recipe(path), out, base=path.parent, until=until, report=log)
     return log.made

@@ -34,7 +34,7 @@ from deltaspace.training import Progress
 FORMAT = "deltaspace.landscape/1"
 Precision = Literal["auto", "fp32", "bf16"]
 # Padded tokens of one pass: on CPUs what keeps the activations in the cache (docs/results.md), on GPUs what keeps them busy.
-_TOKENS = {"cpu": 768, "cuda": 65536}
+_CPU_TOKENS, _GPU_TOKENS = 768, 65536
 _CHECKPOINT_SECONDS = 5.0
 
 
@@ -263,6 +263,8 @@ class _Work:
                 self._total -= 1
             elif not done[cell]:
                 found.append(cell)
+        if not found:
+            self._tell(delta)
         return found
 
     def keep(self, delta: int, cells: list[Cell], predictions: list[list[str]], losses: list[float]) -> None:
@@ -277,6 +279,9 @@ class _Work:
             self._scores[(delta, *cell)] = metric(texts, self.landscape.targets)
         if self._checkpoint is not None and time.perf_counter() - self._saved > _CHECKPOINT_SECONDS:
             self._save(self._checkpoint)
+        self._tell(delta)
+
+    def _tell(self, delta: int) -> None:
         if self._progress is not None:
             best = np.nanmax(self._scores[delta])
             text = f"{self.landscape.deltas[delta]}, best so far {best:.1f}"
@@ -298,7 +303,7 @@ class _Sampler:
     def __init__(self, subspace: Subspace, attached: AttachedDelta, items: Sequence[Item], slice_: Slice) -> None:
         self._attached, self._slice, self._count = attached, slice_, len(items)
         device = attached.backbone.device
-        tokens = _TOKENS.get(device.type, _TOKENS["cuda"])
+        tokens = _CPU_TOKENS if device.type == "cpu" else _GPU_TOKENS
         order = sorted(range(len(items)), key=lambda index: len(items[index]["input_ids"]))
         parts = _passes(order, [len(item["input_ids"]) for item in items], tokens)
         room = tokens // (len(items) * max(len(item["input_ids"]) for item in items))

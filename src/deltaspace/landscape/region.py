@@ -114,12 +114,12 @@ def _inside(scores: np.ndarray, best: np.ndarray, threshold: float) -> np.ndarra
     return (scores >= threshold / 100 * bars) & (bars > 0)
 
 
-def _of_union(common: np.ndarray, union: np.ndarray) -> np.ndarray:
+def _of_union(common: np.ndarray, union: np.ndarray) -> np.ndarray | np.floating:
     """In percent; 0 where the union is empty."""
     return 100 * common.sum(-1) / np.maximum(union.sum(-1), 1)
 
 
-def _share(value: float, drawn: np.ndarray) -> Share:
+def _share(value: float | np.floating, drawn: np.ndarray | np.floating) -> Share:
     low, high = np.percentile(drawn, [(100 - _LEVEL) / 2, (100 + _LEVEL) / 2])
     return Share(float(value), float(low), float(high))
 

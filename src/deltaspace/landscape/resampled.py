@@ -50,7 +50,7 @@ class Resampler:
             (samples, rows), on the metric's own scale.
         """
         if self._metric in _MEANS:
-            values = np.array([[self._value(index, place) for place, index in enumerate(row)] for row in predictions])
+            values = np.array([[self._value(index, place) for place, index in enumerate(row)] for row in predictions.tolist()])
             return counts @ values.T / counts.sum(1, keepdims=True)
         one = self._pearson if self._metric == "pearson" else self._confused
         return np.stack([one(row, counts) for row in predictions], 1)
@@ -62,7 +62,7 @@ class Resampler:
         return self._known[pair]
 
     def _confused(self, row: np.ndarray, counts: np.ndarray) -> np.ndarray:
-        predictions = [self._answers[index] for index in row]
+        predictions = [self._answers[index] for index in row.tolist()]
         labels = sorted({*predictions, *self._targets})
         said = np.array([labels.index(text) for text in predictions])
         wanted = np.array([labels.index(text) for text in self._targets])
@@ -73,7 +73,7 @@ class Resampler:
         return _macro_f1(confusion) if self._metric == "macro_f1" else _matthews(confusion)
 
     def _pearson(self, row: np.ndarray, counts: np.ndarray) -> np.ndarray:
-        x = np.array([float(self._answers[index]) for index in row])
+        x = np.array([float(self._answers[index]) for index in row.tolist()])
         y = np.array([float(text) for text in self._targets])
         shares = counts / counts.sum(1, keepdims=True)
         means = shares @ np.stack([x, y], 1)

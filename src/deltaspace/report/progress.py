@@ -8,16 +8,8 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from deltaspace.study.history import stage_of
 from deltaspace.study.run import Report
-
-_STAGES = {
-    "scores/zero_shot": "zero-shot",
-    "solutions": "independent solutions",
-    "subspace": "approximation",
-    "vectors": "optimization",
-    "scores/transferred": "transfer",
-    "rivals": "rivals",
-}
 
 
 class Bars(Report):
@@ -71,7 +63,7 @@ class Bars(Report):
         self._progress.update(self._one, completed=step, total=steps, note=text, rate=rate)
 
     def end(self, path: str) -> None:
-        stage = next(stage for start, stage in _STAGES.items() if path.startswith(start))
+        stage = stage_of(path)
         self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - self._started
         if self._one is not None:
             self._progress.remove_task(self._one)

@@ -15,7 +15,7 @@ from deltaspace.errors import DeltaspaceError
 from deltaspace.files import read_tensors
 from deltaspace.landscape import Grid, Landscape, Precision, Slice
 from deltaspace.study.folder import read_any
-from deltaspace.tasks import Split
+from deltaspace.tasks.task import Split
 
 if TYPE_CHECKING:
     from jaxtyping import Float

@@ -112,8 +112,8 @@ def _point(recipe: Recipe, projection: str, tasks: int, deltas: int, dim: int, s
     written["tasks"]["source"] = written["tasks"]["source"][:tasks]
     written["deltas"] = dict(list(written["deltas"].items())[:deltas])
     own = Recipe.model_validate(
-        # Rivals do not depend on any of these but d: they belong to a run, not to a sweep.
-        {**written, "projection": json.loads(projection), "dim": dim, "seed": seeds, "rivals": ()}
+        # Rivals do not depend on any of these but d, landscapes show one space: both belong to a run, not to a sweep.
+        {**written, "projection": json.loads(projection), "dim": dim, "seed": seeds, "rivals": (), "landscapes": ()}
     )
     kind = _label(own)
     name = f"{kind.replace(' ', '-').replace('=', '-')}-{tasks}-tasks-{deltas}-deltas-{dim}"

@@ -1,0 +1,164 @@
+"""Landscapes: every cell equals scoring its point, whatever is shared, filled in, interrupted or cast."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from deltaspace.deltas import attach
+from deltaspace.errors import DeltaspaceError
+from deltaspace.landscape import Grid, Landscape, Slice, sample
+from deltaspace.landscape import landscape as module
+from deltaspace.landscape.refinement import filled, levels
+from deltaspace.solutions import Scorer
+from deltaspace.subspace import approximate
+from tests.tiny import tiny_backbone, tiny_task
+
+
+@pytest.fixture(scope="module")
+def parts():
+    """A random subspace of three deltas that is wide enough for scores to change."""
+    backbone = tiny_backbone("sentence")
+    attached = [attach("adapter", backbone, bottleneck=2), attach("lora", backbone, r=2), attach("prefix", backbone, tokens=2)]
+    task = tiny_task()
+    subspace = approximate(attached, {}, [], dim=4, projection="gaussian")
+    slice_ = Slice.through(
+        {name: 40 * torch.randn(4, generator=torch.Generator().manual_seed(seed)) for seed, name in enumerate("abc")},
+        Grid.parse("-60:60:9"),
+    )
+    return subspace, attached, task, slice_
+
+
+def test_every_cell_is_the_score_of_its_point(parts):
+    subspace, attached, task, slice_ = parts
+    found = sample(subspace, attached, task, slice_, examples=None, precision="fp32")
+    scores = found.scores()
+    assert found.sampled == 1.0 and np.ptp(scores) > 0
+    for index, delta in enumerate(attached):
+        scorer = Scorer(delta, task, "test")
+        for cell, point in enumerate(slice_.points()):
+            wanted = scorer.score(subspace.decode(delta.name, point))
+            place = (index, *np.unravel_index(cell, slice_.shape))
+            assert scores[place] == wanted.metric
+            assert found.losses[place] == pytest.approx(wanted.loss, rel=1e-3)
+
+
+@pytest.mark.parametrize("tokens", [1, 40, 10_000])
+def test_neither_short_passes_nor_several_cells_in_one_change_the_numbers(parts, monkeypatch, tokens):
+    subspace, attached, task, slice_ = parts
+    whole = sample(subspace, attached, task, slice_, examples=6, precision="fp32")
+    monkeypatch.setattr(module, "_CPU_TOKENS", tokens)
+    again = sample(subspace, attached, task, slice_, examples=6, precision="fp32")
+    assert np.array_equal(whole.scores(), again.scores())
+    assert np.allclose(whole.losses, again.losses, rtol=1e-4)
+
+
+def test_large_samples_and_one_vector_at_a_time_are_not_grouped(parts):
+    subspace, attached, task, slice_ = parts
+    items = attached[0].backbone.family.encode(task, task.test)
+    assert module._Sampler(subspace, attached[1], items, slice_).cells > 1
+    assert module._Sampler(subspace, attached[1], items * 40, slice_).cells == 1
+
+
+def test_frozen_weights_in_bf16_change_little_and_are_put_back(parts):
+    subspace, attached, task, slice_ = parts
+    full = sample(subspace, attached, task, slice_, precision="fp32")
+    cast = sample(subspace, attached, task, slice_, precision="bf16")
+    assert cast.precision == "bf16"
+    assert not np.array_equal(full.losses, cast.losses) and np.abs(full.losses - cast.losses).mean() < 0.02
+    assert np.array_equal(sample(subspace, attached, task, slice_, precision="fp32").losses, full.losses)
+
+
+def test_a_tolerance_samples_fewer_cells_and_stays_within_what_it_saw(parts):
+    subspace, attached, task, slice_ = parts
+    full = sample(subspace, attached, task, slice_, precision="fp32")
+    some = sample(subspace, attached, task, slice_, tolerance=13.0, precision="fp32")
+    assert 0 < some.sampled < 1 and some.progress == 1
+    known = some.done
+    assert np.array_equal(some.scores()[known], full.scores()[known])
+    assert not np.isnan(some.filled()).any() and not np.isnan(some.filled("loss")).any()
+    # The first and coarsest level is always sampled.
+    assert known[:, ::4, ::4].all()
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.mark.parametrize("tolerance", [0.0, 13.0])
+def test_a_killed_sampling_goes_on_and_ends_with_the_same_numbers(parts, tmp_path, monkeypatch, tolerance):
+    subspace, attached, task, slice_ = parts
+    monkeypatch.setattr(module, "_CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(module, "_CPU_TOKENS", 100)
+    whole = sample(subspace, attached, task, slice_, tolerance=tolerance, precision="fp32")
+    seen = []
+
+    def stop(done, cells, text):
+        seen.append((done, cells))
+        if len(seen) == 60:
+            raise Killed
+
+    settings = {"tolerance": tolerance, "precision": "fp32", "checkpoint": tmp_path / "c.safetensors", "fingerprint": "f"}
+    with pytest.raises(Killed):
+        sample(subspace, attached, task, slice_, progress=stop, **settings)
+    done_before = seen[-1][0]
+    again = []
+    found = sample(subspace, attached, task, slice_, progress=lambda done, cells, text: again.append((done, cells)), **settings)
+    assert again[0][0] in (done_before, done_before + 1) and again[-1][0] == again[-1][1] == int(found.done.sum())
+    assert np.array_equal(found.predictions >= 0, whole.predictions >= 0)
+    assert np.array_equal(found.scores(), whole.scores(), equal_nan=True)
+    assert np.array_equal(found.losses, whole.losses, equal_nan=True)
+    other = []
+    sample(
+        subspace, attached, task, slice_, progress=lambda *told: other.append(told[0]), **{**settings, "fingerprint": "another"}
+    )
+    assert other[0] == 1
+
+
+def test_undone_cells_are_nan(parts):
+    subspace, attached, task, slice_ = parts
+    found = sample(subspace, attached, task, slice_, tolerance=13.0, precision="fp32")
+    found.predictions[0, 0, 0] = -1
+    found.losses[0, 0, 0] = np.nan
+    assert np.isnan(found.filled()[0, 0, 0]) and found.progress < 1
+
+
+def test_a_landscape_is_saved_exactly(parts, tmp_path):
+    subspace, attached, task, slice_ = parts
+    found = sample(subspace, attached, task, slice_, tolerance=13.0)
+    found.paths, found.marks = {"lora": [[0.0, 1.5]]}, {"lora": {"place": [0.0, 1.5], "distance": 0.25}}
+    found.save(tmp_path / "l.safetensors")
+    again = Landscape.load(tmp_path / "l.safetensors")
+    for name in ("deltas", "task", "split", "metric", "targets", "answers", "tolerance", "precision", "marks", "paths"):
+        assert getattr(again, name) == getattr(found, name)
+    assert np.array_equal(again.predictions, found.predictions)
+    assert np.array_equal(again.losses, found.losses, equal_nan=True)
+    assert torch.equal(again.slice.points(), slice_.points()) and again.slice.grids == slice_.grids
+    assert again.slice.marks == slice_.marks and again.slice.labels == slice_.labels
+
+
+def test_a_slice_of_another_subspace_is_refused(parts):
+    subspace, attached, task, _ = parts
+    other = Slice.through({"a": torch.ones(3), "b": torch.zeros(3)})
+    with pytest.raises(DeltaspaceError, match="another subspace"):
+        sample(subspace, attached, task, other)
+
+
+@pytest.mark.parametrize("shape", [(2,), (5,), (6,), (25,), (9, 9), (2, 7), (25, 25)])
+def test_levels_hold_every_cell_once_behind_its_parents_and_fill_planes_exactly(shape):
+    seen: set = set()
+    for level in levels(shape):
+        cells = [cell for cell, _ in level]
+        for _, parents in level:
+            assert set(parents) <= seen
+            assert not parents or sum(parents.values()) == pytest.approx(1)
+        assert not seen & set(cells)
+        seen |= set(cells)
+    assert len(seen) == np.prod(shape)
+    plane = sum(np.arange(count).reshape([-1 if axis == own else 1 for own in range(len(shape))]) * (axis + 1.5) for axis, count in enumerate(shape))
+    plane = np.broadcast_to(plane, shape).astype(float)
+    done = np.zeros(shape, dtype=bool)
+    for cell, _ in levels(shape)[0]:
+        done[cell] = True
+    assert np.allclose(filled(plane, done), plane)

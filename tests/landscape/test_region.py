@@ -1,0 +1,117 @@
+"""Regions, their largest part and their intervals, against numbers worked out by hand or by the plain metric."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from deltaspace.errors import DeltaspaceError
+from deltaspace.landscape import Grid, Landscape, Slice, regions
+from deltaspace.landscape.region import largest_part
+from deltaspace.landscape.resampled import Resampler, draws
+from deltaspace.tasks import METRICS
+
+
+def landscape(correct, metric="accuracy"):
+    """From how many of 20 examples are right in each cell, (deltas, rows, columns)."""
+    right = np.asarray(correct)
+    predictions = (np.arange(20) >= right[..., None]).astype(np.int32)
+    shape = right.shape[1:]
+    slice_ = Slice(torch.zeros(2), torch.eye(2), tuple(Grid(0.0, 1.0, count) for count in reversed(shape)), ("x", "y"))
+    losses = np.zeros(right.shape, dtype=np.float32)
+    names = ("lora", "prefix", "adapter")[: len(right)]
+    return Landscape(slice_, names, "t", "test", metric, ["yes"] * 20, ["yes", "no"], predictions, losses)
+
+
+def test_regions_of_known_scores():
+    own = landscape([[[20, 19, 10], [19, 18, 19]], [[10, 10, 10], [10, 8, 0]]])
+    [found] = regions(own, [95.0], samples=50)
+    assert found.best == {"lora": 100.0, "prefix": 50.0}
+    assert found.inside[0].tolist() == [[True, True, False], [True, False, True]]
+    assert found.inside[1].tolist() == [[True, True, True], [True, False, False]]
+    assert found.common.tolist() == [[True, True, False], [True, False, False]]
+    assert found.shares["common"].value == found.shares["largest"].value == 50.0
+    assert found.shares["lora"].value == pytest.approx(100 * 4 / 6)
+    assert found.shares["union"].value == pytest.approx(100 * 3 / 5)
+    for share in found.shares.values():
+        assert 0 <= share.low <= share.high <= 100
+    assert found.shares["common"].low < 50 < found.shares["common"].high
+
+
+def test_a_higher_threshold_never_has_a_larger_region():
+    own = landscape(np.random.default_rng(0).integers(5, 20, (3, 6, 6)))
+    found = regions(own, [80.0, 90.0, 95.0, 100.0], samples=20)
+    for looser, tighter in zip(found, found[1:], strict=False):
+        assert not (tighter.inside & ~looser.inside).any() and not (tighter.common & ~looser.common).any()
+
+
+def test_the_interval_shrinks_with_more_examples_and_is_that_of_the_seed():
+    own = landscape([[[20, 18, 19, 17]], [[20, 19, 17, 18]]])
+    [first], [again], [other] = (regions(own, [90.0], samples=400, seed=seed) for seed in (0, 0, 1))
+    assert first.shares == again.shares
+    assert first.shares["common"].value == other.shares["common"].value
+    many = landscape([[[20, 18, 19, 17]], [[20, 19, 17, 18]]])
+    many.predictions, many.targets = np.tile(many.predictions, 400), many.targets * 400
+    [tight] = regions(many, [88.0], samples=400)
+    [wide] = regions(own, [88.0], samples=400)
+    assert tight.shares["common"].high - tight.shares["common"].low < wide.shares["common"].high - wide.shares["common"].low
+
+
+def test_where_a_best_score_is_not_positive_no_cell_is_inside():
+    [found] = regions(landscape([[[0, 0]], [[10, 20]]]), [95.0], samples=10)
+    assert not found.inside[0].any() and found.shares["common"].value == 0 and found.shares["union"].value == 0
+
+
+def test_the_largest_part_is_joined_by_sides():
+    region = np.array([[1, 0, 1, 1], [0, 1, 0, 1], [0, 0, 0, 0], [1, 1, 0, 0]], dtype=bool)
+    assert largest_part(region).tolist() == [[False, False, True, True], [False, False, False, True], [False] * 4, [False] * 4]
+    assert not largest_part(np.zeros((2, 2), dtype=bool)).any()
+    assert largest_part(np.array([True, False, True, True])).tolist() == [False, False, True, True]
+
+
+def test_cells_that_were_filled_in_have_intervals_too():
+    full = landscape(np.full((2, 5, 5), 15))
+    part = landscape(np.full((2, 5, 5), 15))
+    part.tolerance = 1.0
+    part.predictions[:, 1:4, 1:4] = -1
+    part.losses[:, 1:4, 1:4] = np.nan
+    assert part.sampled == 16 / 25
+    [one], [other] = regions(full, [95.0], samples=50), regions(part, [95.0], samples=50)
+    assert one.shares == other.shares
+
+
+def test_what_cannot_be_a_region():
+    own = landscape([[[20, 10]]])
+    for threshold in (0.0, 101.0):
+        with pytest.raises(DeltaspaceError, match="no threshold"):
+            regions(own, [threshold])
+    own.predictions[0, 0, 0] = -1
+    with pytest.raises(DeltaspaceError, match="not finished"):
+        regions(own, [95.0])
+
+
+LABELS = ("3", "1", "2")
+
+
+@pytest.mark.parametrize("metric", sorted(METRICS))
+@given(data=st.data())
+@settings(max_examples=15, deadline=None)
+def test_every_metric_of_a_sample_is_that_metric_of_the_drawn_examples(metric, data):
+    count = data.draw(st.integers(2, 8))
+    texts = st.lists(st.sampled_from(LABELS), min_size=count, max_size=count)
+    targets, predictions = data.draw(texts), data.draw(texts)
+    counts = draws(count, 5, data.draw(st.integers(0, 99)))
+    row = np.array([[LABELS.index(text) for text in predictions]])
+    found = Resampler(metric, LABELS, targets).scores(row, counts)
+    for own, times in zip(found[:, 0], counts, strict=True):
+        places = np.repeat(np.arange(count), times.astype(int))
+        wanted = METRICS[metric]([predictions[place] for place in places], [targets[place] for place in places])
+        assert own == pytest.approx(wanted, abs=1e-6)
+
+
+def test_a_metric_without_a_rule_is_refused():
+    with pytest.raises(DeltaspaceError, match="no intervals"):
+        Resampler("bleu", ["a"], ["a"])
