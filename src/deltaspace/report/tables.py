@@ -8,6 +8,8 @@ from typing import Any
 
 from rich.table import Table
 
+from deltaspace.landscape import Landscape, regions
+from deltaspace.landscape.region import DEFAULT_THRESHOLD
 from deltaspace.study.folder import Row
 
 _INITIAL = {"adapter": "A", "lora": "L", "prefix": "P"}
@@ -195,3 +197,52 @@ def info_tables(found: Mapping[str, Any]) -> list[Table]:
     for task in _unique(entry["task"] for entry in found["tasks"]):
         tasks.add_row(task, ", ".join(entry["delta"] for entry in found["tasks"] if entry["task"] == task))
     return [deltas, tasks]
+
+
+def average_rows(rows: Sequence[Row]) -> list[Row]:
+    """For every d and stage, both measures averaged over the unseen tasks: for every delta (for transfer, what was decoded) and all."""
+    found = []
+    for dim, stage in sorted({(row["dim"], row["stage"]) for row in rows if row["stage"] in ("optimized", "transferred")}):
+        part = [row for row in rows if (row["dim"], row["stage"]) == (dim, stage)]
+        for delta in [*_unique(row["delta"] for row in part), "average"]:
+            own = part if delta == "average" else [row for row in part if row["delta"] == delta]
+            found.append({"dim": dim, "stage": stage, "delta": delta, **{key: average(own, key) for key in ("relative", "recovered")}})
+    return found
+
+
+def task_rows(rows: Sequence[Row]) -> list[Row]:
+    """For every unseen task and d: scores of each stage and both measures of optimization and transfer, over deltas and seeds."""
+    found = []
+    for task, dim in _unique((row["task"], row["dim"]) for row in rows if row["stage"] == "optimized"):
+        row: Row = {"task": task, "dim": dim}
+        for stage in ("zero_shot", "independent", "optimized", "transferred"):
+            own = [r for r in rows if r["task"] == task and r["stage"] == stage and r["dim"] in (None, dim)]
+            row[stage] = average(own, "score")
+            if stage in ("optimized", "transferred"):
+                row |= {f"{stage}_{key}": average(own, key) for key in ("relative", "recovered")}
+        found.append(row)
+    return found
+
+
+def region_rows(landscapes: Mapping[str, Landscape], threshold: float = DEFAULT_THRESHOLD) -> list[Row]:
+    """Of every landscape: the share of each delta's region, of the common one, of its largest part and of the union, in percent."""
+    found = []
+    for name, own in landscapes.items():
+        [region] = regions(own, [threshold])
+        for key, share in region.shares.items():
+            of = {"union": "common region, of the union", "common": "common region", "largest": "its largest connected part"}.get(key, key)
+            row = {"landscape": name, "threshold": threshold, "region": of, "share": share.value, "low": share.low, "high": share.high}
+            found.append(row | {"best": region.best.get(key)})
+    return found
+
+
+def region_table(name: str, landscape: Landscape, threshold: float) -> Table:
+    """The regions of a landscape: shares of the slice with their intervals."""
+    heading = f"{name}: {landscape.task}, {landscape.examples} {landscape.split} examples, regions at {threshold:g} % of each delta's best"
+    table = Table(title=heading, title_justify="left", min_width=len(heading))
+    for title in ("region", "best", "share of the slice", "95 % interval"):
+        table.add_column(title, justify="left" if title == "region" else "right")
+    for row in region_rows({name: landscape}, threshold):
+        best = "" if row["best"] is None else f"{row['best']:.1f}"
+        table.add_row(row["region"], best, f"{row['share']:.1f} %", f"{row['low']:.1f} – {row['high']:.1f}")
+    return table
