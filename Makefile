@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test lint bench docs clean
+.PHONY: demo test browser lint bench docs clean
 
 # One environment for everything, made anew when what it is made from changes.
 # torch comes first: the constraint keeps pip from fetching a CUDA build.
@@ -15,11 +15,15 @@ $(VENV)/ready: pyproject.toml constraints.txt
 
 demo: $(VENV)/ready
 	$(BIN)/deltaspace demo --out runs/demo
-	$(BIN)/deltaspace show runs/demo --figure runs/demo/figure.png > /dev/null
-	@echo "figure: runs/demo/figure.png"
 
 test: $(VENV)/ready
 	$(BIN)/python -m pytest
+
+# Chromium for the tests of the report; without it they are skipped.
+browser: $(VENV)/ready
+	command -v chromium || command -v chromium-browser || command -v google-chrome \
+	|| { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; } \
+	|| $(BIN)/playwright install --with-deps chromium
 
 lint: $(VENV)/ready
 	$(BIN)/ruff format --check .
@@ -28,6 +32,7 @@ lint: $(VENV)/ready
 
 bench: $(VENV)/ready
 	$(BIN)/python -m benchmarks.run
+	$(BIN)/python -m benchmarks.report
 
 docs: $(VENV)/ready
 	$(BIN)/python -m deltaspace.report.methods docs/methods.md

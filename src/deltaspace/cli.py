@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,7 +16,7 @@ from deltaspace.errors import DeltaspaceError
 
 if TYPE_CHECKING:
     from deltaspace.report.progress import Bars
-    from deltaspace.study.run import Until
+    from deltaspace.study.run import Report, Until
     from deltaspace.subspace import Subspace
 
 app = typer.Typer(
@@ -29,6 +30,27 @@ _error = Console(stderr=True)
 RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe (YAML).")]
 Out = Annotated[Path, typer.Option("--out", "-o", help="The study's folder.")]
 StudyFolder = Annotated[Path, typer.Argument(metavar="STUDY", help="A study's folder, or a sweep's.")]
+
+
+class Tracker(str, Enum):
+    """accelerate's trackers that curves can be sent to."""
+
+    tensorboard = "tensorboard"
+    wandb = "wandb"
+    trackio = "trackio"
+
+
+class Drawing(str, Enum):
+    """The figures, `deltaspace.report.figures.FIGURES`, without importing them for every `--help`."""
+
+    scores = "scores"
+    transfer = "transfer"
+    landscape = "landscape"
+    panels = "panels"
+    similarity = "similarity"
+    map = "map"
+    curves = "curves"
+    sweep = "sweep"
 
 
 def main() -> None:
@@ -52,17 +74,24 @@ def demo(out: Out = Path("runs/demo")) -> None:
     from importlib.resources import as_file, files
 
     with as_file(files("deltaspace") / "demo.yaml") as recipe:
-        _run(recipe, out, "transfer")
+        _run(recipe, out, "landscape")
     show(out)
+    report(out)
 
 
 @app.command()
-def run(recipe: RecipeFile, out: Out) -> None:
+def run(
+    recipe: RecipeFile,
+    out: Out,
+    track: Annotated[
+        Tracker | None, typer.Option(help="Send the curves and scores to a tracker as well (accelerate's).")
+    ] = None,
+) -> None:
     """Run all stages of a recipe; what is there and valid is kept.
 
     Example: deltaspace run recipes/sentiment.yaml --out runs/sentiment
     """
-    _run(recipe, out, "transfer")
+    _run(recipe, out, "landscape", track)
 
 
 @app.command()
@@ -94,7 +123,7 @@ def optimize(recipe: RecipeFile, out: Out) -> None:
 
 @app.command()
 def transfer(recipe: RecipeFile, out: Out) -> None:
-    """Up to stage 3: every vector decoded as every other delta. The same as `run`.
+    """Up to stage 3: every vector decoded as every other delta. `run` samples the recipe's landscapes too.
 
     Example: deltaspace transfer recipes/sentiment.yaml --out runs/sentiment
     """
@@ -130,7 +159,6 @@ def show(
 
     Example: deltaspace show runs/demo --json
     """
-    from deltaspace.report import figure as figures
     from deltaspace.report.tables import sweep_table, tables
     from deltaspace.study.folder import rows
     from deltaspace.study.sweep import is_sweep, sweep_rows
@@ -144,10 +172,122 @@ def show(
         for table in [sweep_table(found)] if swept else tables(found):
             console.print(table)
     if figure is not None:
-        if figure.suffix not in (".png", ".svg", ".pdf"):
-            raise DeltaspaceError(f"no figure format {figure.suffix!r}", expected=".png, .svg or .pdf")
-        drawn = figures.sweep_figure(found) if swept else figures.figure(found)
+        from deltaspace.report import figures
+
+        figures.check_format(figure)
+        drawn = figures.sweep_figure(found) if swept else figures.scores_figure(found)
         print(f"figure: {figures.save_figure(drawn, figure)}")
+
+
+@app.command()
+def landscape(
+    study: Annotated[Path, typer.Argument(metavar="STUDY", help="A finished study's folder.")],
+    task: Annotated[str, typer.Option(help="Whose examples are scored.")],
+    point: Annotated[
+        list[str] | None,
+        typer.Option(help="Two (a path) or three (a plane), or with --direction one: a delta, TASK:DELTA, a source task, mean, zero."),
+    ] = None,
+    direction: Annotated[
+        list[str] | None, typer.Option(help="One or two: principal-1, principal-2 …, random-1 …, or d numbers with commas.")
+    ] = None,
+    grid: Annotated[str | None, typer.Option(metavar="MIN:MAX:N", help="For every axis; or one for each, with a comma.")] = None,
+    split: Annotated[str, typer.Option(help="test or dev.")] = "test",
+    examples: Annotated[int, typer.Option(help="So many of them.")] = 200,
+    tolerance: Annotated[
+        float, typer.Option(help="Fill in cells between coarser ones whose scores differ by at most this; 0 samples all.")
+    ] = 0.0,
+    precision: Annotated[str, typer.Option(help="Of products: fp32, bf16, or auto: bf16 where the machine has it.")] = "auto",
+    dim: Annotated[int | None, typer.Option(help="d, where the study has several.")] = None,
+    seed: Annotated[int | None, typer.Option(help="The seed, where the study has several.")] = None,
+    name: Annotated[str | None, typer.Option(help="Of its file and figures.")] = None,
+    threshold: Annotated[float, typer.Option(help="The common region's, in percent of each delta's best.")] = 95.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the regions as JSON.")] = False,
+) -> None:
+    """How well every delta does on a slice of a study's subspace, and the region where all of them do.
+
+    Example: deltaspace landscape runs/demo --task movies --point adapter --point lora
+    """
+    from pydantic import ValidationError
+
+    from deltaspace.report.tables import region_rows, region_table
+    from deltaspace.study.explore import explore
+    from deltaspace.study.landscapes import SliceSpec
+
+    _quiet()
+    points = tuple(point or ())
+    if direction and len(points) != 1:
+        raise DeltaspaceError("a slice along directions has one point", found=", ".join(points) or "none", mend="--point NAME, once")
+    asked = {
+        "task": task,
+        "points": () if direction else points,
+        "point": points[0] if direction else None,
+        "directions": tuple(_direction(one) for one in direction or ()),
+        "grid": grid,
+        "split": split,
+        "examples": examples,
+        "tolerance": tolerance,
+        "precision": precision,
+        "dim": dim,
+        "seed": seed,
+        "name": name,
+    }
+    try:
+        spec = SliceSpec.model_validate(asked)
+    except ValidationError as error:
+        told = [f"{'.'.join(map(str, own['loc']))} {own['msg'].removeprefix('Value error, ')}".strip() for own in error.errors()]
+        raise DeltaspaceError("no such slice: " + "; ".join(told), mend="deltaspace landscape --help") from None
+    with _bars() as bars:
+        own, found = explore(study, spec, report=bars)
+    if as_json:
+        print(json.dumps(region_rows({own: found}, threshold), indent=1))
+        return
+    Console(width=100).print(region_table(own, found, threshold))
+    print(f"figures: deltaspace figure landscape {study} --landscape {own} -o {own}.png")
+
+
+def _direction(text: str) -> str | tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        return text
+
+
+@app.command()
+def figure(
+    name: Annotated[Drawing, typer.Argument(metavar="FIGURE", help="One of " + ", ".join(one.value for one in Drawing) + ".")],
+    study: StudyFolder,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Where to (.png, .svg, .pdf).")],
+    dim: Annotated[int | None, typer.Option(help="d, where the study has several.")] = None,
+    task: Annotated[str | None, typer.Option(help="Only this task (transfer, curves).")] = None,
+    landscape: Annotated[str | None, typer.Option(help="Which landscape; the first by default (landscape, panels).")] = None,
+    threshold: Annotated[float, typer.Option(help="In percent of each delta's best (landscape, panels).")] = 95.0,
+    loss: Annotated[bool, typer.Option("--loss", help="Losses in place of scores (panels).")] = False,
+) -> None:
+    """One figure of a study, or of a sweep.
+
+    Example: deltaspace figure landscape runs/demo -o landscape.png
+    """
+    from deltaspace.report.figures import Options, check_format, draw, save_figure
+
+    check_format(out)
+    drawn = draw(name.value, study, Options(dim, task, landscape, threshold, "loss" if loss else "score"))
+    print(f"figure: {save_figure(drawn, out)}")
+
+
+@app.command()
+def report(
+    study: Annotated[Path, typer.Argument(metavar="STUDY", help="A study's folder.")],
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Where to; report/index.html in the study by default.")] = None,
+) -> None:
+    """Everything a study found on one page that opens in a browser without a server: tables, figures, its landscapes.
+
+    Example: deltaspace report runs/demo
+    """
+    from deltaspace.report.page import write_report
+
+    with _bars() as bars:
+        path = write_report(study, out, progress=bars.progress)
+    print(f"report: {path}")
 
 
 @app.command()
@@ -306,14 +446,23 @@ def _subspace(place: Path, dim: int | None, seed: int | None) -> Subspace:
     return Subspace.from_pretrained(place)
 
 
-def _run(recipe: Path, out: Path, until: Until) -> None:
+def _run(recipe: Path, out: Path, until: Until, track: Tracker | None = None) -> None:
+    from contextlib import ExitStack
+
     from deltaspace.study.recipe import load_recipe
     from deltaspace.study.run import run as run_study
 
     _quiet()
     started = time.perf_counter()
-    with _bars() as report:
-        made = run_study(load_recipe(recipe), out, base=recipe.parent, until=until, report=report)
+    found = load_recipe(recipe)
+    with ExitStack() as stack:
+        report = stack.enter_context(_bars())
+        told: Report = report
+        if track is not None:
+            from deltaspace.report.track import Tracked
+
+            told = stack.enter_context(Tracked(report, track.value, out, found))
+        made = run_study(found, out, base=recipe.parent, until=until, report=told)
     _told(out, made, time.perf_counter() - started, report)
 
 

@@ -7,6 +7,7 @@ import html
 import io
 import json
 import math
+import re
 from collections.abc import Callable, Iterator, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -73,9 +74,8 @@ def write_report(study: Path, path: Path | None = None, *, progress: Progress | 
         "style": _asset("page.css"),
         "script": _asset("page.js"),
     }
-    text = _asset("page.html")
-    for name, part in parts.items():
-        text = text.replace("{{" + name + "}}", part, 1)
+    # In one pass: what is put in may itself look like a place to put something in.
+    text = re.sub(r"\{\{(\w+)\}\}", lambda place: parts[place[1]], _asset("page.html"))
     path = path or study / "report" / "index.html"
     write_text(path, text)
     return path

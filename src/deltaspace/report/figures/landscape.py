@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 What = Literal["score", "loss"]
-# Contours of the overlay, below each delta's best; the first is the threshold's own.
-_LEVELS = 4
 
 
 def landscape_figure(landscape: Landscape, threshold: float = DEFAULT_THRESHOLD) -> Figure:
@@ -60,7 +58,7 @@ def landscape_figure(landscape: Landscape, threshold: float = DEFAULT_THRESHOLD)
     axes.set_xlabel(landscape.slice.labels[0])
     axes.set_ylabel(landscape.slice.labels[1])
     axes.set_title(_title(landscape, region))
-    axes.set_aspect("equal", adjustable="datalim")
+    axes.set_aspect("equal", adjustable="box")
     axes.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=1, frameon=False)
     return drawn
 
@@ -133,7 +131,16 @@ def _lines(axes: Axes, landscape: Landscape, scores: np.ndarray, region: Region,
         axes.plot(x, own, color=look.color, linestyle=look.dash, marker=look.marker, markersize=3, label=delta)
     for name, place in landscape.slice.marks.items():
         axes.axvline(place[0], color="0.5", linewidth=0.8)
-        axes.annotate(name, (place[0], 1), xycoords=("data", "axes fraction"), xytext=(3, -10), textcoords="offset points", fontsize=8)
+        right = place[0] > x.mean()
+        axes.annotate(
+            name,
+            (place[0], 0),
+            xycoords=("data", "axes fraction"),
+            xytext=(-3 if right else 3, 4),
+            ha="right" if right else "left",
+            textcoords="offset points",
+            fontsize=8,
+        )
     axes.set_xlabel(landscape.slice.labels[0])
     axes.set_ylabel(landscape.metric)
     axes.legend(frameon=False)

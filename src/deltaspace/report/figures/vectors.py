@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from deltaspace.subspace import Subspace
 
-# More tasks than this have no names on the map: they would hide one another.
-_NAMES = 30
+# More places than this have no names on the map: they would hide one another.
+_NAMES = 40
 
 
 def similarity_figure(subspace: Subspace) -> Figure:
@@ -101,12 +101,13 @@ def map_figure(subspace: Subspace) -> Figure:
     if codes:
         part = places[len(own) :]
         axes.plot(part[:, 0], part[:, 1], "o", markerfacecolor="none", markeredgecolor="0.3", markersize=8, label="code of a source task")
-    names: dict[str, list[torch.Tensor]] = {}
+    names: dict[tuple[float, ...], list[str]] = {}
     for (task, *_), place in zip([*own, *codes], places, strict=True):
-        names.setdefault(task, []).append(place)
-    for task, several in names.items() if len(names) <= _NAMES else ():
-        x, y = torch.stack(several).mean(0).tolist()
-        axes.annotate(task, (x, y), textcoords="offset points", xytext=(7, 5), fontsize=8)
+        # Vectors that never left their start lie on one another.
+        at = tuple(round(number, 6) for number in place.tolist())
+        names.setdefault(at, []).append(task)
+    for at, several in names.items() if len(names) <= _NAMES else ():
+        axes.annotate(", ".join(dict.fromkeys(several)), at, textcoords="offset points", xytext=(7, 5), fontsize=8)
     axes.set_xlabel(f"first principal axis ({shares[0]:.0f} % of the variance)")
     axes.set_ylabel(f"second principal axis ({shares[1]:.0f} %)")
     axes.set_title(f"Tasks by their vectors, d = {subspace.dim}")
