@@ -57,11 +57,11 @@ def study(tmp_path_factory):
         "dim": 3,
         "seed": [0, 1],
         "projection": {"dense": {"start": "random"}},
-        "train": {**short, "lr": 0.1},
+        "train": short,
         "approximate": short,
-        "optimize": {**short, "lr": 0.3},
+        "optimize": {**short, "lr": 0.1},
         "landscapes": [
-            {"task": "three", "name": "plane", "grid": "-4:4:9"},
+            {"task": "three", "name": "plane", "grid": "-20:20:9"},
             {"task": "three", "points": ["adapter", "lora"], "name": "path", "grid": "0:1:5"},
         ],
     }

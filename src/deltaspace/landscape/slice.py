@@ -107,7 +107,11 @@ class Slice:
         if len(names) == 2:
             direction = stacked[1] - stacked[0]
             if float(direction.norm()) == 0:
-                raise DeltaspaceError(f"{names[0]} and {names[1]} are one point", mend="choose another")
+                raise DeltaspaceError(
+                    f"{names[0]} and {names[1]} are one point",
+                    found="vectors that never left their start, or the same one twice",
+                    mend="name another: mean, zero, a source task, TASK:DELTA",
+                )
             return cls(
                 stacked[0],
                 direction.unsqueeze(0),
@@ -207,6 +211,6 @@ def _orthonormal(directions: Sequence[Tensor], names: str) -> Float[Tensor, "axe
         for own in found:
             rest = rest - (rest @ own) * own
         if length == 0 or float(rest.norm()) < _LEAST_SINE * length:
-            raise DeltaspaceError(f"{names} make no plane", found="points or directions on one line", mend="choose others")
+            raise DeltaspaceError(f"{names} make no plane", found="points or directions on one line, such as vectors that never left their start", mend="name others: mean, zero, a source task, TASK:DELTA, or a point and directions")
         found.append(rest / rest.norm())
     return torch.stack(found).float()

@@ -1,0 +1,235 @@
+"""The report in a real browser: what it shows is what the library says, by mouse, by keyboard, at any width; nothing is fetched."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import shutil
+
+import pytest
+from playwright.sync_api import expect
+
+from deltaspace.cli import app, main
+from deltaspace.errors import DeltaspaceError
+from deltaspace.landscape import regions
+from deltaspace.report.page import THRESHOLDS, write_report
+from deltaspace.study import rows
+from deltaspace.study.landscapes import landscapes
+
+
+@pytest.fixture(scope="module")
+def report(study, tmp_path_factory):
+    return write_report(study, tmp_path_factory.mktemp("report") / "index.html")
+
+
+@pytest.fixture
+def page(report, browser, request):
+    """The report, opened from its file; anything said on the console or asked of a network fails the test."""
+    context = browser.new_context(**getattr(request, "param", {}))
+    opened = context.new_page()
+    trouble = []
+    opened.on("console", lambda message: trouble.append(message.text))
+    opened.on("pageerror", lambda error: trouble.append(str(error)))
+    opened.on("request", lambda own: None if own.url.startswith(("file:", "data:")) else trouble.append(own.url))
+    opened.goto(report.as_uri())
+    yield opened
+    assert trouble == []
+    context.close()
+
+
+def test_one_file_without_any_address(report):
+    text = report.read_text(encoding="utf-8")
+    assert not re.search(r"""(src|href)=["'](https?:)?//""", text)
+    assert "{{" not in text and report.stat().st_size < 6_000_000
+
+
+def test_its_numbers_are_those_of_show_json(page, study, capsys):
+    app(["show", str(study), "--json"], standalone_mode=False)
+    told = json.loads(capsys.readouterr().out)
+    assert page.evaluate("data.rows") == told == json.loads(json.dumps(rows(study)))
+    shown = page.locator("#table-rows tbody tr")
+    assert shown.count() == len(told)
+    heads = page.locator("#table-rows th").all_inner_texts()
+    cells = shown.nth(5).locator("td")
+    for key in ("score", "seconds"):
+        assert float(cells.nth(heads.index(key)).get_attribute("title")) == told[5][key]
+
+
+def test_the_slider_changes_every_share_to_the_right_number(page, study):
+    for number, (name, own) in enumerate(landscapes(study).items()):
+        page.select_option("#slice", str(number))
+        assert page.locator("#slice option:checked").inner_text() == name
+        for region in regions(own, THRESHOLDS):
+            page.locator("#threshold").fill(f"{region.threshold:g}")
+            told = page.locator("#region").inner_text()
+            common = region.shares["common"]
+            assert f"{region.threshold:g} % of its own best" in told
+            assert f"in {common.value:.1f} % of the slice (95 % interval {common.low:.1f}–{common.high:.1f})" in told
+            for key, share in region.shares.items():
+                line = page.locator(f'[data-region="{key}"]')
+                assert float(line.get_attribute("data-share")) == pytest.approx(share.value, abs=1e-9)
+
+
+def test_sorting_by_a_heading(page, study):
+    page.locator("#table-rows th button", has_text="score").first.click()
+    place = [text.split()[0] for text in page.locator("#table-rows th").all_inner_texts()].index("score")
+    read = f"[...document.querySelectorAll('#table-rows tbody tr')].map(row => Number(row.cells[{place}].title))"
+    wanted = sorted(row["score"] for row in rows(study))
+    assert page.evaluate(read) == wanted
+    head = page.locator("#table-rows th").nth(place)
+    assert head.get_attribute("aria-sort") == "ascending"
+    head.locator("button").click()
+    assert page.evaluate(read) == wanted[::-1] and head.get_attribute("aria-sort") == "descending"
+
+
+@pytest.mark.parametrize("page", [{"permissions": ["clipboard-read", "clipboard-write"]}], indirect=True)
+def test_copies_have_every_digit(page, study):
+    def copied(name):
+        page.locator("#table-rows").get_by_role("button", name=f"as {name}").click()
+        expect(page.locator("#copied")).to_have_text(f"Every score as {name} copied")
+        return page.evaluate("navigator.clipboard.readText()")
+
+    told = rows(study)
+    table = list(csv.DictReader(io.StringIO(copied("CSV"))))
+    assert [float(row["score"]) for row in table] == [row["score"] for row in told]
+    assert [row["task"] for row in table] == [row["task"] for row in told]
+    lines = copied("Markdown").splitlines()
+    assert len(lines) == len(told) + 2 and set(lines[1]) <= set("|-: ")
+    lines = copied("LaTeX").splitlines()
+    assert lines[0].startswith("\\begin{tabular}") and lines[-1] == "\\end{tabular}" and "source\\_" not in lines[2]
+    assert all(line.endswith("\\\\") for line in lines[2:3] + lines[4:-2]) and len(lines) == len(told) + 6
+
+
+def test_the_keyboard_alone_reaches_and_does_everything(page):
+    seen = []
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        seen.append(page.evaluate("document.activeElement.id || document.activeElement.textContent"))
+        if seen[-1] == "threshold":
+            before = page.locator("#region").inner_text()
+            page.keyboard.press("ArrowLeft")
+            assert page.locator("#threshold-text").inner_text() == "94 %"
+            page.keyboard.press("Home")
+            assert page.locator("#threshold-text").inner_text() == "80 %"
+            assert page.locator("#region").inner_text() != before
+        if seen[-1] == "canvas":
+            page.keyboard.press("ArrowRight")
+            first = page.locator("#cell").inner_text()
+            page.keyboard.press("ArrowUp")
+            assert page.locator("#cell").inner_text() != first
+            page.keyboard.press("Home")
+            assert re.search(r"Cell -?[\d.]+, -?[\d.]+: adapter [\d.]+, loss", page.locator("#cell").inner_text())
+    for name in ("slice", "delta", "metric", "threshold", "ways", "canvas", "CSV", "Markdown", "LaTeX", "task"):
+        assert name in seen
+    assert seen[0] == "Skip to the content"
+
+
+def test_pointing_at_a_cell_tells_its_values(page, study):
+    own = next(iter(landscapes(study).values()))
+    box = page.locator("#canvas").bounding_box()
+    page.mouse.move(box["x"] + 0.13 * box["width"], box["y"] + 0.06 * box["height"])
+    told = page.locator("#cell").inner_text()
+    # The cell at the upper left: the last row of the grid, whose y grows upwards.
+    for delta, scores in zip(own.deltas, own.filled(), strict=True):
+        assert re.search(rf"{delta} {scores[-1, 0]:.1f}".replace(".0", r"(\.0)?"), told)
+
+
+def test_the_picture_changes_with_every_control(page):
+    def picture():
+        return page.evaluate("document.getElementById('canvas').toDataURL()")
+
+    seen = [picture()]
+    for change in (
+        lambda: page.locator("#threshold").fill("80"),
+        lambda: page.select_option("#delta", "lora"),
+        lambda: page.select_option("#metric", "loss"),
+        lambda: page.locator("#ways").uncheck(),
+        lambda: page.select_option("#slice", "1"),
+    ):
+        change()
+        seen.append(picture())
+    assert len(set(seen)) == len(seen)
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        {"viewport": {"width": 360, "height": 740}},
+        {"viewport": {"width": 360, "height": 740}, "color_scheme": "dark"},
+        {"viewport": {"width": 1280, "height": 800}, "color_scheme": "dark"},
+    ],
+    indirect=True,
+)
+def test_it_fits_its_window_and_its_text_has_contrast(page):
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    ratios = page.evaluate(
+        """() => {
+          const light = (color) => {
+            const parts = color.match(/[\\d.]+/g).slice(0, 3).map((part) => part / 255);
+            const [r, g, b] = parts.map((c) => (c <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4));
+            return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+          };
+          const behind = (element) => {
+            for (let own = element; own; own = own.parentElement) {
+              const color = getComputedStyle(own).backgroundColor;
+              if (color !== "rgba(0, 0, 0, 0)") return color;
+            }
+          };
+          return ["h1", "p", "a", "th", "td", "figcaption", "button", "select", "pre"].map((name) => {
+            const element = document.querySelector(name);
+            const [x, y] = [light(getComputedStyle(element).color), light(behind(element))];
+            return [name, (Math.max(x, y) + 0.05) / (Math.min(x, y) + 0.05)];
+          });
+        }"""
+    )
+    assert min(ratio for _, ratio in ratios) >= 4.5, ratios
+
+
+def test_roles_names_and_alternatives(page):
+    assert page.locator("html").get_attribute("lang") == "en" and page.title()
+    assert page.locator("main").count() == page.locator("h1").count() == 1
+    for image in page.locator("img").all():
+        assert len(image.get_attribute("alt")) > 20
+    for name in ("Slice", "Delta", "Metric"):
+        assert page.get_by_role("combobox", name=name).count() == 1
+    assert page.get_by_role("checkbox", name="optimizers' paths").count() == 1
+    assert page.get_by_role("slider", name="Threshold").count() == 1
+    assert page.get_by_role("table", name="Every score").count() == 1
+    assert page.locator("[aria-live=polite]").count() >= 3
+    unnamed = "[...document.querySelectorAll('button,select,input,canvas')].filter(e => !(e.labels?.length || e.ariaLabel || e.textContent.trim()))"
+    assert page.evaluate(unnamed + ".length") == 0
+
+
+def test_a_study_without_landscapes_has_a_report(study, tmp_path, browser):
+    own = tmp_path / "study"
+    shutil.copytree(study, own)
+    shutil.rmtree(own / "landscapes")
+    opened = browser.new_page()
+    errors = []
+    opened.on("pageerror", lambda error: errors.append(str(error)))
+    opened.goto(write_report(own).as_uri())
+    assert opened.locator("#canvas").count() == 0 and opened.locator("#table-tasks tbody tr").count() == 2 and not errors
+    opened.close()
+
+
+def test_a_recipe_cannot_break_the_page(study, tmp_path):
+    own = tmp_path / "<b>study & {{data}}"
+    shutil.copytree(study, own)
+    recipe = own / "recipe.yaml"
+    recipe.write_text(recipe.read_text() + "# </pre><script>alert(1)</script> {{data}}\n")
+    text = write_report(own).read_text(encoding="utf-8")
+    assert "<script>alert" not in text and "<b>study" not in text and "{{data}}" in text
+
+
+def test_what_has_no_report(tmp_path, study, monkeypatch, capsys):
+    with pytest.raises(DeltaspaceError, match="is not a study"):
+        write_report(tmp_path)
+    own = tmp_path / "early"
+    own.mkdir()
+    shutil.copy(study / "recipe.yaml", own)
+    monkeypatch.setattr("sys.argv", ["deltaspace", "report", str(own)])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 2 and "nothing to report yet" in capsys.readouterr().err
