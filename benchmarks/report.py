@@ -27,7 +27,7 @@ from deltaspace.report.page import write_report
 from deltaspace.study.history import machine, versions
 from deltaspace.subspace import Subspace
 from deltaspace.subspace.projections import Projection
-from deltaspace.subspace.projections.linear import LinearProjection
+from deltaspace.subspace.projections.linear import Linear
 
 RESULTS = Path(__file__).parent / "results" / "report.json"
 TASKS, DIM, ROUNDS = 30, 100, 15
@@ -59,7 +59,7 @@ def made_up_study(folder: Path) -> Path:
                 if other != delta:
                     moved = row("transferred", task, other, delta, DIM, best - 20 * draws.random())
                     write_json(folder / f"scores/transferred/{DIM}/{task}-{delta}-{other}-0.json", {"fingerprint": "f", "row": moved})
-    projections: dict[str, Projection] = {name: LinearProjection(torch.ones(4), torch.zeros(DIM, 4)) for name in DELTAS}
+    projections: dict[str, Projection] = {name: Linear(torch.ones(4), torch.zeros(DIM, 4)) for name in DELTAS}
     codes = torch.from_numpy(draws.normal(size=(len(DELTAS), TASKS, DIM))).float()
     space = Subspace(DIM, "f", {name: torch.zeros(4) for name in DELTAS}, projections, tuple(sources), codes, True, {})
     space.save(folder / f"subspace/{DIM}-0.safetensors", {"fingerprint": "f"})
