@@ -1,6 +1,6 @@
-"""`python -m benchmarks.landscape STUDY [--task T] [--cells N] [--rounds N]`: what a cell of a landscape costs.
+"""`python -m benchmarks.landscape STUDY [--task T] [--side N] [--rounds N]`: what a cell of a plane costs.
 
-The floor is the plain forward of the same sentences, in the same passes, with the delta's parameters as the model's own. Beside it
+The floor is the plain forward of the same sentences, in the same passes, with the delta's own parameters in the model. Beside it
 the package loss-landscapes (`pip install loss-landscapes`) samples as many points of the same models: it copies the model and
 adds to all its parameters between points, and evaluates what it is given, here one batch of all sentences (as its examples do),
 and again our own passes. All run in turn in one process, and a value is the ratio of medians.
@@ -9,6 +9,7 @@ and again our own passes. All run in turn in one process, and a value is the rat
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import statistics
 import time
@@ -41,8 +42,8 @@ def floor(attached, batches: list[dict]) -> Callable[[], None]:
     return run
 
 
-def rival(attached, batches: list[dict], points: int) -> Callable[[], None]:
-    """`loss_landscapes.linear_interpolation` of the model between its initial parameters and a neighbor."""
+def rival(attached, batches: list[dict], side: int) -> Callable[[], None]:
+    """`loss_landscapes.planar_interpolation` on side x side points of the model with this delta."""
     import copy
 
     import loss_landscapes
@@ -56,29 +57,31 @@ def rival(attached, batches: list[dict], points: int) -> Callable[[], None]:
             model = wrapper.modules[0]
             return float(torch.cat([family.evaluate(model, batch).losses for batch in batches]).mean())
 
-    start, end = copy.deepcopy(attached.model), copy.deepcopy(attached.model)
+    models = [copy.deepcopy(attached.model) for _ in range(3)]
     metric = MeanLoss()
-    return lambda: loss_landscapes.linear_interpolation(start, end, metric, steps=points)
+    return lambda: loss_landscapes.planar_interpolation(*models, metric, steps=side)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("study", type=Path)
     parser.add_argument("--task", default="products")
-    parser.add_argument("--cells", type=int, default=3)
+    parser.add_argument("--side", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
     chosen = parser.parse_args()
     recipe = load_recipe(chosen.study / "recipe.yaml")
     study = Study(recipe, Folder(chosen.study), chosen.study, Report())
     subspace, task = study_subspace(chosen.study), study.tasks[chosen.task]
-    slice_ = Slice.along("mean", subspace.start("adapter"), {"x": torch.ones(subspace.dim)}, [Grid(-1.0, 1.0, chosen.cells)])
+    slice_ = Slice.along(
+        "mean", subspace.start("adapter"), dict(zip("xy", torch.eye(subspace.dim), strict=False)), [Grid(-1.0, 1.0, chosen.side)]
+    )
     found = []
     for delta in recipe.deltas:
         attached = study.attached(delta, recipe.seed[0])
         items = attached.backbone.family.encode(task, task.test[:EXAMPLES])
         sampler = _Sampler(subspace, attached, items, slice_)
         whole = [attached.backbone.family.collate(items)]
-        cells = [(index,) for index in range(chosen.cells)]
+        cells = list(itertools.product(range(chosen.side), repeat=2))
 
         def ours(sampler=sampler, cells=cells) -> None:
             with torch.no_grad():
@@ -91,11 +94,11 @@ def main() -> None:
 
         plain = floor(attached, sampler._batches)
         steps = {
-            "floor": lambda plain=plain: [plain() for _ in cells],
+            "floor": lambda plain=plain, cells=cells: [plain() for _ in cells],
             "fp32": ours,
             "bf16": cast,
-            "loss-landscapes": rival(attached, whole, chosen.cells),
-            "loss-landscapes, our passes": rival(attached, sampler._batches, chosen.cells),
+            "loss-landscapes": rival(attached, whole, chosen.side),
+            "loss-landscapes, our passes": rival(attached, sampler._batches, chosen.side),
         }
         seconds: dict[str, list[float]] = {name: [] for name in steps}
         for turn in range(chosen.rounds + 1):
@@ -103,7 +106,7 @@ def main() -> None:
                 started = time.perf_counter()
                 step()
                 if turn:  # the first round is not counted
-                    seconds[name].append((time.perf_counter() - started) / chosen.cells)
+                    seconds[name].append((time.perf_counter() - started) / len(cells))
         medians = {name: statistics.median(values) for name, values in seconds.items()}
         row = {"task": chosen.task, "delta": delta, "seconds a cell": {name: round(value, 3) for name, value in medians.items()}}
         for name in ("fp32", "bf16"):

@@ -1,7 +1,7 @@
 """`python -m benchmarks.report`: how long a large study's report takes to open, against an empty page of the same size.
 
-The study has 30 unseen tasks, 5 deltas and 4 landscapes (25 x 25 cells, 200 examples), with made-up numbers: a report does not ask
-where they are from. Both pages are opened in Chromium in turn, in a new context each time; the time is that of `goto` until the
+The study has 30 unseen tasks, 5 deltas and 4 landscapes (25 x 25 cells, 200 examples), with made-up numbers: a report does not
+ask where they are from. Both pages are opened in Chromium in turn, in a new context each time; the time is that of `goto` until the
 load event has ended, and the value is the ratio of medians. The empty page is a comment as long as the report.
 """
 
@@ -38,7 +38,12 @@ def made_up_study(folder: Path) -> Path:
     """A study's folder with rows, curves, a subspace with vectors, and landscapes."""
     draws = np.random.default_rng(0)
     sources, unseen = [f"source-{i}" for i in range(TASKS)], [f"task-{i}" for i in range(TASKS)]
-    recipe = {"model": "made-up", "deltas": {name: {} for name in DELTAS}, "tasks": {"source": sources, "unseen": unseen}, "dim": [DIM]}
+    recipe = {
+        "model": "made-up",
+        "deltas": {name: {} for name in DELTAS},
+        "tasks": {"source": sources, "unseen": unseen},
+        "dim": [DIM],
+    }
     write_text(folder / "recipe.yaml", yaml.safe_dump(recipe))
 
     def row(stage, task, delta, source, dim, score):
@@ -47,18 +52,27 @@ def made_up_study(folder: Path) -> Path:
 
     for task, delta in itertools.product(sources + unseen, DELTAS):
         zero, best = 50 + 10 * draws.random(), 80 + 15 * draws.random()
-        write_json(folder / f"scores/zero_shot/{task}-{delta}-0.json", {"fingerprint": "f", "row": row("zero_shot", task, delta, None, None, zero)})
+        write_json(
+            folder / f"scores/zero_shot/{task}-{delta}-0.json",
+            {"fingerprint": "f", "row": row("zero_shot", task, delta, None, None, zero)},
+        )
         curve = [[step, float(best - 30 / (1 + step / 50)), float(1 / (1 + step))] for step in range(0, 401, 50)]
         own = {"fingerprint": "f", "row": row("independent", task, delta, None, None, best), "curve": curve}
         write_tensors(folder / f"solutions/{delta}/{task}-0.safetensors", {"vector": torch.zeros(1)}, own)
         if task in unseen:
             path = f"vectors/{DIM}/{task}-{delta}-0.safetensors"
-            own = {"fingerprint": "f", "row": row("optimized", task, delta, delta, DIM, best - 5 * draws.random()), "curve": curve}
+            own = {
+                "fingerprint": "f",
+                "row": row("optimized", task, delta, delta, DIM, best - 5 * draws.random()),
+                "curve": curve,
+            }
             write_tensors(folder / path, {"vector": torch.from_numpy(draws.normal(size=DIM)).float()}, own)
             for other in DELTAS:
                 if other != delta:
                     moved = row("transferred", task, other, delta, DIM, best - 20 * draws.random())
-                    write_json(folder / f"scores/transferred/{DIM}/{task}-{delta}-{other}-0.json", {"fingerprint": "f", "row": moved})
+                    write_json(
+                        folder / f"scores/transferred/{DIM}/{task}-{delta}-{other}-0.json", {"fingerprint": "f", "row": moved}
+                    )
     projections: dict[str, Projection] = {name: Linear(torch.ones(4), torch.zeros(DIM, 4)) for name in DELTAS}
     codes = torch.from_numpy(draws.normal(size=(len(DELTAS), TASKS, DIM))).float()
     space = Subspace(DIM, "f", {name: torch.zeros(4) for name in DELTAS}, projections, tuple(sources), codes, True, {})

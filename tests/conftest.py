@@ -5,12 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import yaml
 import torch
+import yaml
 from jaxtyping import install_import_hook
 
 # Shapes and types are checked at every call while tests run, where tensors are handled by shape.
-CHECKED = ["deltaspace.deltas.layout", "deltaspace.landscape", "deltaspace.solutions", "deltaspace.subspace", "deltaspace.training"]
+CHECKED = [
+    "deltaspace.deltas.layout",
+    "deltaspace.landscape",
+    "deltaspace.solutions",
+    "deltaspace.subspace",
+    "deltaspace.training",
+]
 install_import_hook(CHECKED, "beartype.beartype")
 
 from deltaspace.study import load_recipe, run  # noqa: E402

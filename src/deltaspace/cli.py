@@ -83,9 +83,7 @@ def demo(out: Out = Path("runs/demo")) -> None:
 def run(
     recipe: RecipeFile,
     out: Out,
-    track: Annotated[
-        Tracker | None, typer.Option(help="Send the curves and scores to a tracker as well (accelerate's).")
-    ] = None,
+    track: Annotated[Tracker | None, typer.Option(help="Send the curves and scores to a tracker as well (accelerate's).")] = None,
 ) -> None:
     """Run all stages of a recipe; what is there and valid is kept.
 
@@ -185,7 +183,9 @@ def landscape(
     task: Annotated[str, typer.Option(help="Whose examples are scored.")],
     point: Annotated[
         list[str] | None,
-        typer.Option(help="Two (a path) or three (a plane), or with --direction one: a delta, TASK:DELTA, a source task, mean, zero."),
+        typer.Option(
+            help="Two (a path) or three (a plane), or with --direction one: a delta, TASK:DELTA, a source task, mean, zero."
+        ),
     ] = None,
     direction: Annotated[
         list[str] | None, typer.Option(help="One or two: principal-1, principal-2 …, random-1 …, or d numbers with commas.")
@@ -216,7 +216,9 @@ def landscape(
     _quiet()
     points = tuple(point or ())
     if direction and len(points) != 1:
-        raise DeltaspaceError("a slice along directions has one point", found=", ".join(points) or "none", mend="--point NAME, once")
+        raise DeltaspaceError(
+            "a slice along directions has one point", found=", ".join(points) or "none", mend="--point NAME, once"
+        )
     asked = {
         "task": task,
         "points": () if direction else points,

@@ -156,7 +156,10 @@ def test_levels_hold_every_cell_once_behind_its_parents_and_fill_planes_exactly(
         assert not seen & set(cells)
         seen |= set(cells)
     assert len(seen) == np.prod(shape)
-    plane = sum(np.arange(count).reshape([-1 if axis == own else 1 for own in range(len(shape))]) * (axis + 1.5) for axis, count in enumerate(shape))
+    plane = sum(
+        np.arange(count).reshape([-1 if axis == own else 1 for own in range(len(shape))]) * (axis + 1.5)
+        for axis, count in enumerate(shape)
+    )
     plane = np.broadcast_to(plane, shape).astype(float)
     done = np.zeros(shape, dtype=bool)
     for cell, _ in levels(shape)[0]:

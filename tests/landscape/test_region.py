@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -44,7 +46,7 @@ def test_regions_of_known_scores():
 def test_a_higher_threshold_never_has_a_larger_region():
     own = landscape(np.random.default_rng(0).integers(5, 20, (3, 6, 6)))
     found = regions(own, [80.0, 90.0, 95.0, 100.0], samples=20)
-    for looser, tighter in zip(found, found[1:], strict=False):
+    for looser, tighter in itertools.pairwise(found):
         assert not (tighter.inside & ~looser.inside).any() and not (tighter.common & ~looser.common).any()
 
 

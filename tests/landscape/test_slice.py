@@ -41,7 +41,9 @@ def test_a_path_leads_from_its_first_point_to_its_second():
 
 
 def test_cells_are_row_by_row_with_x_first():
-    found = Slice.along("m", torch.zeros(2), {"x": torch.tensor([2.0, 0.0]), "y": torch.tensor([1.0, 1.0])}, Grid.parse("0:1:2,0:2:3"))
+    found = Slice.along(
+        "m", torch.zeros(2), {"x": torch.tensor([2.0, 0.0]), "y": torch.tensor([1.0, 1.0])}, Grid.parse("0:1:2,0:2:3")
+    )
     assert found.shape == (3, 2)
     assert found.coordinates().tolist() == [[0, 0], [1, 0], [0, 1], [1, 1], [0, 2], [1, 2]]
     # Made orthonormal: y's part along x is gone.

@@ -46,7 +46,9 @@ def test_steps_never_go_back(recipe, tmp_path, monkeypatch):
     tracked = Tracked(Report(), "tensorboard", tmp_path / "study", load_recipe(recipe))
     seen = []
     monkeypatch.setattr(tracked._accelerator, "log", lambda values, step: seen.append(step))
-    monkeypatch.setattr("deltaspace.report.track.read_any", lambda path: {"curve": [[0, 1.0, 1.0], [5, 1.0, 1.0]], "row": {"score": 1.0}})
+    monkeypatch.setattr(
+        "deltaspace.report.track.read_any", lambda path: {"curve": [[0, 1.0, 1.0], [5, 1.0, 1.0]], "row": {"score": 1.0}}
+    )
     tracked.end("solutions/a.safetensors")
     tracked.end("solutions/b.safetensors")
     assert seen == sorted(seen) == [0, 5, 6, 6, 11, 12]

@@ -50,7 +50,9 @@ def test_a_recipe_s_landscapes_are_there_planes_first(study):
 def test_its_points_have_the_scores_that_the_study_found(study):
     """The ends of a path are the adapter's and LoRA's vectors: each delta's scores there are its rows of the study."""
     own = landscapes(study)["path"]
-    found = {(r["source_delta"], r["delta"]): r["score"] for r in rows(study) if r["task"] == "three" and r["seed"] == 0 and r["dim"]}
+    found = {
+        (r["source_delta"], r["delta"]): r["score"] for r in rows(study) if r["task"] == "three" and r["seed"] == 0 and r["dim"]
+    }
     for index, delta in enumerate(own.deltas):
         assert own.scores()[index, 0] == found["adapter", delta]
         assert own.scores()[index, -1] == found["lora", delta]
@@ -85,7 +87,10 @@ def test_every_kind_of_point_and_direction(study):
     assert not made.origin.any() and torch.allclose(made.directions[0].abs(), torch.tensor([1.0, 0.0, 0.0]))
     between = torch.nn.functional.normalize(codes[1] - codes[0], dim=0)
     assert torch.linalg.matrix_rank(torch.cat([made.directions, between.unsqueeze(0)]), tol=1e-3) == 2
-    drawn = [make_slice(recipe.slice_spec(SliceSpec(task="three", point="mean", directions=(f"random-{i}",))), subspace, {}) for i in (1, 1, 2)]
+    drawn = [
+        make_slice(recipe.slice_spec(SliceSpec(task="three", point="mean", directions=(f"random-{i}",))), subspace, {})
+        for i in (1, 1, 2)
+    ]
     assert torch.equal(drawn[0].directions, drawn[1].directions) and not torch.equal(drawn[0].directions, drawn[2].directions)
 
 
@@ -126,7 +131,9 @@ def test_mistakes_in_a_recipe(own, case):
 
 def test_two_landscapes_of_one_name_are_refused(own):
     text = yaml.safe_load((own / "recipe.yaml").read_text())
-    (own / "recipe.yaml").write_text(yaml.safe_dump({**text, "landscapes": [{"task": "three"}, {"task": "three", "examples": 4}]}))
+    (own / "recipe.yaml").write_text(
+        yaml.safe_dump({**text, "landscapes": [{"task": "three"}, {"task": "three", "examples": 4}]})
+    )
     with pytest.raises(DeltaspaceError, match="two landscapes are called"):
         load_recipe(own / "recipe.yaml")
 
@@ -182,7 +189,7 @@ def test_what_was_tuned_anew_outdates_its_landscapes(own):
 
 def test_a_landscape_needs_what_it_is_laid_through(own):
     (own / "vectors/3/three-lora-0.safetensors").unlink()
-    with pytest.raises(DeltaspaceError, match="three-lora-0.safetensors, which is missing"):
+    with pytest.raises(DeltaspaceError, match=r"three-lora-0\.safetensors, which is missing"):
         explore(own, SliceSpec(task="three", name="new"))
     with pytest.raises(DeltaspaceError, match="is not a study"):
         explore(own / "vectors", SliceSpec(task="three"))
@@ -195,8 +202,13 @@ def test_the_command_line(own, capsys):
     assert "regions at 80 % of each delta's best" in told and "common region" in told and max(map(len, told.splitlines())) <= 100
     app([*arguments, "--json"], standalone_mode=False)
     found = json.loads(capsys.readouterr().out)
-    assert [row["region"] for row in found][:3] == ["adapter", "lora", "prefix"] and found[0]["landscape"] == "four-adapter-lora-3-0"
-    app(["landscape", str(own), "--task", "four", "--point", "mean", "--direction", "1,0,0", "--grid", "0:1:3"], standalone_mode=False)
+    assert [row["region"] for row in found][:3] == ["adapter", "lora", "prefix"] and found[0][
+        "landscape"
+    ] == "four-adapter-lora-3-0"
+    app(
+        ["landscape", str(own), "--task", "four", "--point", "mean", "--direction", "1,0,0", "--grid", "0:1:3"],
+        standalone_mode=False,
+    )
     assert "four-mean-given-3-0" in landscapes(own)
 
 

@@ -130,7 +130,7 @@ class AttachedDelta:
 
     @contextmanager
     def weights_as(self, dtype: torch.dtype, copies: dict[int, Tensor] | None = None) -> Iterator[None]:
-        """In here matrix products are of `dtype`, and the frozen weights of linear maps are cast to it once, not at every product.
+        """In here matrix products are of `dtype`, and frozen weights of linear maps are cast to it once, not at every product.
 
         Args:
             dtype: bfloat16.

@@ -349,4 +349,3 @@ def _passes(order: Sequence[int], lengths: Sequence[int], tokens: int) -> list[l
         else:
             parts.append([index])
     return parts
-

@@ -1,7 +1,7 @@
 """Coarse to fine: in which order a grid's cells are sampled, and how cells between equal ones are filled in.
 
-Every fourth cell along each axis comes first (and the last one of an axis), then every second, then all. A cell of a finer level
-lies between up to four cells of the level before, its parents; its value can be interpolated from theirs, linearly along each axis.
+Every fourth cell along each axis comes first (and the last one of an axis), then every second, then all. A cell of a finer
+level lies between up to four cells of the level before, its parents; its value can be interpolated from theirs, linearly along each axis.
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ def _parents(cell: Cell, ticks: list[list[int]]) -> Iterator[tuple[Cell, float]]
     sides = []
     for place, own in zip(cell, ticks, strict=True):
         low, high = max(tick for tick in own if tick <= place), min(tick for tick in own if tick >= place)
-        sides.append([(low, 1.0)] if low == high else [(low, (high - place) / (high - low)), (high, (place - low) / (high - low))])
+        sides.append(
+            [(low, 1.0)] if low == high else [(low, (high - place) / (high - low)), (high, (place - low) / (high - low))]
+        )
     for corner in itertools.product(*sides):
         yield tuple(tick for tick, _ in corner), float(np.prod([weight for _, weight in corner]))
 

@@ -48,12 +48,14 @@ class Region:
     threshold: float
     best: dict[str, float]
     inside: Bool[np.ndarray, "deltas ..."]
-    common: Bool[np.ndarray, "..."]
-    largest: Bool[np.ndarray, "..."]
+    common: Bool[np.ndarray, ...]
+    largest: Bool[np.ndarray, ...]
     shares: dict[str, Share]
 
 
-def regions(landscape: Landscape, thresholds: Sequence[float] = (DEFAULT_THRESHOLD,), samples: int = 1000, seed: int = 0) -> list[Region]:
+def regions(
+    landscape: Landscape, thresholds: Sequence[float] = (DEFAULT_THRESHOLD,), samples: int = 1000, seed: int = 0
+) -> list[Region]:
     """The regions of a landscape at some thresholds.
 
     Args:
@@ -70,7 +72,11 @@ def regions(landscape: Landscape, thresholds: Sequence[float] = (DEFAULT_THRESHO
             raise DeltaspaceError(f"no threshold {threshold:g}", expected="a percentage above 0 and at most 100")
     scores = landscape.filled()
     if np.isnan(scores).any():
-        raise DeltaspaceError("the landscape is not finished", found=f"{100 * landscape.progress:.0f} % of its cells", mend="run it again: it goes on")
+        raise DeltaspaceError(
+            "the landscape is not finished",
+            found=f"{100 * landscape.progress:.0f} % of its cells",
+            mend="run it again: it goes on",
+        )
     flat = scores.reshape(len(landscape.deltas), -1)
     resampled = _resampled(landscape, samples, seed)
     best = flat.argmax(1)
@@ -78,7 +84,7 @@ def regions(landscape: Landscape, thresholds: Sequence[float] = (DEFAULT_THRESHO
 
 
 def _resampled(landscape: Landscape, samples: int, seed: int) -> np.ndarray:
-    """Scores in every bootstrap sample, (deltas, samples, cells); cells that were filled in follow from those they were filled from."""
+    """Scores in every bootstrap sample, (deltas, samples, cells); filled-in cells follow from those they were filled from."""
     counts = draws(landscape.examples, samples, seed)
     resampler = Resampler(landscape.metric, landscape.answers, landscape.targets)
     found = []
@@ -109,7 +115,7 @@ def _region(landscape: Landscape, flat: np.ndarray, best: np.ndarray, resampled:
 
 
 def _inside(scores: np.ndarray, best: np.ndarray, threshold: float) -> np.ndarray:
-    """Which cells reach the threshold: scores (deltas, …, cells), best cells (deltas,). Where a best is not positive, none does."""
+    """Which cells reach the threshold: scores (deltas, …, cells), best cells (deltas,). None where the best is not positive."""
     bars = np.stack([own[..., index] for own, index in zip(scores, best, strict=True)])[..., None]
     return (scores >= threshold / 100 * bars) & (bars > 0)
 
@@ -124,7 +130,7 @@ def _share(value: float | np.floating, drawn: np.ndarray | np.floating) -> Share
     return Share(float(value), float(low), float(high))
 
 
-def largest_part(region: Bool[np.ndarray, "..."]) -> Bool[np.ndarray, "..."]:
+def largest_part(region: Bool[np.ndarray, ...]) -> Bool[np.ndarray, ...]:
     """The largest connected part of a region: of cells that share a side; the first one where several are."""
     parts, count = ndimage.label(region)
     if count == 0:

@@ -211,6 +211,10 @@ def _orthonormal(directions: Sequence[Tensor], names: str) -> Float[Tensor, "axe
         for own in found:
             rest = rest - (rest @ own) * own
         if length == 0 or float(rest.norm()) < _LEAST_SINE * length:
-            raise DeltaspaceError(f"{names} make no plane", found="points or directions on one line, such as vectors that never left their start", mend="name others: mean, zero, a source task, TASK:DELTA, or a point and directions")
+            raise DeltaspaceError(
+                f"{names} make no plane",
+                found="points or directions on one line, such as vectors that never left their start",
+                mend="name others: mean, zero, a source task, TASK:DELTA, or a point and directions",
+            )
         found.append(rest / rest.norm())
     return torch.stack(found).float()

@@ -70,7 +70,9 @@ def write_report(study: Path, path: Path | None = None, *, progress: Progress | 
         "recipe": html.escape((study / "recipe.yaml").read_text(encoding="utf-8")),
         "figures": "\n".join(_figures(study, found, slices, progress)),
         "data": _json({"rows": found, "tables": _tables(study, found, slices), "landscapes": _landscapes(slices)}),
-        "landscape": _asset("landscape.html") if slices else "<p>This study has no landscape yet: <code>deltaspace landscape STUDY --task TASK</code>.</p>",
+        "landscape": _asset("landscape.html")
+        if slices
+        else "<p>This study has no landscape yet: <code>deltaspace landscape STUDY --task TASK</code>.</p>",
         "style": _asset("page.css"),
         "script": _asset("page.js"),
     }
@@ -102,9 +104,13 @@ def _summary(recipe: dict[str, Any], found: Sequence[Row]) -> str:
     sources, unseen = (len(recipe["tasks"][kind]) for kind in ("source", "unseen"))
     deltas = ", ".join(recipe["deltas"])
     dims = " and ".join(map(str, recipe["dim"]))
-    text = f"One space of {dims} dimensions for {deltas}, from {_count(sources, 'source task')}; judged on {_count(unseen, 'unseen task')}."
+    tasks = f"from {_count(sources, 'source task')}; judged on {_count(unseen, 'unseen task')}"
+    text = f"One space of {dims} dimensions for {deltas}, {tasks}."
     measured = []
-    for stage, name in (("optimized", "tuned in it, a task reaches"), ("transferred", "transferred to another delta without training,")):
+    for stage, name in (
+        ("optimized", "tuned in it, a task reaches"),
+        ("transferred", "transferred to another delta without training,"),
+    ):
         for own in average_rows([row for row in found if row["stage"] == stage]):
             if own["delta"] == "average" and own["relative"] is not None and own["dim"] == min(recipe["dim"]):
                 recovered = "" if own["recovered"] is None else f" and {own['recovered']:.1f} % of its gain"
@@ -119,7 +125,12 @@ def _count(number: int, what: str) -> str:
 def _tables(study: Path, found: Sequence[Row], slices: dict[str, Landscape]) -> list[dict[str, Any]]:
     """What the page shows as tables; the one without rows of its own shows all rows of the study."""
     tables = [
-        _table("averages", "Averages over the unseen tasks", average_rows(found), {"relative": "relative %", "recovered": "recovered %"}),
+        _table(
+            "averages",
+            "Averages over the unseen tasks",
+            average_rows(found),
+            {"relative": "relative %", "recovered": "recovered %"},
+        ),
         _table("tasks", "Unseen tasks, averages over deltas and seeds", task_rows(found), {"zero_shot": "zero-shot"}),
     ]
     if slices:
@@ -131,7 +142,9 @@ def _tables(study: Path, found: Sequence[Row], slices: dict[str, Landscape]) -> 
     return tables
 
 
-def _table(name: str, title: str, own: Sequence[dict[str, Any]], labels: dict[str, str], with_rows: bool = True) -> dict[str, Any]:
+def _table(
+    name: str, title: str, own: Sequence[dict[str, Any]], labels: dict[str, str], with_rows: bool = True
+) -> dict[str, Any]:
     columns = []
     for key in dict.fromkeys(key for row in own for key in row):
         values = [row[key] for row in own if row.get(key) is not None]
@@ -150,7 +163,8 @@ def _run(entry: dict[str, Any]) -> dict[str, Any]:
         "made": ", ".join(f"{stage}: {count}" for stage, count in entry["artefacts"].items()),
         "seconds": round(sum(entry["seconds"].values()), 1),
         "machine": f"{machine['processor']}, {machine['cores']} cores, {machine['accelerator'] or 'no GPU'}, {machine['system']}",
-        "versions": ", ".join(f"{name} {version}" for name, version in entry["versions"].items()) + f", Python {machine['python']}",
+        "versions": ", ".join(f"{name} {version}" for name, version in entry["versions"].items())
+        + f", Python {machine['python']}",
     }
 
 
@@ -189,12 +203,12 @@ def _intervals(region: Region) -> dict[str, Any]:
     return {"threshold": region.threshold, "shares": {key: [share.low, share.high] for key, share in region.shares.items()}}
 
 
-def _figures(
-    study: Path, found: Sequence[Row], slices: dict[str, Landscape], progress: Progress | None
-) -> Iterator[str]:
+def _figures(study: Path, found: Sequence[Row], slices: dict[str, Landscape], progress: Progress | None) -> Iterator[str]:
     dim = min(row["dim"] for row in found if row["stage"] == "optimized")
     wanted: list[tuple[str, str, Options]] = [
-        (name, f"{_LANDSCAPE_FIGURES[name]} Landscape {own}.", Options(landscape=own)) for own in slices for name in _LANDSCAPE_FIGURES
+        (name, f"{_LANDSCAPE_FIGURES[name]} Landscape {own}.", Options(landscape=own))
+        for own in slices
+        for name in _LANDSCAPE_FIGURES
     ]
     drawable = _drawable(found)
     wanted += [(name, text, Options(dim=dim)) for name, text in _FIGURES.items() if drawable[name]]

@@ -200,13 +200,15 @@ def info_tables(found: Mapping[str, Any]) -> list[Table]:
 
 
 def average_rows(rows: Sequence[Row]) -> list[Row]:
-    """For every d and stage, both measures averaged over the unseen tasks: for every delta (for transfer, what was decoded) and all."""
+    """For every d and stage, both measures averaged over the unseen tasks: for every delta (that was decoded) and all."""
     found = []
     for dim, stage in sorted({(row["dim"], row["stage"]) for row in rows if row["stage"] in ("optimized", "transferred")}):
         part = [row for row in rows if (row["dim"], row["stage"]) == (dim, stage)]
         for delta in [*_unique(row["delta"] for row in part), "average"]:
             own = part if delta == "average" else [row for row in part if row["delta"] == delta]
-            found.append({"dim": dim, "stage": stage, "delta": delta, **{key: average(own, key) for key in ("relative", "recovered")}})
+            found.append(
+                {"dim": dim, "stage": stage, "delta": delta, **{key: average(own, key) for key in ("relative", "recovered")}}
+            )
     return found
 
 
@@ -225,21 +227,31 @@ def task_rows(rows: Sequence[Row]) -> list[Row]:
 
 
 def region_rows(landscapes: Mapping[str, Landscape], threshold: float = DEFAULT_THRESHOLD) -> list[Row]:
-    """Of every landscape: the share of each delta's region, of the common one, of its largest part and of the union, in percent."""
+    """Of every landscape: the shares of each delta's region, of the common one, of its largest part and of the union."""
     found = []
     for name, own in landscapes.items():
         [region] = regions(own, [threshold])
         for key, share in region.shares.items():
-            of = {"union": "common region, of the union", "common": "common region", "largest": "its largest connected part"}.get(key, key)
-            row = {"landscape": name, "threshold": threshold, "region": of, "share": share.value, "low": share.low, "high": share.high}
+            of = {"union": "common region, of the union", "common": "common region", "largest": "its largest connected part"}.get(
+                key, key
+            )
+            row = {
+                "landscape": name,
+                "threshold": threshold,
+                "region": of,
+                "share": share.value,
+                "low": share.low,
+                "high": share.high,
+            }
             found.append(row | {"best": region.best.get(key)})
     return found
 
 
 def region_table(name: str, landscape: Landscape, threshold: float) -> Table:
     """The regions of a landscape: shares of the slice with their intervals."""
-    heading = f"{name}: {landscape.task}, {landscape.examples} {landscape.split} examples, regions at {threshold:g} % of each delta's best"
-    table = Table(title=heading, title_justify="left", min_width=len(heading))
+    sampled = f"{landscape.task}, {landscape.examples} {landscape.split} examples"
+    about = f"{sampled}, regions at {threshold:g} % of each delta's best"
+    table = Table(title=f"{name}\n{about}", title_justify="left", min_width=min(100, max(len(name), len(about))))
     for title in ("region", "best", "share of the slice", "95 % interval"):
         table.add_column(title, justify="left" if title == "region" else "right")
     for row in region_rows({name: landscape}, threshold):

@@ -45,7 +45,8 @@ def explore(folder: Path, spec: SliceSpec, *, report: Report | None = None) -> t
         state = study.folder.state(Artefact(path, fingerprint, lambda _: None))
         if state != "valid":
             raise DeltaspaceError(
-                f"the landscape needs {folder / path}, which is {state}", mend=f"deltaspace run {folder / 'recipe.yaml'} --out {folder}"
+                f"the landscape needs {folder / path}, which is {state}",
+                mend=f"deltaspace run {folder / 'recipe.yaml'} --out {folder}",
             )
     artefact = study.artefact(wanted.path, study.landscape_print(wanted), study.make_landscape, wanted)
     with study.folder.locked(), logged(study.folder, "landscape") as log:

@@ -112,7 +112,9 @@ class SliceSpec(BaseModel):
         return f"{FOLDER}/{self.name}.safetensors"
 
 
-def vector_of(point: str, task: str, deltas: Sequence[str], sources: Sequence[str], tasks: Sequence[str]) -> tuple[str, str] | None:
+def vector_of(
+    point: str, task: str, deltas: Sequence[str], sources: Sequence[str], tasks: Sequence[str]
+) -> tuple[str, str] | None:
     """Which task's vector through which delta a point's name means; None for a code of source tasks, their mean, or zero.
 
     Raises:
@@ -131,9 +133,7 @@ def vector_of(point: str, task: str, deltas: Sequence[str], sources: Sequence[st
     )
 
 
-def make_slice(
-    spec: SliceSpec, subspace: Subspace, vectors: Mapping[tuple[str, str], Float[Tensor, " dim"]]
-) -> Slice:
+def make_slice(spec: SliceSpec, subspace: Subspace, vectors: Mapping[tuple[str, str], Float[Tensor, " dim"]]) -> Slice:
     """The slice that a settled spec asks for.
 
     Args:

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import torch
 import yaml
 
 from deltaspace.deltas import AttachedDelta, Lora
@@ -198,7 +197,8 @@ class Study:
         keys += [key for point in spec.named if (key := self.vector_of(point, spec)) is not None and key not in keys]
         assert spec.dim is not None and spec.seed is not None
         return {
-            self.vector_path(*key, spec.dim, spec.seed): self.vector_print(*key, spec.dim, spec.seed) for key in dict.fromkeys(keys)
+            self.vector_path(*key, spec.dim, spec.seed): self.vector_print(*key, spec.dim, spec.seed)
+            for key in dict.fromkeys(keys)
         }
 
     def vector_of(self, point: str, spec: SliceSpec) -> tuple[str, str] | None:
@@ -455,4 +455,3 @@ class Study:
 
 def _history(fit: Fit) -> dict[str, Any]:
     return {"curve": fit.curve, "best_step": fit.best_step}
-

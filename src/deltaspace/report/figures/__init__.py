@@ -132,5 +132,7 @@ def study_curves(study: Path) -> list[Curve]:
         for path in sorted((study / part).rglob("[!.]*.safetensors")):
             own = read_any(path)
             if "curve" in own:
-                found.append({**{key: own["row"][key] for key in ("stage", "task", "delta", "seed", "dim")}, "curve": own["curve"]})
+                found.append(
+                    {**{key: own["row"][key] for key in ("stage", "task", "delta", "seed", "dim")}, "curve": own["curve"]}
+                )
     return found

@@ -18,7 +18,7 @@ _MOST = 12
 
 
 def curves_figure(curves: Sequence[Curve], task: str | None = None) -> Figure:
-    """Scores (above) and losses (below) on dev over the steps, a line for each delta; thin lines are seeds, thick ones their mean.
+    """Scores (above) and losses (below) on dev over the steps, a line for each delta; thin ones are trainings, thick ones means.
 
     Args:
         curves: of `deltaspace.report.figures.study_curves`.
@@ -42,7 +42,15 @@ def curves_figure(curves: Sequence[Curve], task: str | None = None) -> Figure:
                 for line in lines if 1 < len(lines) <= _MOST else ():
                     axes.plot([at[0] for at in line], [at[1 + row] for at in line], color=look.color, linewidth=0.6, alpha=0.45)
                 means = _means(lines, 1 + row)
-                axes.plot(list(means), list(means.values()), color=look.color, linestyle=look.dash, marker=look.marker, markersize=4, label=delta)
+                axes.plot(
+                    list(means),
+                    list(means.values()),
+                    color=look.color,
+                    linestyle=look.dash,
+                    marker=look.marker,
+                    markersize=4,
+                    label=delta,
+                )
         grid[0, column].set_title(f"{_STAGES[stage]}: {task or _several(own)}")
         grid[1, column].set_xlabel("step")
         for axes in grid[:, column]:

@@ -100,7 +100,9 @@ def panels_figure(landscape: Landscape, what: What = "score", threshold: float =
     low, high = float(values.min()), float(values.max() if what == "score" else np.percentile(values, 95))
     image = None
     for axes, delta, own, score in zip(grid[0], landscape.deltas, values, scores, strict=True):
-        image = axes.pcolormesh(x, y, own, cmap="viridis" if what == "score" else "viridis_r", vmin=low, vmax=high, rasterized=True)
+        image = axes.pcolormesh(
+            x, y, own, cmap="viridis" if what == "score" else "viridis_r", vmin=low, vmax=high, rasterized=True
+        )
         best = region.best[delta]
         if best > 0 and score.min() < threshold / 100 * best:
             axes.contour(x, y, score, [threshold / 100 * best], colors=["white"], linewidths=1.4)
@@ -109,7 +111,9 @@ def panels_figure(landscape: Landscape, what: What = "score", threshold: float =
         axes.set_xlabel("horizontal")
     grid[0, 0].set_ylabel("vertical")
     drawn.colorbar(image, ax=grid[0].tolist(), label=landscape.metric if what == "score" else "loss", shrink=0.9)
-    drawn.suptitle(f"{landscape.task}: white line {threshold:g} % of the delta's best; its optimizer's way from the ring to the star")
+    drawn.suptitle(
+        f"{landscape.task}: white line {threshold:g} % of the delta's best; its optimizer's way from the ring to the star"
+    )
     return drawn
 
 
@@ -117,7 +121,8 @@ def _title(landscape: Landscape, region: Region) -> str:
     common, union = region.shares["common"], region.shares["union"]
     return (
         f"{landscape.task}: every delta at {region.threshold:g} % of its best or more in {common.value:.1f} % of the slice\n"
-        f"(95 % interval {common.low:.1f}–{common.high:.1f}; {union.value:.0f} % of the union; {landscape.examples} {landscape.split} examples)"
+        f"(95 % interval {common.low:.1f}–{common.high:.1f}; {union.value:.0f} % of the union; "
+        f"{landscape.examples} {landscape.split} examples)"
     )
 
 

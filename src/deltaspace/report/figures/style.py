@@ -1,4 +1,4 @@
-"""How all figures look: colors that the color-blind tell apart, markers and lines beside color, type that stays legible in print."""
+"""How all figures look: colors that the color-blind tell apart, markers and dashes beside color, type legible in print."""
 
 from __future__ import annotations
 
@@ -75,7 +75,9 @@ def plain(axes: Axes, grid: str = "both") -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def matrix(axes: Axes, values: np.ndarray, rows: Sequence[str], columns: Sequence[str], digits: int, limits: tuple[float, float]) -> None:
+def matrix(
+    axes: Axes, values: np.ndarray, rows: Sequence[str], columns: Sequence[str], digits: int, limits: tuple[float, float]
+) -> None:
     """A matrix of numbers in cells shaded from white to blue; a cell without a number is white and has a dash."""
     from matplotlib.colors import LinearSegmentedColormap
 

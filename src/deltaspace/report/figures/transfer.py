@@ -31,7 +31,9 @@ def transfer_figure(rows: Sequence[Row], dim: int | None = None, task: str | Non
     """
     part = [row for row in rows if row["stage"] in ("optimized", "transferred") and task in (None, row["task"])]
     if not any(row["stage"] == "transferred" for row in part):
-        raise DeltaspaceError("nothing to draw: nothing was transferred yet", mend="run the recipe to the end, with two deltas or more")
+        raise DeltaspaceError(
+            "nothing to draw: nothing was transferred yet", mend="run the recipe to the end, with two deltas or more"
+        )
     dim = dim or min(row["dim"] for row in part)
     part = [row for row in part if row["dim"] == dim]
     deltas = list(dict.fromkeys(row["delta"] for row in part))

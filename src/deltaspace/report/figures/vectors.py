@@ -51,15 +51,20 @@ def similarity_figure(subspace: Subspace) -> Figure:
     each = np.array([[found[task].get(pair, np.nan) for pair in pairs] for task in tasks])
     matrix(right, each, tasks, [f"{one}\n{other}" for one, other in pairs], 2, (0.0, 1.0))
     right.set_title("each task")
-    drawn.suptitle(f"d = {subspace.dim}: cosine of the vectors that two deltas found for one task,\nfrom the mean code; – where one never moved")
+    title = "cosine of the vectors that two deltas found for one task,\nfrom the mean code; – where one never moved"
+    drawn.suptitle(f"d = {subspace.dim}: {title}")
     return drawn
 
 
 def cosines(subspace: Subspace) -> dict[str, dict[tuple[str, str], float]]:
-    """task -> pair of deltas -> cosine of their vectors, from the delta's mean code; NaN where one of them is there."""
+    """task -> pair of deltas -> cosine of their vectors, from the delta's mean code; NaN where one is there."""
     found: dict[str, dict[tuple[str, str], float]] = {}
     for task in subspace.vectors.tasks:
-        own = {delta: vector.cpu() - subspace.start(delta).cpu() for (name, delta), vector in subspace.vectors.entries.items() if name == task}
+        own = {
+            delta: vector.cpu() - subspace.start(delta).cpu()
+            for (name, delta), vector in subspace.vectors.entries.items()
+            if name == task
+        }
         names = list(own)
         pairs = [(one, other) for place, one in enumerate(names) for other in names[place + 1 :]]
         if pairs:
@@ -73,7 +78,7 @@ def _cosine(one: torch.Tensor, other: torch.Tensor) -> float:
 
 
 def map_figure(subspace: Subspace) -> Figure:
-    """Tasks by their vectors, on the two principal axes of all of them: a filled sign for each vector, a ring for each source code.
+    """Tasks by their vectors, on the two principal axes of all: a filled sign for each vector, a ring for each source code.
 
     Args:
         subspace: with the vectors of its tasks (`deltaspace.study_subspace`).
@@ -84,14 +89,16 @@ def map_figure(subspace: Subspace) -> Figure:
     own = [(task, delta, vector.cpu()) for (task, delta), vector in subspace.vectors.entries.items()]
     codes = [(source, subspace.codes[:, place].mean(0).cpu()) for place, source in enumerate(subspace.sources)]
     if len(own) + len(codes) < 3:
-        raise DeltaspaceError("nothing to draw: a map needs three points", found=f"{len(own) + len(codes)}", mend="run the recipe to the end")
+        raise DeltaspaceError(
+            "nothing to draw: a map needs three points", found=f"{len(own) + len(codes)}", mend="run the recipe to the end"
+        )
     points = torch.stack([*(vector for *_, vector in own), *(code for _, code in codes)]).double()
     away = points - points.mean(0)
     _, lengths, axes_of = torch.linalg.svd(away, full_matrices=False)
     places = torch.zeros(len(points), 2, dtype=torch.float64)
-    found = (away @ axes_of[:2].T)
+    found = away @ axes_of[:2].T
     places[:, : found.shape[1]] = found
-    shares = (100 * lengths**2 / (lengths**2).sum().clamp_min(1e-300)).tolist() + [0.0, 0.0]
+    shares = [*(100 * lengths**2 / (lengths**2).sum().clamp_min(1e-300)).tolist(), 0.0, 0.0]
     drawn = new_figure(6.5, 5.5)
     axes = drawn.subplots()
     seen = looks(list(dict.fromkeys(delta for _, delta, _ in own)))
@@ -100,7 +107,15 @@ def map_figure(subspace: Subspace) -> Figure:
         axes.plot(part[:, 0], part[:, 1], look.marker, color=look.color, markersize=6, label=f"found through {delta}")
     if codes:
         part = places[len(own) :]
-        axes.plot(part[:, 0], part[:, 1], "o", markerfacecolor="none", markeredgecolor="0.3", markersize=8, label="code of a source task")
+        axes.plot(
+            part[:, 0],
+            part[:, 1],
+            "o",
+            markerfacecolor="none",
+            markeredgecolor="0.3",
+            markersize=8,
+            label="code of a source task",
+        )
     names: dict[tuple[float, ...], list[str]] = {}
     for (task, *_), place in zip([*own, *codes], places, strict=True):
         # Vectors that never left their start lie on one another.
