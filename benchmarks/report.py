@@ -1,8 +1,8 @@
 """`python -m benchmarks.report`: how long a large study's report takes to open, against an empty page of the same size.
 
 The study has 30 unseen tasks, 5 deltas and 4 landscapes (25 x 25 cells, 200 examples), with made-up numbers: a report does not
-ask where they are from. Both pages are opened in Chromium in turn, in a new context each time; the time is that of `goto` until the
-load event has ended, and the value is the ratio of medians. The empty page is a comment as long as the report.
+ask where they are from. Both pages are opened in Chromium in turn, in a new context each time; the time is that of `goto` until
+the load event has ended, and the value is the ratio of medians. The empty page is a comment as long as the report.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Coarse to fine: in which order a grid's cells are sampled, and how cells between equal ones are filled in.
 
 Every fourth cell along each axis comes first (and the last one of an axis), then every second, then all. A cell of a finer
-level lies between up to four cells of the level before, its parents; its value can be interpolated from theirs, linearly along each axis.
+level lies between up to four cells of the level before, its parents; its value can be interpolated from theirs,
+linearly along each axis.
 """
 
 from __future__ import annotations
