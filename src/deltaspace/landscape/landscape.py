@@ -274,9 +274,10 @@ class _Work:
                 if text not in self._answers:
                     self._answers[text] = len(self._answers)
                     self.landscape.answers.append(text)
-            self.landscape.predictions[(delta, *cell)] = [self._answers[text] for text in texts]
-            self.landscape.losses[(delta, *cell)] = loss
-            self._scores[(delta, *cell)] = metric(texts, self.landscape.targets)
+            place = (delta, *cell)
+            self.landscape.predictions[place] = [self._answers[text] for text in texts]
+            self.landscape.losses[place] = loss
+            self._scores[place] = metric(texts, self.landscape.targets)
         if self._checkpoint is not None and time.perf_counter() - self._saved > _CHECKPOINT_SECONDS:
             self._save(self._checkpoint)
         self._tell(delta)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +19,8 @@ Cell = tuple[int, ...]
 
 def levels(shape: Sequence[int]) -> list[list[tuple[Cell, dict[Cell, float]]]]:
     """The cells of each level with their parents and the parents' weights; those of the first level have none."""
-    found, earlier = [], None
+    found: list[list[tuple[Cell, dict[Cell, float]]]] = []
+    earlier: list[list[int]] | None = None
     for stride in _STRIDES:
         ticks = [sorted({*range(0, count, stride), count - 1}) for count in shape]
         own = [(cell, {} if earlier is None else dict(_parents(cell, earlier))) for cell in itertools.product(*ticks)]
@@ -49,7 +51,9 @@ def filled(values: np.ndarray, done: np.ndarray, tolerance: float = np.inf) -> n
     found = np.where(done, values, np.nan)
     for cell, parents in itertools.chain.from_iterable(levels(done.shape)):
         if not done[cell] and parents:
-            around = np.stack([found[(..., *own)] for own in parents])
+            places: list[Any] = [(..., *own) for own in parents]
+            around = np.stack([found[own] for own in places])
             if np.isfinite(around).all() and np.ptp(around, axis=0).max() <= tolerance:
-                found[(..., *cell)] = np.tensordot(np.array(list(parents.values())), around, 1)
+                place: Any = (..., *cell)
+                found[place] = np.tensordot(np.array(list(parents.values())), around, 1)
     return found

@@ -98,10 +98,10 @@ def _resampled(landscape: Landscape, samples: int, seed: int) -> np.ndarray:
 def _region(landscape: Landscape, flat: np.ndarray, best: np.ndarray, resampled: np.ndarray, threshold: float) -> Region:
     shape = landscape.slice.shape
     inside = _inside(flat, best, threshold)
-    common = inside.all(0)
+    common = np.logical_and.reduce(inside)
     largest = largest_part(common.reshape(shape))
     again = _inside(resampled, best, threshold)
-    together = again.all(0)
+    together = np.logical_and.reduce(again)
     shares = {
         name: _share(100 * own.mean(), 100 * drawn.mean(1))
         for name, own, drawn in zip(landscape.deltas, inside, again, strict=True)
@@ -109,7 +109,7 @@ def _region(landscape: Landscape, flat: np.ndarray, best: np.ndarray, resampled:
     shares["common"] = _share(100 * common.mean(), 100 * together.mean(1))
     parts = np.array([largest_part(own.reshape(shape)).mean() for own in together])
     shares["largest"] = _share(100 * largest.mean(), 100 * parts)
-    shares["union"] = _share(_of_union(common, inside.any(0)), _of_union(together, again.any(0)))
+    shares["union"] = _share(_of_union(common, np.logical_or.reduce(inside)), _of_union(together, np.logical_or.reduce(again)))
     bests = {name: float(own[index]) for name, own, index in zip(landscape.deltas, flat, best, strict=True)}
     return Region(threshold, bests, inside.reshape(-1, *shape), common.reshape(shape), largest, shares)
 
@@ -125,7 +125,7 @@ def _of_union(common: np.ndarray, union: np.ndarray) -> np.ndarray | np.floating
     return 100 * common.sum(-1) / np.maximum(union.sum(-1), 1)
 
 
-def _share(value: float | np.floating, drawn: np.ndarray | np.floating) -> Share:
+def _share(value: float | np.floating | np.ndarray, drawn: np.ndarray | np.floating) -> Share:
     low, high = np.percentile(drawn, [(100 - _LEVEL) / 2, (100 + _LEVEL) / 2])
     return Share(float(value), float(low), float(high))
 

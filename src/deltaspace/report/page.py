@@ -8,10 +8,10 @@ import io
 import json
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import yaml
@@ -26,6 +26,9 @@ from deltaspace.study.history import history
 from deltaspace.study.landscapes import landscapes
 from deltaspace.study.sweep import is_sweep
 from deltaspace.training import Progress
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # The interactive landscape's thresholds: for each, the interval of every share is worked out here.
 THRESHOLDS = tuple(float(q) for q in range(80, 101))
@@ -213,7 +216,7 @@ def _figures(study: Path, found: Sequence[Row], slices: dict[str, Landscape], pr
     drawable = _drawable(found)
     wanted += [(name, text, Options(dim=dim)) for name, text in _FIGURES.items() if drawable[name]]
     for number, (name, text, options) in enumerate(wanted, start=1):
-        yield _figure(lambda name=name, options=options: draw(name, study, options), text, number)
+        yield _figure(draw(name, study, options), text, number)
         if progress is not None:
             progress(number, len(wanted), name)
 
@@ -227,8 +230,7 @@ def _drawable(found: Sequence[Row]) -> dict[str, bool]:
     return {"scores": True, "transfer": transferred, "similarity": several, "map": len(tuned) + len(tasks) > 3, "curves": True}
 
 
-def _figure(make: Callable[[], Any], text: str, number: int) -> str:
-    drawn = make()
+def _figure(drawn: Figure, text: str, number: int) -> str:
     buffer = io.BytesIO()
     drawn.savefig(buffer, format="png", dpi=_DPI)
     width, height = (round(inches * _DPI) for inches in drawn.get_size_inches())

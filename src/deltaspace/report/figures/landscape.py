@@ -98,11 +98,8 @@ def panels_figure(landscape: Landscape, what: What = "score", threshold: float =
     x, y = (np.array(ticks) for ticks in landscape.slice.ticks)
     # The same shades in all panels; the few worst cells of losses would leave no shade for the rest.
     low, high = float(values.min()), float(values.max() if what == "score" else np.percentile(values, 95))
-    image = None
     for axes, delta, own, score in zip(grid[0], landscape.deltas, values, scores, strict=True):
-        image = axes.pcolormesh(
-            x, y, own, cmap="viridis" if what == "score" else "viridis_r", vmin=low, vmax=high, rasterized=True
-        )
+        axes.pcolormesh(x, y, own, cmap="viridis" if what == "score" else "viridis_r", vmin=low, vmax=high, rasterized=True)
         best = region.best[delta]
         if best > 0 and score.min() < threshold / 100 * best:
             axes.contour(x, y, score, [threshold / 100 * best], colors=["white"], linewidths=1.4)
@@ -110,7 +107,9 @@ def panels_figure(landscape: Landscape, what: What = "score", threshold: float =
         axes.set_title(f"{delta}: best {best:.1f}")
         axes.set_xlabel("horizontal")
     grid[0, 0].set_ylabel("vertical")
-    drawn.colorbar(image, ax=grid[0].tolist(), label=landscape.metric if what == "score" else "loss", shrink=0.9)
+    drawn.colorbar(
+        grid[0, 0].collections[0], ax=grid[0].tolist(), label=landscape.metric if what == "score" else "loss", shrink=0.9
+    )
     drawn.suptitle(
         f"{landscape.task}: white line {threshold:g} % of the delta's best; its optimizer's way from the ring to the star"
     )
@@ -129,8 +128,8 @@ def _title(landscape: Landscape, region: Region) -> str:
 def _lines(axes: Axes, landscape: Landscape, scores: np.ndarray, region: Region, seen: dict[str, Look]) -> None:
     x = np.array(landscape.slice.ticks[0])
     edges = np.concatenate([x[:1], (x[:-1] + x[1:]) / 2, x[-1:]])
-    for place in np.flatnonzero(region.common):
-        axes.axvspan(edges[place], edges[place + 1], color="0.9", linewidth=0)
+    for cell in np.flatnonzero(region.common):
+        axes.axvspan(edges[cell], edges[cell + 1], color="0.9", linewidth=0)
     for delta, own in zip(landscape.deltas, scores, strict=True):
         look = seen[delta]
         axes.plot(x, own, color=look.color, linestyle=look.dash, marker=look.marker, markersize=3, label=delta)

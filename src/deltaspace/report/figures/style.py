@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -23,7 +23,7 @@ DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1, 1, 1)))
 MEASURES = {"relative": "relative performance (%)", "recovered": "recovered gain (%)"}
 FORMATS = (".png", ".svg", ".pdf")
 _DPI = 200
-_SIZES = {
+_SIZES: dict[Any, Any] = {
     "font.size": 9,
     "axes.titlesize": 9,
     "axes.labelsize": 9,
@@ -43,7 +43,7 @@ class Look:
 
     color: str
     marker: str
-    dash: str | tuple[int, tuple[int, ...]]
+    dash: Any
 
 
 def looks(names: Sequence[str]) -> dict[str, Look]:
@@ -68,7 +68,7 @@ def new_figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def plain(axes: Axes, grid: str = "both") -> None:
+def plain(axes: Axes, grid: Literal["both", "x", "y"] = "both") -> None:
     """Axes without a box, with a faint grid behind what is drawn."""
     axes.grid(axis=grid, color="0.92")
     axes.set_axisbelow(True)

@@ -116,11 +116,11 @@ def map_figure(subspace: Subspace) -> Figure:
             markersize=8,
             label="code of a source task",
         )
-    names: dict[tuple[float, ...], list[str]] = {}
-    for (task, *_), place in zip([*own, *codes], places, strict=True):
+    names: dict[tuple[float, float], list[str]] = {}
+    tasks = [task for task, *_ in own] + [task for task, _ in codes]
+    for task, (x, y) in zip(tasks, places.tolist(), strict=True):
         # Vectors that never left their start lie on one another.
-        at = tuple(round(number, 6) for number in place.tolist())
-        names.setdefault(at, []).append(task)
+        names.setdefault((round(x, 6), round(y, 6)), []).append(task)
     for at, several in names.items() if len(names) <= _NAMES else ():
         axes.annotate(", ".join(dict.fromkeys(several)), at, textcoords="offset points", xytext=(7, 5), fontsize=8)
     axes.set_xlabel(f"first principal axis ({shares[0]:.0f} % of the variance)")
