@@ -209,11 +209,13 @@ def landscape(
     """
     from pydantic import ValidationError
 
+    from deltaspace.landscape.region import check_threshold
     from deltaspace.report.tables import region_rows, region_table
     from deltaspace.study.explore import explore
     from deltaspace.study.landscapes import SliceSpec
 
     _quiet()
+    check_threshold(threshold)
     points = tuple(point or ())
     if direction and len(points) != 1:
         raise DeltaspaceError(

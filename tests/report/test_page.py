@@ -107,6 +107,8 @@ def test_the_keyboard_alone_reaches_and_does_everything(page):
     for _ in range(60):
         page.keyboard.press("Tab")
         seen.append(page.evaluate("document.activeElement.id || document.activeElement.textContent"))
+        if seen[-1] in seen[:-1]:
+            continue
         if seen[-1] == "threshold":
             before = page.locator("#region").inner_text()
             page.keyboard.press("ArrowLeft")
@@ -140,6 +142,8 @@ def test_the_picture_changes_with_every_control(page):
     def picture():
         return page.evaluate("document.getElementById('canvas').toDataURL()")
 
+    # The tiny study's tuning moves by less than a cell.
+    page.evaluate("data.landscapes[0].deltas.forEach((delta) => { delta.path = [[-15, -15], [10, 15]]; })")
     seen = [picture()]
     for change in (
         lambda: page.locator("#threshold").fill("80"),

@@ -68,8 +68,7 @@ def regions(
         DeltaspaceError: cells are missing, or a threshold is out of range.
     """
     for threshold in thresholds:
-        if not 0 < threshold <= 100:
-            raise DeltaspaceError(f"no threshold {threshold:g}", expected="a percentage above 0 and at most 100")
+        check_threshold(threshold)
     scores = landscape.filled()
     if np.isnan(scores).any():
         raise DeltaspaceError(
@@ -81,6 +80,12 @@ def regions(
     resampled = _resampled(landscape, samples, seed)
     best = flat.argmax(1)
     return [_region(landscape, flat, best, resampled, float(threshold)) for threshold in thresholds]
+
+
+def check_threshold(threshold: float) -> None:
+    """Raise DeltaspaceError unless this is a percentage that a region can have."""
+    if not 0 < threshold <= 100:
+        raise DeltaspaceError(f"no threshold {threshold:g}", expected="a percentage above 0 and at most 100")
 
 
 def _resampled(landscape: Landscape, samples: int, seed: int) -> np.ndarray:

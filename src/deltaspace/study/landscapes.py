@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -15,7 +15,6 @@ from deltaspace.errors import DeltaspaceError
 from deltaspace.files import read_tensors
 from deltaspace.landscape import Grid, Landscape, Precision, Slice
 from deltaspace.study.folder import read_any
-from deltaspace.tasks.task import Split
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -42,7 +41,7 @@ class SliceSpec(BaseModel):
         (), description="one or two: principal-1, principal-2 … of the source tasks' codes, random-1 …, or d numbers"
     )
     grid: str | None = Field(None, description="min:max:n for every axis, or one for each with a comma between")
-    split: Split = Field("test", description="which examples")
+    split: Literal["test", "dev"] = Field("test", description="which examples")
     examples: int = Field(200, ge=1, description="so many of them, from the first on")
     tolerance: float = Field(
         0.0, ge=0, description="cells between coarser cells whose scores differ by at most this are filled in; 0 samples all"
