@@ -40,6 +40,14 @@ _FIGURES = {
     "map": "Tasks by their intrinsic vectors, on the two principal axes of all of them.",
     "curves": "Score and loss on dev over the steps of the trainings, mean over tasks.",
 }
+_LABELS = {"dim": "d", "n_test": "n"}
+_TASK_LABELS = {
+    "zero_shot": "zero-shot",
+    "optimized_relative": "optimized rel. %",
+    "optimized_recovered": "optimized rec. %",
+    "transferred_relative": "transferred rel. %",
+    "transferred_recovered": "transferred rec. %",
+}
 _LANDSCAPE_FIGURES = {
     "landscape": "Every delta's border at 95 % of its best, and the common region in gray.",
     "panels": "Scores of each delta, with its border at 95 % of its best and the way of its optimizer.",
@@ -134,12 +142,12 @@ def _tables(study: Path, found: Sequence[Row], slices: dict[str, Landscape]) -> 
             average_rows(found),
             {"relative": "relative %", "recovered": "recovered %"},
         ),
-        _table("tasks", "Unseen tasks, averages over deltas and seeds", task_rows(found), {"zero_shot": "zero-shot"}),
+        _table("tasks", "Unseen tasks, averages over deltas and seeds", task_rows(found), _TASK_LABELS),
     ]
     if slices:
         labels = {"share": "share %", "low": "from", "high": "to"}
         tables.append(_table("regions", "Common regions, 95 % intervals over the examples", region_rows(slices), labels))
-    tables.append(_table("rows", "Every score", found, {"n_test": "n"}, with_rows=False))
+    tables.append(_table("rows", "Every score", found, {}, with_rows=False))
     if runs := history(study):
         tables.append(_table("runs", "What ran where", [_run(own) for own in runs], {}))
     return tables
@@ -154,7 +162,7 @@ def _table(
         if not values:
             continue
         number = all(isinstance(value, int | float) for value in values)
-        columns.append({"key": key, "label": labels.get(key, key.replace("_", " ")), "number": number})
+        columns.append({"key": key, "label": labels.get(key, _LABELS.get(key, key.replace("_", " "))), "number": number})
     found: dict[str, Any] = {"id": name, "title": title, "columns": columns}
     return found | ({"rows": list(own)} if with_rows else {})
 

@@ -10,9 +10,9 @@ const make = (name, attributes = {}, ...children) => {
 
 // ---- Tables ----------------------------------------------------------------------------------------------------------
 
-const shown = (value, number) => {
+const shown = (value, number, whole = Number.isInteger(value)) => {
   if (value === null || value === undefined) return "–";
-  return number && !Number.isInteger(value) ? value.toFixed(1) : String(value);
+  return number && !whole ? value.toFixed(1) : String(value);
 };
 
 const formats = {
@@ -53,11 +53,13 @@ async function copy(text, what) {
 function addTable(table) {
   const { columns } = table;
   let rows = [...(table.rows ?? data.rows)];
+  // A column of numbers has a decimal in every line, or in none.
+  for (const column of columns) column.whole = rows.every((row) => !column.number || Number.isInteger(row[column.key] ?? 0));
   const body = make("tbody");
   const fill = () => {
     const lines = rows.map((row) => {
       const cells = columns.map((column) => {
-        const text = shown(row[column.key], column.number);
+        const text = shown(row[column.key], column.number, column.whole);
         const cell = make("td", { class: column.number ? "number" : text.length > 40 ? "long" : "" }, text);
         if (column.number) cell.title = exact(row[column.key]);
         return cell;
@@ -275,7 +277,9 @@ function landscape() {
 
   function drawLines() {
     region.common.forEach((own, cell) => {
-      if (own) { context.fillStyle = "#e4e8ea"; context.fillRect(...cellBox(cell)); }
+      if (!own) return;
+      const [x, y, w, h] = cellBox(cell);
+      context.fillStyle = "#e4e8ea"; context.fillRect(x, y, w + 0.6, h);
     });
     const one = shownDelta();
     land.deltas.forEach((delta, i) => {
@@ -290,7 +294,7 @@ function landscape() {
     });
     const taken = [];
     for (const point of [...land.points, ...land.deltas.filter((delta) => delta.mark && delta.mark.distance < 1e-3).map((delta) => ({ name: delta.name, place: delta.mark.place }))])
-      label(point.name, across(point.place[0]) - 9, canvas.height - edge.bottom - 4, taken);
+      label(point.name, across(point.place[0]) - 9, edge.top + 24, taken);
   }
 
   function draw() {
