@@ -21,6 +21,7 @@ from deltaspace.report.figures import (
     map_figure,
     panels_figure,
     save_figure,
+    scores_figure,
     similarity_figure,
     study_curves,
     transfer_figure,
@@ -160,3 +161,19 @@ def test_what_cannot_be_drawn(study, tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit) as stopped:
         main()
     assert stopped.value.code == 2 and "no figure format '.gif'" in capsys.readouterr().err
+
+
+def test_scores_have_intervals_over_test_examples():
+    """Half of 400 examples right: 1.96 x 2.5 points, 4.9, of an independent score of 80 and a gain of 20."""
+    own = {"task": "t", "delta": "lora", "seed": 0, "metric": "accuracy", "n_test": 400}
+    found = [
+        {**own, "stage": "zero_shot", "source_delta": None, "dim": None, "score": 60.0, "relative": None, "recovered": None},
+        {**own, "stage": "independent", "source_delta": None, "dim": None, "score": 80.0, "relative": None, "recovered": None},
+        {**own, "stage": "optimized", "source_delta": "lora", "dim": 4, "score": 50.0, "relative": 62.5, "recovered": -50.0},
+    ]
+    for axes, middle, half in zip(scores_figure(found).axes, (62.5, -50.0), (4.9 / 0.8, 4.9 / 0.2), strict=True):
+        spans = [line.get_xdata() for line in axes.lines if len(line.get_xdata()) == 2]
+        assert any(np.allclose(span, [middle - half, middle + half]) for span in spans)
+        assert any(np.allclose(span, [middle, middle]) for span in spans)  # one seed
+    found[2]["metric"] = "macro_f1"
+    assert len(scores_figure(found).axes[0].lines) == 3

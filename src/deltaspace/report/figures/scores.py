@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from deltaspace.errors import DeltaspaceError
@@ -19,9 +20,11 @@ _TASKS = 8
 
 
 def scores_figure(rows: Sequence[Row], dim: int | None = None) -> Figure:
-    """Dots with the range over seeds: left relative performance, right recovered gain; 100 is the independent solution.
+    """Dots with intervals: left relative performance, right recovered gain; 100 is the independent solution.
 
-    With more than eight unseen tasks, a task has two lines: the mean and range over its deltas, and over its transfers.
+    Thick lines are the range over seeds. Thin ones are what other test examples would have given: the 95 % interval of an
+    accuracy, the independent and the zero-shot score taken as they are. With more than eight unseen tasks, a task has two lines:
+    the mean and range over its deltas, and over its transfers.
 
     Args:
         rows: of `deltaspace.study.rows`.
@@ -42,6 +45,7 @@ def scores_figure(rows: Sequence[Row], dim: int | None = None) -> Figure:
         rest = () if many else (row["source_delta"], row["delta"])
         groups.setdefault((row["task"], row["stage"], *rest), []).append(row)
     keys = sorted(groups)
+    references = {(row["stage"], row["task"], row["delta"], row["seed"]): row["score"] for row in rows}
     drawn = new_figure(8, 1.1 + 0.22 * len(keys))
     left, right = drawn.subplots(1, 2, sharey=True)
     for axes, (measure, title) in zip((left, right), MEASURES.items(), strict=True):
@@ -53,15 +57,30 @@ def scores_figure(rows: Sequence[Row], dim: int | None = None) -> Figure:
                 axes.annotate("undefined", (100, place), fontsize=7, va="center")
                 continue
             color = "0.2" if many else deltas[key[3]].color
-            axes.plot([min(values), max(values)], [place, place], color=color, linewidth=1.5)
+            if (half := _half_interval(groups[key], references, measure)) and not many:
+                middle = statistics.fmean(values)
+                axes.plot([middle - half, middle + half], [place, place], color=color, linewidth=0.7)
+            axes.plot([min(values), max(values)], [place, place], color=color, linewidth=2.5)
             axes.plot(statistics.fmean(values), place, _STAGES[key[1]], color=color, markersize=5)
         axes.set_xlabel(title)
         plain(axes, "x")
     left.set_yticks(range(len(keys)), [_label(key) for key in keys])
     left.invert_yaxis()
-    spread = "deltas and seeds" if many else "seeds"
-    drawn.suptitle(f"d = {dim}: optimization (dots), transfer (diamonds), range over {spread}; 100 = independent solution")
+    drawn.suptitle(f"d = {dim}: optimization (dots), transfer (diamonds); 100 = independent solution")
     return drawn
+
+
+def _half_interval(rows: Sequence[Row], references: Mapping[tuple[str, str, str, int], float], measure: str) -> float | None:
+    """Half of the 95 % interval of the mean of a measure over seeds, whose test examples are the same; for accuracies only."""
+    halves = []
+    for row in rows:
+        best, start = (references.get((stage, row["task"], row["delta"], row["seed"])) for stage in ("independent", "zero_shot"))
+        unit = best if measure == "relative" or best is None or start is None else best - start
+        if row["metric"] != "accuracy" or not unit:
+            return None
+        share = row["score"] / 100
+        halves.append(100 * abs(1.96 * 100 * math.sqrt(share * (1 - share) / row["n_test"]) / unit))
+    return statistics.fmean(halves)
 
 
 def _label(key: tuple[str, ...]) -> str:
