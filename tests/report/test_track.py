@@ -61,6 +61,6 @@ def test_without_being_asked_nothing_is_tracked(recipe, tmp_path):
 
 
 def test_a_tracker_that_is_not_installed(recipe, tmp_path, monkeypatch):
-    monkeypatch.setattr("deltaspace.report.track.filter_trackers", lambda *_, **__: [])
+    monkeypatch.setattr("deltaspace.report.track.get_available_trackers", list)
     with pytest.raises(DeltaspaceError, match="wandb is not installed"):
         Tracked(Report(), "wandb", tmp_path, load_recipe(recipe))

@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from accelerate import Accelerator
-from accelerate.tracking import filter_trackers
+from accelerate.tracking import get_available_trackers
 
 from deltaspace.backbone import precision
 from deltaspace.errors import DeltaspaceError
@@ -37,7 +37,7 @@ class Tracked(Report):
     def __init__(self, report: Report, tracker: str, folder: Path, recipe: Recipe) -> None:
         self._report, self._folder, self._step = report, folder, 0
         place = folder / "tracking"
-        if not filter_trackers(tracker, logging_dir=place):
+        if tracker not in {str(own) for own in get_available_trackers()}:
             raise DeltaspaceError(f"the tracker {tracker} is not installed", mend=f"pip install {tracker}")
         place.mkdir(parents=True, exist_ok=True)
         self._accelerator = Accelerator(log_with=tracker, project_dir=place, mixed_precision=precision())
