@@ -27,12 +27,12 @@ from benchmarks.run import machine
 from deltaspace.backbone import load_backbone
 from deltaspace.checkpoints import read_checkpoints
 from deltaspace.deltas import AttachedDelta
-from deltaspace.export import export_delta
-from deltaspace.files import read_tensors, write_json
+from deltaspace.checkpoints.export import export_delta
+from deltaspace.storage import read_tensors, write_json
 from deltaspace.study import load_recipe
 from deltaspace.study.history import versions
 from deltaspace.subspace import Subspace, find_projection
-from deltaspace.subspace.projections.rows import InMemory
+from deltaspace.subspace.methods.displacements import InMemory
 
 RESULTS = Path(__file__).parent / "results" / "compress.json"
 Loras = dict[str, dict[str, torch.Tensor]]

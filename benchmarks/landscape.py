@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 
-from deltaspace.files import read_json, write_json
+from deltaspace.storage import read_json, write_json
 from deltaspace.landscape import Grid, Slice
 from deltaspace.landscape.landscape import _Sampler
 from deltaspace.study.folder import Folder

@@ -32,15 +32,15 @@ from transformers import T5Config, T5ForConditionalGeneration
 
 from deltaspace.backbone import load_backbone, make_backbone
 from deltaspace.deltas import AttachedDelta, attach
-from deltaspace.export import as_peft
-from deltaspace.files import read_json, read_tensors, write_json, write_tensors
+from deltaspace.checkpoints.export import as_peft
+from deltaspace.storage import read_json, read_tensors, write_json, write_tensors
 from deltaspace.rivals import attach_rival
 from deltaspace.study.history import versions
 from deltaspace.subspace import approximate, find_projection
-from deltaspace.subspace.approximate import joint_loss
+from deltaspace.subspace.stages.approximate import joint_loss
 from deltaspace.subspace.lowrank import LowRankAdafactor, LowRankGradient
-from deltaspace.subspace.projections.dense import DenseAutoencoder
-from deltaspace.subspace.projections.rows import InFiles, Rows
+from deltaspace.subspace.methods.dense import DenseAutoencoder
+from deltaspace.subspace.methods.displacements import InFiles, Rows
 from deltaspace.training import Objective
 
 BATCH, INPUTS, TARGETS, ROUNDS = 8, 64, 8, 9

@@ -21,7 +21,7 @@ from tokenizers.decoders import Metaspace
 from transformers import PreTrainedTokenizerFast, T5Config, T5ForConditionalGeneration
 
 from benchmarks.run import machine
-from deltaspace.files import write_json, write_text
+from deltaspace.storage import write_json, write_text
 from deltaspace.study import load_recipe, rows, run
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "multitask-text2text.yaml"

@@ -11,7 +11,7 @@ from peft import PeftModel
 
 from deltaspace.deltas import AttachedDelta, make_delta
 from deltaspace.errors import DeltaspaceError
-from deltaspace.export import export_delta, load_delta
+from deltaspace.checkpoints.export import export_delta, load_delta
 from tests.deltas.test_peft_methods import METHODS, WITHOUT, moved
 from tests.tiny import model, tiny_backbone
 

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from deltaspace.deltas import Layout, attach
 from deltaspace.errors import DeltaspaceError
-from deltaspace.files import read_tensors, write_tensors
+from deltaspace.storage import read_tensors, write_tensors
 from deltaspace.subspace import find_projection
-from deltaspace.subspace.projections.rows import InMemory
+from deltaspace.subspace.methods.displacements import InMemory
 from tests.tiny import tiny_backbone, tiny_task
 
 shapes = st.lists(st.lists(st.integers(1, 4), min_size=1, max_size=3).map(tuple), min_size=1, max_size=5)

@@ -14,7 +14,7 @@ from transformers import T5Config
 from deltaspace import backbone as backbone_module
 from deltaspace.cli import app, main
 from deltaspace.errors import DeltaspaceError
-from deltaspace.files import write_json
+from deltaspace.storage import write_json
 from deltaspace.study import Report, check_tasks, load_recipe, rows, run
 from deltaspace.tasks import demo
 from tests.tiny import save_tiny, write_task

@@ -68,8 +68,8 @@ def test_the_readme_example_runs(monkeypatch, capsys):
     monkeypatch.setattr("deltaspace.tasks.load_task", functools.partial(load_task, limits=Limits(train=64, dev=32, test=32)))
     short = {"steps": 2, "lr": 1e-3, "evaluate_every": 2}
     monkeypatch.setattr("deltaspace.solutions.TRAIN", Training(**short))
-    monkeypatch.setattr(sys.modules["deltaspace.subspace.approximate"], "APPROXIMATE", Approximation(**short))
-    monkeypatch.setattr(sys.modules["deltaspace.subspace.optimize"], "OPTIMIZE", Optimization(**short))
+    monkeypatch.setattr(sys.modules["deltaspace.subspace.stages.approximate"], "APPROXIMATE", Approximation(**short))
+    monkeypatch.setattr(sys.modules["deltaspace.subspace.stages.optimize"], "OPTIMIZE", Optimization(**short))
     [code] = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
     exec(compile(code, "README.md", "exec"), {})
     assert re.search(r"Score\(metric=\d+\.\d+, loss=", capsys.readouterr().out)

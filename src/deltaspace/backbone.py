@@ -25,7 +25,7 @@ from transformers import (
 
 from deltaspace.errors import DeltaspaceError, first_line
 from deltaspace.families import FAMILIES, Family
-from deltaspace.sources import model_fingerprint, model_folder
+from deltaspace.storage import model_fingerprint, model_folder
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase

@@ -12,7 +12,7 @@ import torch
 from deltaspace.cli import Drawing, app, main
 from deltaspace.errors import DeltaspaceError
 from deltaspace.landscape import regions
-from deltaspace.report.figures import (
+from deltaspace.figures import (
     FIGURES,
     Options,
     cosines,

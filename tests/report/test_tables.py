@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from deltaspace.errors import DeltaspaceError
-from deltaspace.report.figures import save_figure, scores_figure, sweep_figure
+from deltaspace.figures import save_figure, scores_figure, sweep_figure
 from deltaspace.report.tables import sweep_table, tables
 from deltaspace.study.folder import measures
 

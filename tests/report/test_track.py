@@ -8,8 +8,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from deltaspace.cli import app
 from deltaspace.errors import DeltaspaceError
-from deltaspace.files import read_metadata
-from deltaspace.report.track import Tracked
+from deltaspace.storage import read_metadata
+from deltaspace.cli.trackers import Tracked
 from deltaspace.study import Report, load_recipe
 from tests.tiny import save_tiny, write_task
 
@@ -47,7 +47,7 @@ def test_steps_never_go_back(recipe, tmp_path, monkeypatch):
     seen = []
     monkeypatch.setattr(tracked._accelerator, "log", lambda values, step: seen.append(step))
     monkeypatch.setattr(
-        "deltaspace.report.track.read_any", lambda path: {"curve": [[0, 1.0, 1.0], [5, 1.0, 1.0]], "row": {"score": 1.0}}
+        "deltaspace.cli.trackers.read_any", lambda path: {"curve": [[0, 1.0, 1.0], [5, 1.0, 1.0]], "row": {"score": 1.0}}
     )
     tracked.end("solutions/a.safetensors")
     tracked.end("solutions/b.safetensors")
@@ -61,6 +61,6 @@ def test_without_being_asked_nothing_is_tracked(recipe, tmp_path):
 
 
 def test_a_tracker_that_is_not_installed(recipe, tmp_path, monkeypatch):
-    monkeypatch.setattr("deltaspace.report.track.get_available_trackers", list)
+    monkeypatch.setattr("deltaspace.cli.trackers.get_available_trackers", list)
     with pytest.raises(DeltaspaceError, match="wandb is not installed"):
         Tracked(Report(), "wandb", tmp_path, load_recipe(recipe))

@@ -16,7 +16,7 @@ from deltaspace.backbone import load_backbone
 from deltaspace.cli import app
 from deltaspace.deltas import AttachedDelta
 from deltaspace.errors import DeltaspaceError
-from deltaspace.files import read_metadata, read_tensors
+from deltaspace.storage import read_metadata, read_tensors
 from deltaspace.solutions import Scorer
 from deltaspace.study import load_recipe, rows, run
 from deltaspace.study.results import study_subspace

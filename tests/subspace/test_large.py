@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from deltaspace.subspace import find_projection
 from deltaspace.subspace.lowrank import LowRankGradient
-from deltaspace.subspace.projections.fastfood import Hadamard, fitted, transformed, walsh_hadamard
-from deltaspace.subspace.projections.rows import InMemory
-from deltaspace.subspace.projections.trainable import FastfoodTrainable, SpanTrainable
+from deltaspace.subspace.methods.fastfood import Hadamard, fitted, transformed, walsh_hadamard
+from deltaspace.subspace.methods.displacements import InMemory
+from deltaspace.subspace.methods.trainable import FastfoodTrainable, SpanTrainable
 
 SIZES = [[20, 5, 15, 20], [10, 10, 10, 10, 10]]
 seeds = st.integers(0, 2**31)
@@ -40,7 +40,7 @@ def test_a_mixture_is_the_joint_svd_s_own_basis(seed, dim, tasks):
 
 
 def test_a_mixture_s_gradient_and_its_runs(monkeypatch):
-    monkeypatch.setattr("deltaspace.subspace.projections.mixture._RUN", 21)  # runs of seven columns
+    monkeypatch.setattr("deltaspace.subspace.maps.mixture._RUN", 21)  # runs of seven columns
     rows = [InMemory(d) for d in displacements(0, 3)]
     mixture, _ = find_projection("svd").make(rows, SIZES, 6, 0, [True, False])
     codes = draw(5, 2, 6).requires_grad_()
@@ -70,7 +70,7 @@ def dense_matrix(projection, dim):
 
 @pytest.mark.parametrize(("dim", "size", "run"), [(1, 5, 1), (3, 50, 16), (5, 64, 1000), (8, 61, 24)])
 def test_the_transform_is_its_matrix_and_so_are_its_gradients(dim, size, run, monkeypatch):
-    monkeypatch.setattr("deltaspace.subspace.projections.fastfood._RUN", run)
+    monkeypatch.setattr("deltaspace.subspace.methods.fastfood._RUN", run)
     projection = Hadamard.drawn(torch.rand(size) + 0.1, dim, torch.Generator().manual_seed(1))
     matrix = dense_matrix(projection, dim)
     codes, normal, weights = draw(2, 3, dim).requires_grad_(), projection.normal.clone().requires_grad_(), draw(3, 3, size)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from deltaspace.subspace.optimizers import OPTIMIZERS
+from deltaspace.subspace.stages.searchers import OPTIMIZERS
 from deltaspace.training import Objective
 
 # Learning rate (for cma the first deviation) and steps with which each comes near the minimum below.

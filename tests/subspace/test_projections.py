@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deltaspace.errors import DeltaspaceError
-from deltaspace.files import write_tensors
+from deltaspace.storage import write_tensors
 from deltaspace.subspace import PROJECTIONS, Subspace, find_projection
-from deltaspace.subspace.projections.fastfood import walsh_hadamard
-from deltaspace.subspace.projections.joint import basis, cuts, gram, shared_codes, spread, weighted
-from deltaspace.subspace.projections.rows import InFiles, InMemory
+from deltaspace.subspace.methods.fastfood import walsh_hadamard
+from deltaspace.subspace.methods.joint import basis, cuts, gram, shared_codes, spread, weighted
+from deltaspace.subspace.methods.displacements import InFiles, InMemory
 
 seeds = st.integers(0, 2**31)
 # Two deltas whose displacements differ in norm by ten; sizes of their tensor blocks.
@@ -93,7 +93,7 @@ def test_the_joint_svd_is_that_of_the_stack():
 
 
 def test_rows_in_files_are_rows_in_memory(tmp_path, monkeypatch):
-    monkeypatch.setattr("deltaspace.subspace.projections.rows._NUMBERS", 21)  # runs of seven columns
+    monkeypatch.setattr("deltaspace.subspace.methods.displacements._NUMBERS", 21)  # runs of seven columns
     stacked = draw(0, 3, 50)
     for index, row in enumerate(stacked):
         write_tensors(tmp_path / f"{index}.safetensors", {"displacement": row}, {})

@@ -7,13 +7,13 @@ import torch
 
 from deltaspace.deltas import attach
 from deltaspace.errors import DeltaspaceError
-from deltaspace.files import write_tensors
+from deltaspace.storage import write_tensors
 from deltaspace.solutions import score, train
 from deltaspace.subspace import PROJECTIONS, Approximation, Optimization, Subspace, approximate, optimize, transfer
-from deltaspace.subspace.approximate import joint_loss
+from deltaspace.subspace.stages.approximate import joint_loss
 from deltaspace.subspace.lowrank import LowRankGradient
-from deltaspace.subspace.projections.dense import DenseAutoencoder
-from deltaspace.subspace.projections.rows import InFiles, InMemory
+from deltaspace.subspace.methods.dense import DenseAutoencoder
+from deltaspace.subspace.methods.displacements import InFiles, InMemory
 from deltaspace.training import Training
 from tests.tiny import tiny_backbone, tiny_task
 

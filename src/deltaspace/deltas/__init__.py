@@ -2,7 +2,7 @@
 
 from deltaspace.deltas.adapter import Adapter
 from deltaspace.deltas.apet import Apet
-from deltaspace.deltas.delta import AttachedDelta, Delta, derived_seed
+from deltaspace.deltas.delta import AttachedDelta, Delta
 from deltaspace.deltas.finetune import Finetune
 from deltaspace.deltas.layout import Layout
 from deltaspace.deltas.lora import Lora
@@ -23,7 +23,6 @@ __all__ = [
     "PeftBacked",
     "Prefix",
     "attach",
-    "derived_seed",
     "make_delta",
     "peft_settings",
     "read_delta",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from torch import nn
 
 from deltaspace.deltas.layout import Layout
 from deltaspace.errors import DeltaspaceError
+from deltaspace.seeds import derived_seed
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -188,8 +188,3 @@ class _Scope(nn.Module):
 
     def forward(self, function: Callable[[PreTrainedModel], Result]) -> Result:
         return function(self.model)
-
-
-def derived_seed(seed: int, *purpose: str) -> int:
-    """An independent seed (63 bits) for one purpose within a study."""
-    return int.from_bytes(hashlib.sha256(repr((seed, *purpose)).encode()).digest()[:8], "little") >> 1

@@ -12,7 +12,7 @@ from torch import nn
 
 from deltaspace.deltas.delta import Delta
 from deltaspace.errors import DeltaspaceError, first_line
-from deltaspace.files import read_json
+from deltaspace.storage import read_json
 
 if TYPE_CHECKING:
     from pathlib import Path

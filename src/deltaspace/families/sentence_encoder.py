@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from deltaspace.errors import DeltaspaceError
 from deltaspace.families.family import Batch, Evaluation, Family, Item, candidate_texts, gold_index, ranked
-from deltaspace.files import read_json
+from deltaspace.storage import read_json
 
 if TYPE_CHECKING:
     from jaxtyping import Float

@@ -22,7 +22,7 @@ from torch import Tensor
 from deltaspace.deltas.delta import AttachedDelta
 from deltaspace.errors import DeltaspaceError
 from deltaspace.families import Batch, Item
-from deltaspace.files import read_tensors, write_tensors
+from deltaspace.storage import read_tensors, write_tensors
 from deltaspace.landscape.refinement import Cell, filled, levels
 from deltaspace.landscape.slice import Grid, Slice
 from deltaspace.subspace.subspace import Subspace

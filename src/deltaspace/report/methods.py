@@ -6,7 +6,7 @@ import re
 import sys
 from pathlib import Path
 
-from deltaspace.files import write_text
+from deltaspace.storage import write_text
 
 
 def table() -> str:

@@ -17,9 +17,9 @@ import numpy as np
 import yaml
 
 from deltaspace.errors import DeltaspaceError
-from deltaspace.files import write_text
+from deltaspace.storage import write_text
 from deltaspace.landscape import Landscape, Region, regions
-from deltaspace.report.figures import Options, draw
+from deltaspace.figures import Options, draw
 from deltaspace.report.tables import average_rows, region_rows, task_rows
 from deltaspace.study.folder import Row, rows
 from deltaspace.study.history import history

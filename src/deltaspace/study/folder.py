@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from deltaspace.errors import DeltaspaceError
-from deltaspace.files import read_json, read_metadata, write_copy
+from deltaspace.storage import read_json, read_metadata, write_copy
 
 Stage = Literal["zero_shot", "independent", "optimized", "transferred", "rival"]
 State = Literal["valid", "missing", "stale", "damaged"]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from deltaspace.errors import DeltaspaceError
-from deltaspace.files import read_json, write_json
+from deltaspace.storage import read_json, write_json
 
 if TYPE_CHECKING:
     from deltaspace.study.folder import Folder

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from jaxtyping import Float
 from torch import Tensor
 
-from deltaspace.files import digest, read_json, read_metadata, read_tensors, write_json, write_tensors
+from deltaspace.storage import digest, read_json, read_metadata, read_tensors, write_json, write_tensors
 
 if TYPE_CHECKING:
     from deltaspace.study.folder import Folder

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from deltaspace.deltas.delta import derived_seed
+from deltaspace.seeds import derived_seed
 from deltaspace.errors import DeltaspaceError
-from deltaspace.files import read_tensors
+from deltaspace.storage import read_tensors
 from deltaspace.landscape import Grid, Landscape, Precision, Slice
 from deltaspace.study.folder import read_any
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deltaspace.errors import DeltaspaceError
-from deltaspace.files import read_metadata, read_tensors
+from deltaspace.storage import read_metadata, read_tensors
 
 if TYPE_CHECKING:
     from deltaspace.subspace import Subspace

@@ -12,17 +12,17 @@ import yaml
 
 from deltaspace.deltas import AttachedDelta, Lora
 from deltaspace.errors import DeltaspaceError
-from deltaspace.files import digest, read_tensors, write_json, write_tensors, write_text
+from deltaspace.storage import digest, read_tensors, write_json, write_tensors, write_text
 from deltaspace.landscape import sample
 from deltaspace.rivals import RANDOM, RIVALS, Tuned, attach_rival, tune
 from deltaspace.solutions import score, train
-from deltaspace.sources import model_fingerprint, model_folder
+from deltaspace.storage import model_fingerprint, model_folder
 from deltaspace.study.folder import Artefact, Folder, Row
 from deltaspace.study.history import logged
 from deltaspace.study.imports import Imports, import_print
 from deltaspace.study.landscapes import SliceSpec, make_slice, own_vectors, vector_of, with_ways
 from deltaspace.subspace import Optimized, Subspace, approximate, optimize, transfer
-from deltaspace.subspace.projections.rows import InFiles
+from deltaspace.subspace.methods.displacements import InFiles
 from deltaspace.tasks import Task, few_shot, load_task
 from deltaspace.training import Fit, Progress, Score
 

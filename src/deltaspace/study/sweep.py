@@ -13,7 +13,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from deltaspace.errors import DeltaspaceError
-from deltaspace.files import write_text
+from deltaspace.storage import write_text
 from deltaspace.study.folder import Folder, Row, rows
 from deltaspace.study.recipe import Recipe, known_projection, load_recipe, load_yaml
 from deltaspace.study.run import Report, run

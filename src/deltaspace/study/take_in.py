@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from deltaspace.checkpoints import initial_for, read_checkpoints
 from deltaspace.deltas import PeftBacked
 from deltaspace.errors import DeltaspaceError
-from deltaspace.files import read_metadata, write_tensors
+from deltaspace.storage import read_metadata, write_tensors
 from deltaspace.solutions import score
 from deltaspace.study.folder import Folder
 from deltaspace.study.run import Report, Study, keep_recipe

@@ -19,12 +19,12 @@ from torch.nn.functional import pad
 from deltaspace.deltas.delta import AttachedDelta
 from deltaspace.errors import DeltaspaceError
 from deltaspace.solutions import Solution
-from deltaspace.subspace.projections.joint import basis, gram, shared_codes
-from deltaspace.subspace.projections.linear import Linear
-from deltaspace.subspace.projections.mixture import Mixture
-from deltaspace.subspace.projections.projection import Projection
-from deltaspace.subspace.projections.rows import InMemory
-from deltaspace.subspace.projections.stacked import Stacked
+from deltaspace.subspace.methods.joint import basis, gram, shared_codes
+from deltaspace.subspace.maps.linear import Linear
+from deltaspace.subspace.maps.mixture import Mixture
+from deltaspace.subspace.maps.map import Projection
+from deltaspace.subspace.methods.displacements import InMemory
+from deltaspace.subspace.maps.stacked import Stacked
 
 if TYPE_CHECKING:
     from deltaspace.subspace.subspace import Subspace

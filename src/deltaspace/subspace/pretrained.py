@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deltaspace.errors import DeltaspaceError
-from deltaspace.files import read_json, write_json, write_text
-from deltaspace.hub import download
-from deltaspace.sources import hub_name
+from deltaspace.storage import read_json, write_json, write_text
+from deltaspace.storage import download
+from deltaspace.storage import hub_name
 
 if TYPE_CHECKING:
     from deltaspace.subspace.subspace import Subspace

@@ -14,12 +14,12 @@ from torch import Tensor
 
 from deltaspace.deltas.delta import AttachedDelta
 from deltaspace.errors import DeltaspaceError
-from deltaspace.files import read_tensors, write_tensors
-from deltaspace.hub import push_to_hub
+from deltaspace.storage import read_tensors, write_tensors
+from deltaspace.storage import push_to_hub
 from deltaspace.solutions import Solution
 from deltaspace.subspace import pretrained
 from deltaspace.subspace.extend import Extension, with_delta, with_tasks
-from deltaspace.subspace.projections import KINDS, Projection
+from deltaspace.subspace.methods import KINDS, Projection
 from deltaspace.subspace.vectors import Vectors, check_version
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ class Subspace:
         return pretrained.from_pretrained(name)
 
     def push_to_hub(self, repo: str, *, private: bool = False) -> str:
-        """Put the subspace on the Hub; returns the commit's address. Raises as `deltaspace.hub.push_to_hub`."""
+        """Put the subspace on the Hub; returns the commit's address. Raises as `deltaspace.storage.push_to_hub`."""
         with TemporaryDirectory() as folder:
             return push_to_hub(self.save_pretrained(folder), repo, private=private)
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity, pad
 
 from deltaspace.errors import DeltaspaceError
-from deltaspace.files import read_tensors, write_tensors
+from deltaspace.storage import read_tensors, write_tensors
 
 FORMAT = "deltaspace.vectors/1"
 

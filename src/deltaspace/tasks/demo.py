@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 
 from deltaspace.errors import DeltaspaceError
-from deltaspace.files import cache_folder, file_digest, replacing
+from deltaspace.storage import cache_folder, file_digest, replacing
 from deltaspace.tasks.task import Example, Split
 
 REQUIREMENT = "vaderSentiment==3.3.2"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from deltaspace.errors import DeltaspaceError
-from deltaspace.files import read_json
+from deltaspace.storage import read_json
 from deltaspace.tasks.task import SPLITS, Example, Split
 
 

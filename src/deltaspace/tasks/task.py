@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from deltaspace.errors import DeltaspaceError
-from deltaspace.files import digest
+from deltaspace.storage import digest
 
 Kind = Literal["classification", "multiple_choice", "regression", "qa", "generation"]
 Split = Literal["train", "dev", "test"]

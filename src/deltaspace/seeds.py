@@ -1,0 +1,10 @@
+"""Seeds that follow from a study's one seed."""
+
+from __future__ import annotations
+
+import hashlib
+
+
+def derived_seed(seed: int, *purpose: str) -> int:
+    """An independent seed (63 bits) for one purpose within a study."""
+    return int.from_bytes(hashlib.sha256(repr((seed, *purpose)).encode()).digest()[:8], "little") >> 1

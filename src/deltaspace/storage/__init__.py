@@ -1,0 +1,37 @@
+"""Files: written atomically, checked when they are read; the Hub; where models' files are. Needs neither torch nor transformers."""
+
+from deltaspace.storage.atomic import (
+    cache_folder,
+    read_json,
+    replacing,
+    replacing_folder,
+    write_copy,
+    write_json,
+    write_text,
+)
+from deltaspace.storage.digests import digest, file_digest
+from deltaspace.storage.hub import download, fetch, push_to_hub
+from deltaspace.storage.models import hub_name, model_fingerprint, model_folder
+from deltaspace.storage.tensors import read_metadata, read_tensors, vector_location, write_tensors
+
+__all__ = [
+    "cache_folder",
+    "digest",
+    "download",
+    "fetch",
+    "file_digest",
+    "hub_name",
+    "model_fingerprint",
+    "model_folder",
+    "push_to_hub",
+    "read_json",
+    "read_metadata",
+    "read_tensors",
+    "replacing",
+    "replacing_folder",
+    "vector_location",
+    "write_copy",
+    "write_json",
+    "write_tensors",
+    "write_text",
+]

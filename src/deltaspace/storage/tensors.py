@@ -1,0 +1,115 @@
+"""safetensors files with metadata and a checksum, so that nothing broken is ever believed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deltaspace.errors import DeltaspaceError
+from deltaspace.storage.atomic import replacing
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+# A safetensors file starts with the length of its JSON header, 8 bytes, little endian.
+_LENGTH_BYTES = 8
+_HEADER_LIMIT = 100_000_000
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> None:
+    """Write a safetensors file atomically. `metadata` is any JSON-able dict; a checksum of the tensors is added to it."""
+    from safetensors.torch import save_file
+
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    header = {"deltaspace": json.dumps({**metadata, "checksum": _checksum(plain)}, sort_keys=True)}
+    with replacing(path) as temporary:
+        save_file(plain, temporary, metadata=header)
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read a file of `write_tensors`: the tensors and the metadata.
+
+    Raises:
+        DeltaspaceError: the file is missing, truncated, damaged or was not written by deltaspace.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    metadata = read_metadata(path)
+    try:
+        tensors = load_file(path)
+    except SafetensorError as error:
+        raise _damaged(path, str(error)) from None
+    if _checksum(tensors) != metadata["checksum"]:
+        raise _damaged(path, "its tensors do not match its checksum")
+    return tensors, metadata
+
+
+def vector_location(path: Path, name: str) -> tuple[int, int, torch.dtype]:
+    """Where a vector of a safetensors file lies: its first byte, how many numbers it has, and of what type.
+
+    Raises:
+        DeltaspaceError: the file is missing or damaged, or has no such vector.
+    """
+    import torch
+
+    types = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
+    _, entries, data = _header(path)
+    entry = entries.get(name)
+    if entry is None or entry["dtype"] not in types or len(entry["shape"]) != 1:
+        found = "none" if entry is None else f"{entry['dtype']}, shape {entry['shape']}"
+        raise DeltaspaceError(f"{path} has no vector {name!r}", found=found, expected=f"one of {', '.join(types)}")
+    begin = entry["data_offsets"][0]
+    return data + begin, entry["shape"][0], types[entry["dtype"]]
+
+
+def read_metadata(path: Path) -> dict[str, Any]:
+    """The metadata of a file of `write_tensors`, without reading its tensors (and without torch).
+
+    Raises:
+        DeltaspaceError: as `read_tensors`, but damage inside the tensors goes unseen.
+    """
+    return _header(path)[0]
+
+
+def _header(path: Path) -> tuple[dict[str, Any], dict[str, Any], int]:
+    """Our metadata, the tensors' entries by name, and where the tensors begin."""
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(_LENGTH_BYTES), "little")
+            if length > _HEADER_LIMIT:
+                raise _damaged(path, "its header is not that of a safetensors file")
+            entries = json.loads(file.read(length))
+            metadata = json.loads(entries.pop("__metadata__")["deltaspace"])
+    except FileNotFoundError:
+        raise DeltaspaceError(f"{path} is missing", expected="a safetensors file of deltaspace") from None
+    except (ValueError, KeyError, AttributeError, TypeError):
+        raise _damaged(path, "its header cannot be read") from None
+    end = max((entry["data_offsets"][1] for entry in entries.values()), default=0)
+    size, expected = path.stat().st_size, _LENGTH_BYTES + length + end
+    if size != expected:
+        raise _damaged(path, f"{size:,} bytes where its header announces {expected:,}")
+    return metadata, entries, _LENGTH_BYTES + length
+
+
+def _damaged(path: Path, found: str) -> DeltaspaceError:
+    return DeltaspaceError(
+        f"{path} is damaged",
+        found=found,
+        expected="a whole safetensors file written by deltaspace",
+        mend="delete it and run the study again: only this file is made anew",
+    )
+
+
+def _checksum(tensors: dict[str, Tensor]) -> str:
+    import torch
+
+    total = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        total.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)};".encode())
+        total.update(tensor.flatten().view(torch.uint8).numpy().tobytes())
+    return total.hexdigest()

@@ -1,0 +1,154 @@
+"""Stage 2, subspace optimization: arXiv 2210.13311, section 3. Only the intrinsic vector is tuned, through one delta:
+
+min_I task_loss(theta0_t + up_t(I))
+
+Several starts and learning rates are tuned side by side: each is a candidate of its own, with its own Adam and its own clipping,
+and one pass of the model serves all of them (each candidate's parameters on its own copy of the batch). The best on dev is kept.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from pydantic import Field
+from torch import Tensor
+
+from deltaspace.deltas.delta import AttachedDelta
+from deltaspace.seeds import derived_seed
+from deltaspace.solutions import Scorer
+from deltaspace.subspace.stages.searchers import OPTIMIZERS
+from deltaspace.subspace.subspace import Subspace
+from deltaspace.tasks.task import Task
+from deltaspace.training import Batches, Fit, Progress, Score, Training, fit
+
+Start = Literal["mean", "nearest", "zero"]
+Optimizer = Literal["adam", "lbfgs", "cma"]
+
+
+class Optimization(Training):
+    """How intrinsic vectors are tuned."""
+
+    optimizer: Optimizer = Field(
+        "adam", description="adam, lbfgs (the same batches at every step), or cma: no gradient, 'lr' is its first deviation"
+    )
+    starts: tuple[Start, ...] = Field(
+        ("mean",),
+        min_length=1,
+        description="mean of the source tasks' codes, the source task nearest by dev loss, the initial vector",
+    )
+    factors: tuple[float, ...] = Field((1.0,), min_length=1, description="the learning rate times each of these is tried")
+    nearest_dev: int = Field(64, ge=1, description="dev examples by which the nearest source task is found")
+
+
+@dataclass(frozen=True)
+class Optimized:
+    """An intrinsic vector found through one delta.
+
+    Args:
+        vector: I, (d,).
+        delta: the delta's name.
+        task: the task's name.
+        start: where the best candidate started: mean, zero, or the nearest source task's name.
+        factor: of the learning rate, of the best candidate.
+        fit: how it was found.
+        path: where the best candidate was before the first step and after every one, (steps + 1, d).
+    """
+
+    vector: Float[Tensor, " dim"]
+    delta: str
+    task: str
+    start: str
+    factor: float
+    fit: Fit
+    path: Float[Tensor, "places dim"]
+
+
+def optimize(
+    subspace: Subspace,
+    attached: AttachedDelta,
+    task: Task,
+    settings: Optimization | None = None,
+    *,
+    seed: int = 0,
+    checkpoint: Path | None = None,
+    fingerprint: str = "",
+    progress: Progress | None = None,
+) -> Optimized:
+    """Tune the d numbers of an intrinsic vector on `task` through one delta; the best on dev is kept.
+
+    Args:
+        subspace: frozen.
+        attached: one of its deltas.
+        task: an unseen task (or any).
+        settings: `deltaspace.OPTIMIZE` by default.
+        seed: decides the order of the examples.
+        checkpoint, fingerprint, progress: see `deltaspace.training.fit`.
+
+    Raises:
+        DeltaspaceError: the delta is not the subspace's, or the training diverges.
+    """
+    settings = settings or OPTIMIZE
+    subspace.check(attached)
+    family = attached.backbone.family
+    batches = Batches(family.encode(task, task.train), settings.batch_size, derived_seed(seed, "batches", task.name))
+    scorer = Scorer(attached, task, "dev")
+    starts = _starts(subspace, attached, task, settings)
+    candidates = list(itertools.product(starts, settings.factors))
+
+    def loss(values: list[Tensor], step: int) -> Tensor:
+        # L-BFGS compares the gradients of its steps, so that they must be of the same examples.
+        batch = batches.at(step % settings.accumulate if settings.optimizer == "lbfgs" else step)
+        vectors = subspace.decode(attached.name, torch.stack(values))
+        # The sum over candidates: each has the gradient that it would have alone.
+        return len(values) * attached.loss(vectors, family.collate(batch * len(values)))
+
+    def scores(values: Sequence[Tensor]) -> list[Score]:
+        return [scorer.score(subspace.decode(attached.name, value)) for value in values]
+
+    found = fit(
+        [starts[start] for start, _ in candidates],
+        loss,
+        lambda values: _best(scores(values))[1],
+        settings,
+        optimizer=lambda values: OPTIMIZERS[settings.optimizer](values, [factor for _, factor in candidates], seed),
+        checkpoint=checkpoint,
+        fingerprint=fingerprint,
+        progress=progress,
+        keep_path=True,
+    )
+    index = _best(scores(found.parameters))[0] if len(candidates) > 1 else 0
+    start, factor = candidates[index]
+    return Optimized(found.parameters[index], attached.name, task.name, start, factor, found, found.path[index])
+
+
+def _starts(subspace: Subspace, attached: AttachedDelta, task: Task, settings: Optimization) -> dict[str, Tensor]:
+    found: dict[str, Tensor] = {}
+    codes = subspace.task_codes(attached.name)
+    for start in settings.starts:
+        if start == "mean":
+            found["mean"] = subspace.start(attached.name)
+        elif start == "zero" or not len(codes):
+            found["zero"] = torch.zeros_like(subspace.start(attached.name))
+        else:
+            near = Scorer(attached, task, "dev", limit=settings.nearest_dev)
+            losses = [near.score(subspace.decode(attached.name, code)).loss for code in codes]
+            nearest = losses.index(min(losses))
+            found[subspace.sources[nearest]] = codes[nearest].clone()
+    return found
+
+
+def _best(scores: Sequence[Score]) -> tuple[int, Score]:
+    index = 0
+    for other, score in enumerate(scores):
+        if score.better_than(scores[index]):
+            index = other
+    return index, scores[index]
+
+
+OPTIMIZE = Optimization(steps=80, lr=1e-2, evaluate_every=20, patience=4)

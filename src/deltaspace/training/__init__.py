@@ -1,0 +1,22 @@
+"""The one training loop, what it trains with, and how it goes on after a kill."""
+
+from deltaspace.training.batches import Batches
+from deltaspace.training.loop import Fit, fit
+from deltaspace.training.optimizer import Adam, Loss, Optimizer, StepLoss
+from deltaspace.training.resume import NO_RESUME, Progress, Resume
+from deltaspace.training.settings import Score, Training
+
+__all__ = [
+    "NO_RESUME",
+    "Adam",
+    "Batches",
+    "Fit",
+    "Loss",
+    "Optimizer",
+    "Progress",
+    "Resume",
+    "Score",
+    "StepLoss",
+    "Training",
+    "fit",
+]

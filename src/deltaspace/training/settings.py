@@ -1,0 +1,42 @@
+"""How a stage trains, and how well something does a task."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Training(BaseModel):
+    """How one stage trains."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    steps: int = Field(ge=1, description="largest number of steps")
+    lr: float = Field(gt=0, description="peak learning rate (Adam)")
+    batch_size: int = Field(16, ge=1, description="examples a step")
+    warmup: float = Field(0.05, ge=0, le=1, description="share of the steps in which the learning rate rises")
+    decay: bool = Field(True, description="let the learning rate fall linearly to zero at the last step")
+    clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
+    accumulate: int = Field(1, ge=1, description="batches whose gradients are summed for one step")
+    evaluate_every: int = Field(25, ge=1, description="steps between two evaluations on dev")
+    patience: int | None = Field(None, ge=1, description="evaluations without improvement after which training stops")
+
+
+@dataclass(frozen=True)
+class Score:
+    """How well a task is done on one split.
+
+    Args:
+        value: of the task's metric, on its scale of 100; higher is better.
+        loss: mean over the examples, in nats; it breaks ties.
+        count: how many examples.
+    """
+
+    value: float
+    loss: float
+    count: int
+
+    def better_than(self, other: Score | None) -> bool:
+        """Whether this is an improvement: a higher value, or the same at a lower loss."""
+        return other is None or (self.value, -self.loss) > (other.value, -other.loss)
