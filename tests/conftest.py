@@ -9,17 +9,10 @@ import torch
 import yaml
 from jaxtyping import install_import_hook
 
-# Shapes and types are checked at every call while tests run, where tensors are handled by shape.
-CHECKED = [
-    "deltaspace.deltas.layout",
-    "deltaspace.landscape",
-    "deltaspace.solutions",
-    "deltaspace.subspace",
-    "deltaspace.training",
-]
-install_import_hook(CHECKED, "beartype.beartype")
+# Shapes and types are checked at every call while tests run.
+install_import_hook("deltaspace", "beartype.beartype")
 
-from deltaspace.study import load_recipe, run  # noqa: E402
+from deltaspace.study import load_recipe, run_study  # noqa: E402
 from tests.tiny import ARCHITECTURES, save_tiny, tiny_backbone, write_task  # noqa: E402
 
 torch.set_num_threads(2)
@@ -50,7 +43,7 @@ def shared_tasks():
 
 @pytest.fixture(scope="session")
 def study(tmp_path_factory):
-    """A finished study of a tiny model: two source tasks, two unseen ones, three deltas, d = 3, a plane and a path. Read-only."""
+    """A finished study of a tiny model: two source tasks, two unseen ones, three deltas, d = 3, a plane and a line. Read-only."""
     place = tmp_path_factory.mktemp("study")
     save_tiny("bert", place / "model")
     for size, name in ((16, "one"), (20, "two"), (24, "three"), (28, "four")):
@@ -72,5 +65,5 @@ def study(tmp_path_factory):
         ],
     }
     (place / "recipe.yaml").write_text(yaml.safe_dump(recipe))
-    run(load_recipe(place / "recipe.yaml"), place / "study", base=place)
+    run_study(load_recipe(place / "recipe.yaml"), place / "study")
     return place / "study"

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from deltaspace.deltas import Layout, attach
 from deltaspace.errors import DeltaspaceError
 from deltaspace.storage import read_tensors, write_tensors
-from deltaspace.subspace import find_projection
-from deltaspace.subspace.methods.displacements import InMemory
+from deltaspace.subspace import Source, find_projection
+from deltaspace.subspace.fitting.displacements import InMemory
 from tests.tiny import tiny_backbone, tiny_task
 
 shapes = st.lists(st.lists(st.integers(1, 4), min_size=1, max_size=3).map(tuple), min_size=1, max_size=5)
@@ -37,7 +37,8 @@ def test_flatten_and_split_are_inverse(entries, seed):
 def test_a_zero_displacement_changes_nothing(seed):
     backbone = tiny_backbone("bert")
     lora = attach("lora", backbone, r=2, seed=seed)
-    [dense] = find_projection("dense").make([InMemory(draw(seed, 1, lora.layout.size))], [lora.layout.sizes], 3, seed)
+    source = Source(InMemory(draw(seed, 1, lora.layout.size)), lora.layout.sizes)
+    [dense] = find_projection("dense").make([source], 3, seed)
     vector = lora.initial + dense.decode(torch.zeros(1, 3))[0]
     task = tiny_task()
     batch = backbone.family.collate(backbone.family.encode(task, task.test))

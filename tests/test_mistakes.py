@@ -15,7 +15,7 @@ from deltaspace import backbone as backbone_module
 from deltaspace.cli import app, main
 from deltaspace.errors import DeltaspaceError
 from deltaspace.storage import write_json
-from deltaspace.study import Report, check_tasks, load_recipe, rows, run
+from deltaspace.study import check_recipe, load_recipe, read_scores, run_study
 from deltaspace.tasks import demo
 from tests.tiny import save_tiny, write_task
 
@@ -35,7 +35,7 @@ def place(tmp_path, monkeypatch):
 def check(place, recipe):
     text = recipe if isinstance(recipe, str) else yaml.safe_dump(recipe, sort_keys=False)
     (place / "recipe.yaml").write_text(text)
-    check_tasks(load_recipe(place / "recipe.yaml"), place)
+    check_recipe(load_recipe(place / "recipe.yaml"))
 
 
 RECIPES = {
@@ -154,11 +154,11 @@ def test_a_full_disk_in_a_run_keeps_what_is_done(place, monkeypatch):
 
     monkeypatch.setattr(os, "fsync", filling)
     with pytest.raises(DeltaspaceError, match="no space left"):
-        run(recipe, place / "study", base=place)
+        run_study(recipe, place / "study")
     monkeypatch.setattr(os, "fsync", real)
-    kept = len(rows(place / "study"))
+    kept = len(read_scores(place / "study"))
     assert kept == 3
-    made = run(recipe, place / "study", base=place, report=Report())
+    made = run_study(recipe, place / "study")
     assert made == 2 + 2 + 1 + 1 - kept
 
 

@@ -32,7 +32,7 @@ def test_every_recipe_parses(path):
 
 @pytest.mark.parametrize("path", sorted((ROOT / "recipes" / "sweeps").glob("*.yaml")), ids=lambda path: path.name)
 def test_every_sweep_parses(path):
-    sweep, recipe, _ = load_sweep(path)
+    sweep, recipe = load_sweep(path)
     assert len(points(sweep, recipe)) > 1
 
 
@@ -72,7 +72,7 @@ def test_the_readme_example_runs(monkeypatch, capsys):
     monkeypatch.setattr(sys.modules["deltaspace.subspace.stages.optimize"], "OPTIMIZE", Optimization(**short))
     [code] = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
     exec(compile(code, "README.md", "exec"), {})
-    assert re.search(r"Score\(metric=\d+\.\d+, loss=", capsys.readouterr().out)
+    assert re.search(r"Score\(value=\d+\.\d+, loss=", capsys.readouterr().out)
 
 
 def test_every_command_has_an_example_in_its_help():

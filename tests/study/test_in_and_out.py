@@ -17,10 +17,9 @@ from deltaspace.cli import app
 from deltaspace.deltas import AttachedDelta
 from deltaspace.errors import DeltaspaceError
 from deltaspace.storage import read_metadata, read_tensors
-from deltaspace.solutions import Scorer
-from deltaspace.study import load_recipe, rows, run
-from deltaspace.study.results import study_subspace
-from deltaspace.subspace import Subspace
+from deltaspace.scoring import Scorer
+from deltaspace.study import load_recipe, read_scores, read_subspace, run_study
+from deltaspace.subspace import SubspaceModel, load_subspace
 from deltaspace.tasks import load_task
 from tests.tiny import save_tiny, write_task
 
@@ -72,21 +71,21 @@ def test_checkpoints_are_solutions(recipe_file, tmp_path, capsys):
     command(*words, "--recipe", recipe_file)
     out = capsys.readouterr().out
     assert "theta0 of lora: the mean of 2 checkpoints" in out
-    tensors, _ = read_tensors(study / "solutions/lora/one-0.safetensors")
-    other, metadata = read_tensors(study / "solutions/lora/two-0.safetensors")
+    tensors, _ = read_tensors(study / "independent/lora/one/0.safetensors")
+    other, metadata = read_tensors(study / "independent/lora/two/0.safetensors")
     assert metadata["imported"]["from"] == str(folders[1])
-    torch.testing.assert_close(tensors["displacement"], -other["displacement"])
-    run(load_recipe(recipe_file), study, base=recipe_file.parent)
+    torch.testing.assert_close(tensors["displacement"], -other.displacement)
+    run_study(load_recipe(recipe_file), study)
     # What was imported stays; everything else was made, from theta0 where it is of this delta.
-    again, _ = read_tensors(study / "solutions/lora/one-0.safetensors")
+    again, _ = read_tensors(study / "independent/lora/one/0.safetensors")
     assert again["vector"].equal(tensors["vector"])
-    trained, _ = read_tensors(study / "solutions/lora/three-0.safetensors")
+    trained, _ = read_tensors(study / "independent/lora/three/0.safetensors")
     torch.testing.assert_close(trained["vector"] - trained["displacement"], tensors["vector"] - tensors["displacement"])
-    assert run(load_recipe(recipe_file), study, base=recipe_file.parent) == 0
-    assert run(load_recipe(study / "recipe.yaml"), study) == 0  # the study's own recipe, from anywhere
+    assert run_study(load_recipe(recipe_file), study) == 0
+    assert run_study(load_recipe(study / "recipe.yaml"), study) == 0  # the study's own recipe, from anywhere
     # The imported checkpoint's score is that of peft's own model.
-    [row] = [r for r in rows(study) if (r["task"], r["delta"], r["stage"]) == ("one", "lora", "independent")]
-    assert row["score"] == score_of(recipe_file, folders[0], "one")
+    [row] = [r for r in read_scores(study) if (r.task, r.delta, r.stage) == ("one", "lora", "independent")]
+    assert row.score == score_of(recipe_file, folders[0], "one")
 
 
 def score_of(recipe_file, checkpoint, task_name):
@@ -107,7 +106,7 @@ def test_theta0_is_drawn_again_where_its_seed_is_known(recipe_file, tmp_path, ca
         command(*words)
     command(*words, "--initial-seed", 7)
     assert "drawn again from torch.manual_seed(7)" in capsys.readouterr().out
-    tensors, _ = read_tensors(study / "solutions/lora/one-0.safetensors")
+    tensors, _ = read_tensors(study / "independent/lora/one/0.safetensors")
     assert tensors["displacement"].std() == pytest.approx(0.1, rel=0.1)
     # Later imports keep it.
     command("import", study, *zoo(recipe_file, ("two",)), "--task", "two", "--delta", "lora", "--recipe", recipe_file)
@@ -126,7 +125,7 @@ def test_a_method_without_chance_starts_where_it_starts(recipe_file, tmp_path, c
     model.save_pretrained(tmp_path / "ia3")
     command("import", tmp_path / "study", tmp_path / "ia3", "--task", "one", "--recipe", recipe_file)
     assert "which no seed changes" in capsys.readouterr().out
-    tensors, _ = read_tensors(tmp_path / "study/solutions/ia3/one-0.safetensors")
+    tensors, _ = read_tensors(tmp_path / "study/independent/ia3/one/0.safetensors")
     torch.testing.assert_close(tensors["displacement"], torch.full_like(tensors["displacement"], 0.3))
 
 
@@ -135,7 +134,7 @@ def test_checkpoints_that_do_not_fit_are_refused(recipe_file, tmp_path):
         words = [word for task in tasks for word in ("--task", task)]
         with pytest.raises(DeltaspaceError, match=match) as error:
             command("import", tmp_path / "study", *folders, *words, "--recipe", recipe_file, *options)
-        assert not (tmp_path / "study" / "solutions").exists()
+        assert not (tmp_path / "study" / "independent").exists()
         return str(error.value)
 
     good = zoo(recipe_file)
@@ -174,17 +173,17 @@ def test_checkpoints_that_do_not_fit_are_refused(recipe_file, tmp_path):
 def test_an_imported_solution_that_is_gone_is_asked_for(recipe_file, tmp_path):
     study = tmp_path / "study"
     command("import", study, *zoo(recipe_file), "--task", "one", "--task", "two", "--delta", "lora", "--recipe", recipe_file)
-    (study / "solutions/lora/one-0.safetensors").unlink()
+    (study / "independent/lora/one/0.safetensors").unlink()
     with pytest.raises(DeltaspaceError, match="was imported"):
-        run(load_recipe(recipe_file), study, base=recipe_file.parent)
+        run_study(load_recipe(recipe_file), study)
 
 
 def test_a_task_goes_out_as_any_delta_and_scores_the_same(recipe_file, tmp_path, capsys):
     study = tmp_path / "study"
-    run(load_recipe(recipe_file), study, base=recipe_file.parent)
+    run_study(load_recipe(recipe_file), study)
     command("export", study, "--task", "three", "--delta", "lora", "--out", tmp_path / "lora")
     command("export", study, "--task", "three", "--delta", "lora", "--through", "adapter", "--out", tmp_path / "ported")
-    found = {(r["source_delta"], r["delta"]): r["score"] for r in rows(study) if r["dim"]}
+    found = {(r.source_delta, r.delta): r.score for r in read_scores(study) if r.dim}
     assert score_of(recipe_file, tmp_path / "lora", "three") == found["lora", "lora"]
     assert score_of(recipe_file, tmp_path / "ported", "three") == found["adapter", "lora"]
     command("export", study, "--task", "one", "--delta", "adapter", "--out", tmp_path / "adapter")
@@ -192,7 +191,7 @@ def test_a_task_goes_out_as_any_delta_and_scores_the_same(recipe_file, tmp_path,
     command("export", study, "--task", "three", "--delta", "lora", "--merge", "--out", tmp_path / "merged")
     AutoModelForMaskedLM.from_pretrained(tmp_path / "merged")
     command("export", study, "--out", tmp_path / "space")
-    whole = Subspace.from_pretrained(tmp_path / "space")
+    whole = load_subspace(tmp_path / "space")
     assert list(whole.vectors) == [("three", "adapter"), ("three", "lora")]
     # From the exported subspace alone.
     command("export", tmp_path / "space", "--task", "three", "--delta", "lora", "--out", tmp_path / "again")
@@ -240,21 +239,21 @@ def test_a_study_with_fine_tuning_and_peft(recipe_file, tmp_path):
     deltas = [{"lora": {"r": 2}}, {"peft": "IA3", "lr_factor": 5}, {"finetune": {"lr_factor": 0.5}}, {"apet": {"count": 100}}]
     study = tmp_path / "study"
     recipe_file.write_text(yaml.safe_dump({**written, "deltas": deltas}))
-    run(load_recipe(recipe_file), study, base=recipe_file.parent)
-    assert run(load_recipe(recipe_file), study, base=recipe_file.parent) == 0
-    found = rows(study)
-    assert len([r for r in found if r["stage"] == "transferred"]) == 12
-    tensors, _ = read_tensors(study / "solutions/finetune/one-0.safetensors")
+    run_study(load_recipe(recipe_file), study)
+    assert run_study(load_recipe(recipe_file), study) == 0
+    found = read_scores(study)
+    assert len([r for r in found if r.stage == "transferred"]) == 12
+    tensors, _ = read_tensors(study / "independent/finetune/one/0.safetensors")
     assert {name: t.dtype for name, t in tensors.items()} == {"displacement": torch.bfloat16}
-    subspace = study_subspace(study)
-    assert subspace.projections["finetune"].kind == "mixture"
+    subspace = read_subspace(study)
+    assert subspace.entries["finetune"].map.kind == "mixture"
     # The source task's code decodes to what was kept, and scores what the solution scored.
     backbone = load_backbone(str(tmp_path / "model"))
-    attached = subspace.attach(backbone).attached("finetune")
+    attached = SubspaceModel(subspace, backbone).attached("finetune")
     scorer = Scorer(attached, load_task("one", folder=tmp_path), "test")
-    code = subspace.projections["finetune"].encode(tensors["displacement"].float().unsqueeze(0))
-    own = scorer.score(subspace.decode("finetune", code[0])).metric
-    assert own == next(r["score"] for r in found if (r["task"], r["delta"], r["stage"]) == ("one", "finetune", "independent"))
+    code = subspace.entries["finetune"].encode(tensors["displacement"].float().unsqueeze(0))
+    own = scorer.score(subspace.decode("finetune", code[0])).value
+    assert own == next(r.score for r in found if (r.task, r.delta, r.stage) == ("one", "finetune", "independent"))
 
 
 @pytest.mark.parametrize("tie", ["fastfood", "span"])
@@ -263,6 +262,6 @@ def test_fine_tuning_is_trained_jointly(recipe_file, tmp_path, tie):
     changes = {"deltas": [{"lora": {"r": 2}}, "finetune"], "projection": {"dense": {"tie": tie}}, "approximate": SHORT}
     recipe_file.write_text(yaml.safe_dump({**written, **changes}))
     run(load_recipe(recipe_file), tmp_path / "study", base=recipe_file.parent)
-    subspace = study_subspace(tmp_path / "study")
-    assert subspace.projections["finetune"].kind == {"fastfood": "hadamard", "span": "mixture"}[tie]
-    assert subspace.projections["lora"].kind == "dense"
+    subspace = read_subspace(tmp_path / "study")
+    assert subspace.entries["finetune"].map.kind == {"fastfood": "hadamard", "span": "mixture"}[tie]
+    assert subspace.entries["lora"].map.kind == "dense"

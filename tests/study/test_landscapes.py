@@ -13,13 +13,21 @@ import yaml
 from deltaspace.cli import app, main
 from deltaspace.errors import DeltaspaceError
 from deltaspace.landscape import landscape as sampling
-from deltaspace.solutions import score
-from deltaspace.study import load_recipe, rows, run, study_subspace
-from deltaspace.study.explore import explore
+from deltaspace.scoring import score
+from deltaspace.study import (
+    Observer,
+    SliceSpec,
+    load_recipe,
+    read_history,
+    read_landscapes,
+    read_scores,
+    read_subspace,
+    run_study,
+    sample_landscape,
+)
 from deltaspace.study.folder import Folder
-from deltaspace.study.history import history
-from deltaspace.study.landscapes import SliceSpec, landscapes, make_slice
-from deltaspace.study.run import Report, Study
+from deltaspace.study.resources import Resources
+from deltaspace.study.slices import make_slice
 
 
 @pytest.fixture
@@ -29,19 +37,19 @@ def own(study, tmp_path):
     return tmp_path / "study"
 
 
-class Log(Report):
+class Log(Observer):
     def __init__(self):
         self.made, self.planned = [], None
 
     def plan(self, todo, done):
         self.planned = (todo, done)
 
-    def start(self, path, reason):
-        self.made.append((path, reason))
+    def start(self, artefact, reason):
+        self.made.append((artefact.path, reason))
 
 
 def test_a_recipe_s_landscapes_are_there_planes_first(study):
-    found = landscapes(study)
+    found = read_landscapes(study)
     assert list(found) == ["plane", "path"]
     assert found["plane"].slice.shape == (9, 9) and found["path"].slice.shape == (5,)
     assert found["plane"].deltas == ("adapter", "lora", "prefix") and found["plane"].sampled == 1
@@ -49,9 +57,9 @@ def test_a_recipe_s_landscapes_are_there_planes_first(study):
 
 def test_its_points_have_the_scores_that_the_study_found(study):
     """The ends of a path are the adapter's and LoRA's vectors: each delta's scores there are its rows of the study."""
-    own = landscapes(study)["path"]
+    own = read_landscapes(study)["path"]
     found = {
-        (r["source_delta"], r["delta"]): r["score"] for r in rows(study) if r["task"] == "three" and r["seed"] == 0 and r["dim"]
+        (r.source_delta, r.delta): r.score for r in read_scores(study) if r.task == "three" and r.seed == 0 and r.dim
     }
     for index, delta in enumerate(own.deltas):
         assert own.scores()[index, 0] == found["adapter", delta]
@@ -61,45 +69,45 @@ def test_its_points_have_the_scores_that_the_study_found(study):
 def test_explored_landscapes_are_kept_and_read_again(own):
     spec = SliceSpec(task="four", point="mean", directions=("principal-1", "random-1"), grid="-2:2:3,-1:1:5")
     log = Log()
-    name, found = explore(own, spec, report=log)
+    name, found = sample_landscape(own, spec, observer=log)
     assert name == "four-mean-principal-1-random-1-3-0" and found.slice.shape == (5, 3)
     assert log.made == [(f"landscapes/{name}.safetensors", "missing")]
     again = Log()
-    assert np.array_equal(explore(own, spec, report=again)[1].predictions, found.predictions)
+    assert np.array_equal(sample_landscape(own, spec, observer=again)[1].predictions, found.predictions)
     assert again.made == [] and again.planned == (0, 1)
-    assert list(landscapes(own)) == [name, "plane", "path"]
+    assert list(read_landscapes(own)) == [name, "plane", "path"]
     # It is no artefact of the recipe, and a run leaves it alone.
-    run(load_recipe(own / "recipe.yaml"), own)
-    assert name in landscapes(own)
+    run_study(load_recipe(own / "recipe.yaml"), own)
+    assert name in read_landscapes(own)
 
 
 def test_every_kind_of_point_and_direction(study):
-    subspace = study_subspace(study)
+    subspace = read_subspace(study)
     recipe = load_recipe(study / "recipe.yaml")
     vectors = {("three", "lora"): subspace.vector("three", "lora"), ("four", "adapter"): subspace.vector("four", "adapter")}
     asked = SliceSpec(task="three", points=("lora", "four:adapter", "one"))
-    found = make_slice(recipe.slice_spec(asked), subspace, vectors)
+    found = make_slice(recipe.settle(asked), subspace, vectors)
     codes = subspace.codes.mean(0)
     for point, wanted in {"lora": vectors["three", "lora"], "four:adapter": vectors["four", "adapter"], "one": codes[0]}.items():
         assert torch.allclose(found.origin + torch.tensor(found.marks[point]) @ found.directions, wanted, atol=1e-4)
     along = SliceSpec(task="three", point="zero", directions=((1.0, 0.0, 0.0), "principal-1"))
-    made = make_slice(recipe.slice_spec(along), subspace, {})
+    made = make_slice(recipe.settle(along), subspace, {})
     assert not made.origin.any() and torch.allclose(made.directions[0].abs(), torch.tensor([1.0, 0.0, 0.0]))
     between = torch.nn.functional.normalize(codes[1] - codes[0], dim=0)
     assert torch.linalg.matrix_rank(torch.cat([made.directions, between.unsqueeze(0)]), tol=1e-3) == 2
     drawn = [
-        make_slice(recipe.slice_spec(SliceSpec(task="three", point="mean", directions=(f"random-{i}",))), subspace, {})
+        make_slice(recipe.settle(SliceSpec(task="three", point="mean", directions=(f"random-{i}",))), subspace, {})
         for i in (1, 1, 2)
     ]
     assert torch.equal(drawn[0].directions, drawn[1].directions) and not torch.equal(drawn[0].directions, drawn[2].directions)
 
 
 def test_a_source_task_can_be_explored_around_its_code(own):
-    name, found = explore(own, SliceSpec(task="one", points=("one", "two"), grid="0:1:3"))
-    study = Study(load_recipe(own / "recipe.yaml"), Folder(own), own, Report())
-    subspace = study_subspace(own)
-    wanted = score(study.attached("lora", 0), study.tasks["one"], subspace.decode("lora", subspace.codes.mean(0)[1])).metric
-    assert found.scores()[1, -1] == wanted and not found.paths and name == "one-one-two-3-0"
+    name, found = sample_landscape(own, SliceSpec(task="one", points=("one", "two"), grid="0:1:3"))
+    resources = Resources(load_recipe(own / "recipe.yaml"), Folder(own))
+    subspace = read_subspace(own)
+    wanted = score(resources.attached("lora", 0), resources.tasks["one"], subspace.decode("lora", subspace.codes.mean(0)[1])).value
+    assert found.scores()[1, -1] == wanted and not found.trajectories and name == "one-one-two-3-0"
 
 
 WRONG = {
@@ -108,10 +116,10 @@ WRONG = {
     "a source task has no vector": ({"task": "one"}, "one is a source task"),
     "no such d": ({"task": "three", "dim": 7}, "has no d = 7"),
     "no such seed": ({"task": "three", "seed": 9}, "has no seed = 9"),
-    "one point": ({"task": "three", "points": ["lora"]}, "two points make a path"),
+    "one point": ({"task": "three", "points": ["lora"]}, "two points make a line"),
     "points and directions": ({"task": "three", "points": ["lora", "mean"], "point": "mean"}, "not both"),
     "directions without a point": ({"task": "three", "directions": ["random-1"]}, "needs a 'point'"),
-    "three directions": ({"task": "three", "point": "mean", "directions": ["random-1"] * 3}, "one direction makes a path"),
+    "three directions": ({"task": "three", "point": "mean", "directions": ["random-1"] * 3}, "one direction makes a line"),
     "no grid": ({"task": "three", "grid": "1:2"}, "no grid '1:2'"),
     "a name that is a path": ({"task": "three", "name": "../out"}, "cannot be a landscape's name"),
     "an unknown key": ({"task": "three", "metric": "f1"}, "unknown key"),
@@ -139,9 +147,9 @@ def test_two_landscapes_of_one_name_are_refused(own):
 
 
 def test_directions_that_there_are_not(study):
-    subspace, recipe = study_subspace(study), load_recipe(study / "recipe.yaml")
+    subspace, recipe = read_subspace(study), load_recipe(study / "recipe.yaml")
     for direction, message in (("principal-2", "there is no principal-2"), ("up", "no direction 'up'"), ((1.0,), "d numbers")):
-        spec = recipe.slice_spec(SliceSpec(task="three", point="mean", directions=(direction,)))
+        spec = recipe.settle(SliceSpec(task="three", point="mean", directions=(direction,)))
         with pytest.raises(DeltaspaceError, match=message):
             make_slice(spec, subspace, {})
 
@@ -150,27 +158,27 @@ def test_a_killed_landscape_goes_on(own, monkeypatch):
     class Killed(Exception):
         pass
 
-    class Stop(Report):
+    class Stop(Observer):
         def progress(self, step, steps, text):
             if step == 20:
                 raise Killed
 
-    monkeypatch.setattr(sampling, "_CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(sampling, "_SAVE_SECONDS", 0.0)
     monkeypatch.setattr(sampling, "_CPU_TOKENS", 1)
     spec = SliceSpec(task="four", points=("adapter", "zero"), grid="0:4:9", precision="fp32")
     with pytest.raises(Killed):
-        explore(own, spec, report=Stop())
-    assert len(list((own / ".running").glob("landscapes-*"))) == 1
+        sample_landscape(own, spec, observer=Stop())
+    assert len(list((own / ".running").glob("landscapes/*"))) == 1
     steps = []
 
-    class Watch(Report):
+    class Watch(Observer):
         def progress(self, step, steps_, text):
             steps.append((step, steps_))
 
-    _, found = explore(own, spec, report=Watch())
-    assert steps[0][0] in (20, 21) and steps[-1] == (27, 27) and not list((own / ".running").glob("landscapes-*"))
+    _, found = sample_landscape(own, spec, observer=Watch())
+    assert steps[0][0] in (20, 21) and steps[-1] == (27, 27) and not list((own / ".running").glob("landscapes/*"))
     (own / "landscapes" / "four-adapter-zero-3-0.safetensors").unlink()
-    assert np.array_equal(explore(own, spec)[1].losses, found.losses)
+    assert np.array_equal(sample_landscape(own, spec)[1].losses, found.losses)
 
 
 def test_what_was_tuned_anew_outdates_its_landscapes(own):
@@ -178,21 +186,21 @@ def test_what_was_tuned_anew_outdates_its_landscapes(own):
     changed = {**text, "optimize": {**text["optimize"], "lr": 0.2}, "landscapes": []}
     (own / "recipe.yaml").write_text(yaml.safe_dump(changed))
     with pytest.raises(DeltaspaceError, match="which is stale"):
-        explore(own, SliceSpec(task="three"))
-    run(load_recipe(own / "recipe.yaml"), own)
-    assert landscapes(own) == {}
+        sample_landscape(own, SliceSpec(task="three"))
+    run_study(load_recipe(own / "recipe.yaml"), own)
+    assert read_landscapes(own) == {}
     (own / "recipe.yaml").write_text(yaml.safe_dump(text))
     log = Log()
-    run(load_recipe(own / "recipe.yaml"), own, report=log)
-    assert log.made == [] and list(landscapes(own)) == ["plane", "path"]
+    run_study(load_recipe(own / "recipe.yaml"), own, observer=log)
+    assert log.made == [] and list(read_landscapes(own)) == ["plane", "path"]
 
 
 def test_a_landscape_needs_what_it_is_laid_through(own):
-    (own / "vectors/3/three-lora-0.safetensors").unlink()
-    with pytest.raises(DeltaspaceError, match=r"three-lora-0\.safetensors, which is missing"):
-        explore(own, SliceSpec(task="three", name="new"))
+    (own / "optimized/3/lora/three/0.safetensors").unlink()
+    with pytest.raises(DeltaspaceError, match=r"lora/three/0\.safetensors, which is missing"):
+        sample_landscape(own, SliceSpec(task="three", name="new"))
     with pytest.raises(DeltaspaceError, match="is not a study"):
-        explore(own / "vectors", SliceSpec(task="three"))
+        sample_landscape(own / "optimized", SliceSpec(task="three"))
 
 
 def test_the_command_line(own, capsys):
@@ -206,14 +214,14 @@ def test_the_command_line(own, capsys):
     )
     app([*arguments, "--json"], standalone_mode=False)
     found = json.loads(capsys.readouterr().out)
-    assert [row["region"] for row in found][:3] == ["adapter", "lora", "prefix"] and found[0][
+    assert [row.region for row in found][:3] == ["adapter", "lora", "prefix"] and found[0][
         "landscape"
     ] == "four-adapter-lora-3-0"
     app(
         ["landscape", str(own), "--task", "four", "--point", "mean", "--direction", "1,0,0", "--grid", "0:1:3"],
         standalone_mode=False,
     )
-    assert "four-mean-given-3-0" in landscapes(own)
+    assert "four-mean-given-3-0" in read_landscapes(own)
 
 
 @pytest.mark.parametrize(
@@ -234,15 +242,15 @@ def test_mistakes_on_the_command_line(study, arguments, message, monkeypatch, ca
 
 
 def test_the_history_says_what_ran_where(own):
-    [first] = history(own)
-    assert first["until"] == "landscape" and first["artefacts"]["landscapes"] == 2 and first["artefacts"]["transfer"] == 24
-    assert first["machine"]["cores"] >= 1 and first["versions"]["torch"] == torch.__version__
-    assert set(first["seconds"]) == set(first["artefacts"])
-    run(load_recipe(own / "recipe.yaml"), own)
-    assert len(history(own)) == 1  # nothing was made
-    (own / "vectors/3/three-lora-0.safetensors").unlink()
-    run(load_recipe(own / "recipe.yaml"), own, until="optimize")
-    assert history(own)[1]["artefacts"] == {"optimization": 1}
+    [first] = read_history(own)
+    assert first.until is None and first.artefacts["landscapes"] == 2 and first.artefacts["transfer"] == 24
+    assert first.machine["cores"] >= 1 and first.versions["torch"] == torch.__version__
+    assert set(first.seconds) == set(first.artefacts)
+    run_study(load_recipe(own / "recipe.yaml"), own)
+    assert len(read_history(own)) == 1  # nothing was made
+    (own / "optimized/3/lora/three/0.safetensors").unlink()
+    run_study(load_recipe(own / "recipe.yaml"), own, until="optimized")
+    assert read_history(own)[1].artefacts == {"optimization": 1}
     (own / "runs.json").write_text("{}")
     with pytest.raises(DeltaspaceError, match="is damaged"):
-        history(own)
+        read_history(own)

@@ -7,24 +7,24 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import yaml
 
 from deltaspace.errors import DeltaspaceError
-from deltaspace.study import load_recipe, rows, run
-from deltaspace.study.run import Report
+from deltaspace.study import Observer, load_recipe, read_scores, run_study
 from tests.tiny import save_tiny, write_task
 
 SHORT = {"steps": 6, "evaluate_every": 2, "batch_size": 4, "lr": 0.02}
 
 
-class Log(Report):
+class Log(Observer):
     def __init__(self):
         self.made = []
 
-    def start(self, path, reason):
-        self.made.append((path, reason))
+    def start(self, artefact, reason):
+        self.made.append((artefact.path, reason))
 
 
 @pytest.fixture
@@ -51,14 +51,14 @@ def change(path, **keys):
     path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), **keys}))
 
 
-def go(path, out, until="landscape"):
+def go(path, out, until=None):
     log = Log()
-    run(load_recipe(path), out, base=path.parent, until=until, report=log)
+    run_study(load_recipe(path), out, until=until, observer=log)
     return log.made
 
 
 def numbers(out):
-    return [{k: v for k, v in row.items() if k != "seconds"} for row in rows(out)]
+    return [replace(row, seconds=0.0) for row in read_scores(out)]
 
 
 def test_a_whole_study_and_its_rows(recipe_file, tmp_path):
@@ -66,14 +66,14 @@ def test_a_whole_study_and_its_rows(recipe_file, tmp_path):
     made = go(recipe_file, out)
     assert len(made) == 6 + 6 + 1 + 3 + 6
     assert {reason for _, reason in made} == {"missing"}
-    found = rows(out)
-    stages = [row["stage"] for row in found]
+    found = read_scores(out)
+    stages = [row.stage for row in found]
     assert {s: stages.count(s) for s in stages} == {"zero_shot": 6, "independent": 6, "optimized": 3, "transferred": 6}
     for row in found:
-        same = {r["stage"]: r["score"] for r in found if (r["task"], r["delta"]) == (row["task"], row["delta"])}
+        same = {r.stage: r.score for r in found if (r.task, r.delta) == (row.task, row.delta)}
         zero, whole = same["zero_shot"], same["independent"]
-        assert row["relative"] == (pytest.approx(100 * row["score"] / whole) if whole else None)
-        assert row["recovered"] == (pytest.approx(100 * (row["score"] - zero) / (whole - zero)) if whole != zero else None)
+        assert row.relative == (pytest.approx(100 * row.score / whole) if whole else None)
+        assert row.recovered == (pytest.approx(100 * (row.score - zero) / (whole - zero)) if whole != zero else None)
     assert go(recipe_file, out) == []
 
 
@@ -83,7 +83,7 @@ def test_a_changed_recipe_makes_stale_what_depends_on_it_and_loses_nothing(recip
     before = numbers(out)
     change(recipe_file, optimize={**SHORT, "lr": 0.5})
     made = go(recipe_file, out)
-    assert {path.split("/")[0] for path, _ in made} == {"vectors", "scores"}
+    assert {path.split("/")[0] for path, _ in made} == {"optimized", "transferred"}
     assert {reason for _, reason in made} == {"stale"}
     change(recipe_file, optimize=SHORT)
     assert go(recipe_file, out) == []
@@ -93,7 +93,7 @@ def test_a_changed_recipe_makes_stale_what_depends_on_it_and_loses_nothing(recip
 def test_stages_can_be_run_one_by_one(recipe_file, tmp_path):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     go(recipe_file, whole)
-    for until in ("train", "approximate", "optimize", "transfer"):
+    for until in ("independent", "subspace", "optimized", "transferred"):
         assert go(recipe_file, parts, until)
     assert numbers(parts) == numbers(whole)
 
@@ -103,12 +103,12 @@ def test_rivals_are_tuned_beside_the_subspace(recipe_file, tmp_path):
     change(recipe_file, rivals=["random", "unilora", "lora-1"])
     made = [path for path, _ in go(recipe_file, out) if path.startswith("rivals/")]
     assert len(made) == 3 + 2
-    found = {(row["rival"], row["delta"]): row for row in rows(out) if row["stage"] == "rival"}
+    found = {(row.rival, row.delta): row for row in read_scores(out) if row.stage == "rivals"}
     assert found["unilora", "lora"]["tuned"] == found["random", "prefix"]["tuned"] == 3
     assert found["lora-1", "lora"]["relative"] is not None
     change(recipe_file, rivals=["lora-1"])
     assert go(recipe_file, out) == []
-    assert {row["rival"] for row in rows(out) if row["stage"] == "rival"} == {"lora-1"}
+    assert {row.rival for row in read_scores(out) if row.stage == "rivals"} == {"lora-1"}
     change(recipe_file, rivals=["random"])
     assert go(recipe_file, out) == []  # what was set aside comes back
 
@@ -118,8 +118,8 @@ def test_few_shots_change_the_unseen_tasks_only(recipe_file, tmp_path):
     go(recipe_file, out)
     change(recipe_file, tasks={"source": ["one"], "unseen": ["two"], "shots": 4})
     made = [path for path, _ in go(recipe_file, out)]
-    assert "solutions/lora/two-0.safetensors" in made
-    assert not any("one-0" in path or path.startswith("subspace") for path in made)
+    assert "independent/lora/two/0.safetensors" in made
+    assert not any("/one/" in path or path.startswith("subspace") for path in made)
 
 
 def test_tasks_may_lie_in_a_folder_of_their_own(recipe_file, tmp_path):
@@ -127,18 +127,18 @@ def test_tasks_may_lie_in_a_folder_of_their_own(recipe_file, tmp_path):
     for name in ("one", "two"):
         (tmp_path / name).rename(tmp_path / "elsewhere" / name)
     change(recipe_file, tasks={"source": ["one"], "unseen": ["two"], "folder": "elsewhere"})
-    assert go(recipe_file, tmp_path / "study", until="train")
+    assert go(recipe_file, tmp_path / "study", until="independent")
 
 
 def test_a_damaged_artefact_is_made_anew_and_told_by_show(recipe_file, tmp_path):
     out = tmp_path / "study"
     go(recipe_file, out)
     before = numbers(out)
-    path = out / "solutions" / "lora" / "one-0.safetensors"
+    path = out / "independent" / "lora" / "one" / "0.safetensors"
     path.write_bytes(path.read_bytes()[:-10])
-    with pytest.raises(DeltaspaceError, match=r"one-0\.safetensors is damaged"):
-        rows(out)
-    assert go(recipe_file, out) == [("solutions/lora/one-0.safetensors", "damaged")]
+    with pytest.raises(DeltaspaceError, match=r"one/0\.safetensors is damaged"):
+        read_scores(out)
+    assert go(recipe_file, out) == [("independent/lora/one/0.safetensors", "damaged")]
     assert numbers(out) == before
 
 
@@ -155,20 +155,20 @@ def test_kill_9_at_any_moment_then_the_same_numbers(recipe_file, tmp_path, momen
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     go(recipe_file, whole)
     script = (
-        "import sys, os, signal\nfrom pathlib import Path\nfrom deltaspace import training\n"
-        "from deltaspace.study import load_recipe, run, Report\ntraining._CHECKPOINT_SECONDS = -1.0\n"
-        "class Killer(Report):\n    count = 0\n"
-        "    def start(self, path, reason):\n        self.count += 1\n"
+        "import sys, os, signal\nfrom pathlib import Path\nfrom deltaspace.training import loop\n"
+        "from deltaspace.study import load_recipe, run_study, Observer\nloop._SAVE_SECONDS = -1.0\n"
+        "class Killer(Observer):\n    count = 0\n"
+        "    def start(self, artefact, reason):\n        self.count += 1\n"
         f"    def progress(self, step, steps, text):\n        if self.count >= {moment} and step == 4:\n"
         "            os.kill(os.getpid(), signal.SIGKILL)\n"
-        f"    def end(self, path):\n        if self.count > {moment}: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "recipe = Path(sys.argv[1])\nrun(load_recipe(recipe), Path(sys.argv[2]), base=recipe.parent, report=Killer())\n"
+        f"    def end(self, artefact):\n        if self.count > {moment}: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "run_study(load_recipe(Path(sys.argv[1])), Path(sys.argv[2]), observer=Killer())\n"
     )
     result = subprocess.run([sys.executable, "-c", script, str(recipe_file), str(broken)], capture_output=True, check=False)
     assert result.returncode == -signal.SIGKILL, result.stderr
     assert go(recipe_file, broken)
     assert numbers(broken) == numbers(whole)
-    assert not list((broken / ".running").glob("*"))
+    assert not [path for path in (broken / ".running").rglob("*") if path.is_file()]
 
 
 def test_the_command_line(recipe_file, tmp_path):

@@ -10,19 +10,18 @@ import pytest
 import yaml
 
 from deltaspace.errors import DeltaspaceError
-from deltaspace.study import load_sweep, run_sweep, sweep_rows
-from deltaspace.study.run import Report
+from deltaspace.study import Observer, load_sweep, read_sweep_scores, run_sweep
 from tests.tiny import save_tiny, write_task
 
 SHORT = {"steps": 4, "evaluate_every": 2, "batch_size": 4, "lr": 0.02}
 
 
-class Log(Report):
+class Log(Observer):
     def __init__(self):
         self.made = []
 
-    def start(self, path, reason):
-        self.made.append(path)
+    def start(self, artefact, reason):
+        self.made.append(artefact.path)
 
 
 @pytest.fixture
@@ -54,20 +53,20 @@ def write(path, grids):
 
 def go(path, out):
     log = Log()
-    sweep, recipe, base = load_sweep(path)
-    assert run_sweep(sweep, recipe, out, base=base, report=log) == len(log.made)
+    sweep, recipe = load_sweep(path)
+    assert run_sweep(sweep, recipe, out, observer=log) == len(log.made)
     return log.made
 
 
 def test_every_point_once_and_every_solution_once(sweep_file, tmp_path):
     out = tmp_path / "out"
     made = go(sweep_file, out)
-    assert sum(path.startswith("solutions/") for path in made) == 3 * 2
-    found = {(r["projection"], r["source_tasks"], r["dim"]) for r in sweep_rows(out)}
+    assert sum(path.startswith("independent/") for path in made) == 3 * 2
+    found = {(r.projection, r.source_tasks, r.dim) for r in read_sweep_scores(out)}
     drawn = "dense start=random"
     assert found == {("svd", 2, 1), ("svd", 2, 2), (drawn, 2, 1), (drawn, 2, 2), ("dense", 1, 2), ("dense", 2, 2)}
     # Of each point: two deltas tuned, two pairs transferred.
-    assert len(sweep_rows(out)) == 6 * 4
+    assert len(read_sweep_scores(out)) == 6 * 4
     assert go(sweep_file, out) == []
 
 
@@ -78,8 +77,8 @@ def test_a_sweep_grows(sweep_file, tmp_path):
     write(sweep_file, {"projection": ["svd", "gaussian"], "deltas": [1, 2]})
     made = go(sweep_file, out)
     assert made
-    assert not any(path.startswith("solutions/") for path in made)
-    assert sorted({(r["projection"], r["deltas"]) for r in sweep_rows(out)}) == [
+    assert not any(path.startswith("independent/") for path in made)
+    assert sorted({(r.projection, r.deltas) for r in read_sweep_scores(out)}) == [
         ("gaussian", 1), ("gaussian", 2), ("svd", 1), ("svd", 2),
     ]  # fmt: skip
 

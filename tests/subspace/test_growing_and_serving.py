@@ -12,7 +12,16 @@ from hypothesis import strategies as st
 from deltaspace.deltas import AttachedDelta, attach, make_delta
 from deltaspace.errors import DeltaspaceError
 from deltaspace.solutions import Solution
-from deltaspace.subspace import Subspace, Vectors, approximate
+from deltaspace.subspace import (
+    SubspaceModel,
+    Vectors,
+    approximate,
+    extend_with_delta,
+    extend_with_tasks,
+    load_subspace,
+    push_subspace,
+    save_subspace,
+)
 from deltaspace.training import Fit, Score
 from tests.tiny import tiny_backbone, tiny_task
 
@@ -43,9 +52,12 @@ def made(names=("adapter", "lora", "prefix"), dim=3, tasks=("a", "b", "c"), arch
 
 def test_a_folder_holds_the_whole_subspace(tmp_path):
     _, attached, subspace = made(more=[("ia3", {"peft": "IA3"}), ("finetune", {})])
-    subspace.save_pretrained(tmp_path / "s")
-    again = Subspace.from_pretrained(tmp_path / "s")
-    assert (again.model, again.family, again.seed, again.deltas) == ("bert", "masked_encoder", 0, subspace.deltas)
+    save_subspace(subspace, tmp_path / "s")
+    again = load_subspace(tmp_path / "s")
+    assert (again.plm.name, again.plm.family, again.seed) == ("bert", "masked_encoder", 0)
+    assert {name: entry.settings for name, entry in again.entries.items()} == {
+        name: entry.settings for name, entry in subspace.entries.items()
+    }
     assert list(again.vectors) == [("x", "lora"), ("y", "lora"), ("z", "lora")]
     for delta in attached:
         vector = again.vectors.get("y")
@@ -53,7 +65,7 @@ def test_a_folder_holds_the_whole_subspace(tmp_path):
         assert again.decode(delta.name, vector).equal(subspace.decode(delta.name, vector))
     described = json.loads((tmp_path / "s" / "subspace.json").read_text())
     assert described["deltas"]["ia3"]["settings"]["peft"] == "IA3"
-    assert described["deltas"]["finetune"]["projection"] == "mixture"
+    assert described["deltas"]["finetune"]["map"] == "mixture"
     assert "x, y, z" in (tmp_path / "s" / "README.md").read_text()
 
 
@@ -69,20 +81,20 @@ def test_a_thousand_tasks_fit_a_megabyte(tmp_path):
 
 def test_newer_and_foreign_files_are_refused(tmp_path):
     _, _, subspace = made()
-    subspace.save_pretrained(tmp_path)
-    for name, known in (("subspace", b"deltaspace.subspace/3"), ("vectors", b"deltaspace.vectors/1")):
+    save_subspace(subspace, tmp_path)
+    for name, known in (("subspace", b"deltaspace.subspace/1"), ("vectors", b"deltaspace.vectors/1")):
         path = tmp_path / f"{name}.safetensors"
         whole = path.read_bytes()
         # Of the same length, or the tensors behind it would shift.
         path.write_bytes(whole.replace(known, known[:-1] + b"9"))
         with pytest.raises(DeltaspaceError, match="newer deltaspace"):
-            Subspace.from_pretrained(tmp_path)
+            load_subspace(tmp_path)
         path.write_bytes(whole)
     (tmp_path / "subspace.safetensors").unlink()
     with pytest.raises(DeltaspaceError, match=r"no subspace\.safetensors"):
-        Subspace.from_pretrained(tmp_path)
+        load_subspace(tmp_path)
     with pytest.raises(DeltaspaceError, match="no folder"):
-        Subspace.from_pretrained(tmp_path / "nothing" / "there")
+        load_subspace(tmp_path / "nothing" / "there")
 
 
 def test_pushing_puts_the_folder_there(tmp_path, monkeypatch):
@@ -105,22 +117,22 @@ def test_pushing_puts_the_folder_there(tmp_path, monkeypatch):
 
     monkeypatch.setattr(huggingface_hub, "HfApi", Api)
     _, _, subspace = made()
-    assert subspace.push_to_hub("me/space", private=True) == "https://hub/me/space/commit"
+    assert push_subspace(subspace, "me/space", private=True) == "https://hub/me/space/commit"
     assert made_repos == [("me/space", True, True)]
-    assert Subspace.from_pretrained(tmp_path / "me" / "space").dim == subspace.dim
+    assert load_subspace(tmp_path / "me" / "space").dim == subspace.dim
 
 
 def test_pushing_without_a_network_is_one_message(monkeypatch):
     from huggingface_hub.errors import OfflineModeIsEnabled
 
-    from deltaspace import hub
+    from deltaspace.storage import push_to_hub
 
     def offline(*arguments, **options):
         raise OfflineModeIsEnabled("offline")
 
     monkeypatch.setattr("huggingface_hub.HfApi.create_repo", offline)
     with pytest.raises(DeltaspaceError, match="cannot be put on the Hugging Face Hub"):
-        hub.push_to_hub(__import__("pathlib").Path(), "me/space")
+        push_to_hub(__import__("pathlib").Path(), "me/space")
 
 
 @settings(max_examples=20, deadline=None)
@@ -162,7 +174,7 @@ def test_growing_by_tasks_keeps_every_vector_and_holds_the_new_solutions(project
     tasks = [tiny_task(name) for name in "abc"]
     subspace = approximate(attached, first, tasks, dim=3, projection=projection, settings=short)
     subspace.vectors.add("x", "lora", torch.randn(3))
-    grown = subspace.extend(new)
+    grown = extend_with_tasks(subspace, new)
     after = grown.subspace
     assert after.dim == 5
     assert after.sources == ("a", "b", "c", "d", "e")
@@ -174,24 +186,25 @@ def test_growing_by_tasks_keeps_every_vector_and_holds_the_new_solutions(project
     assert grown.held + sum(grown.added) == pytest.approx(1, abs=1e-3)
     assert grown.added[0] >= grown.added[1] >= 0
     for solution in new:
-        found = after.decode(solution.delta, after.task_codes(solution.delta)[after.sources.index(solution.task)])
+        found = after.decode(solution.delta, after.codes_of(solution.delta)[after.sources.index(solution.task)])
         torch.testing.assert_close(found, solution.vector, rtol=1e-2, atol=1e-3)
-    fewer = subspace.extend(new, most=1)
+    fewer = extend_with_tasks(subspace, new, limit=1)
     assert fewer.subspace.dim == 4
     assert fewer.added[0] == pytest.approx(grown.added[0])
 
 
 def test_a_grown_subspace_is_saved_and_grows_again(tmp_path):
     _, attached, subspace = made()
-    twice = subspace.extend(solutions_of(attached, "d", 1)).subspace.extend(solutions_of(attached, "e", 2)).subspace
-    twice.save_pretrained(tmp_path)
-    again = Subspace.from_pretrained(tmp_path)
+    once = extend_with_tasks(subspace, solutions_of(attached, "d", 1)).subspace
+    twice = extend_with_tasks(once, solutions_of(attached, "e", 2)).subspace
+    save_subspace(twice, tmp_path)
+    again = load_subspace(tmp_path)
     for delta in attached:
         assert again.decode(delta.name, again.vector("e", delta.name)).equal(
             twice.decode(delta.name, twice.vector("e", delta.name))
         )
         displacement = 0.1 * torch.randn(1, delta.layout.size)
-        code = again.projections[delta.name].encode(displacement)
+        code = again.entries[delta.name].encode(displacement)
         assert code.shape == (1, 5)
 
 
@@ -202,9 +215,9 @@ def test_growing_by_a_delta_keeps_the_others():
     for new in (prefix, ia3):
         names.append(new.name)
         own = solutions_of([new], "abc")
-        grown = subspace.extend(own, new)
+        grown = extend_with_delta(subspace, new, own)
         assert grown.held == pytest.approx(1, abs=1e-3)  # as many dimensions as tasks
-        assert list(grown.subspace.projections) == names
+        assert list(grown.subspace.entries) == names
         for solution in own:
             found = grown.subspace.decode(new.name, grown.subspace.vector(solution.task, new.name))
             torch.testing.assert_close(found, solution.vector, rtol=1e-2, atol=1e-3)
@@ -216,20 +229,20 @@ def test_growing_by_a_delta_keeps_the_others():
 def test_what_cannot_be_taken_in_is_refused():
     plm, attached, subspace = made(("adapter", "lora"))
     with pytest.raises(DeltaspaceError, match="already"):
-        subspace.extend(solutions_of(attached, "a"))
+        extend_with_tasks(subspace, solutions_of(attached, "a"))
     with pytest.raises(DeltaspaceError, match="no solution of lora for d"):
-        subspace.extend(solutions_of(attached[:1], "d"))
+        extend_with_tasks(subspace, solutions_of(attached[:1], "d"))
     prefix = attach("prefix", plm, tokens=4)
     with pytest.raises(DeltaspaceError, match="cannot be taken in"):
-        subspace.extend(solutions_of([prefix], "ad"), prefix)
+        extend_with_delta(subspace, prefix, solutions_of([prefix], "ad"))
     with pytest.raises(DeltaspaceError, match="another model"):
-        subspace.extend([], attach("lora", tiny_backbone("gpt2"), r=2))
+        extend_with_delta(subspace, attach("lora", tiny_backbone("gpt2"), r=2), [])
 
 
 @pytest.mark.parametrize("architecture", ["bert", "gpt2", "t5"])
 def test_a_task_is_set_in_place(architecture):
     plm, attached, subspace = made(architecture=architecture, more=[("ia3", {"peft": "IA3"}), ("finetune", {})])
-    model = subspace.attach(plm)
+    model = SubspaceModel(subspace, plm)
     inputs = {"input_ids": torch.tensor([[1, 5, 6, 7, 2]])}
     if architecture == "t5":
         inputs["decoder_input_ids"] = inputs["input_ids"][:, :2]
@@ -248,14 +261,14 @@ def test_a_task_is_set_in_place(architecture):
     with pytest.raises(DeltaspaceError, match="no delta 'nothing'"):
         model.set_task("x", delta="nothing")
     with pytest.raises(DeltaspaceError, match="another model"):
-        subspace.attach(tiny_backbone("roberta"))
+        SubspaceModel(subspace, tiny_backbone("roberta"))
 
 
 @pytest.mark.parametrize("architecture", ["bert", "gpt2", "t5", "llama"])
 @pytest.mark.parametrize("delta", ["adapter", "lora", "prefix"])
 def test_a_batch_of_several_tasks_is_one_by_one(architecture, delta):
     plm, _, subspace = made(architecture=architecture)
-    model = subspace.attach(plm)
+    model = SubspaceModel(subspace, plm)
     ids = torch.tensor([[1, 5, 6, 7, 2], [1, 8, 9, 2, 0], [1, 6, 6, 6, 2], [1, 9, 5, 7, 2]])
     inputs = {"input_ids": ids, "attention_mask": (ids != 0).long()}
     if architecture == "t5":
@@ -275,7 +288,7 @@ def test_a_batch_of_several_tasks_is_one_by_one(architecture, delta):
 
 def test_generating_for_several_tasks_at_once():
     plm, _, subspace = made(architecture="gpt2")
-    model = subspace.attach(plm)
+    model = SubspaceModel(subspace, plm)
     ids = torch.tensor([[5, 6, 7], [8, 9, 10]])
     options = {"attention_mask": torch.ones_like(ids), "max_new_tokens": 4, "do_sample": False, "pad_token_id": 0}
     model.set_task("x", delta="lora")
@@ -289,7 +302,7 @@ def test_generating_for_several_tasks_at_once():
 
 def test_a_batch_that_cannot_be_mixed_is_refused():
     plm, _, subspace = made(more=[("ia3", {"peft": "IA3"})])
-    model = subspace.attach(plm)
+    model = SubspaceModel(subspace, plm)
     ids = torch.tensor([[1, 5, 6], [1, 7, 8]])
     with pytest.raises(DeltaspaceError, match="task_ids do not fit"):
         model(input_ids=ids, task_ids=["x"])
@@ -305,14 +318,14 @@ def test_every_method_of_peft_in_one_subspace():
 
     own = [*((f"peft-{name}", settings) for name, settings in METHODS.items()), ("apet", {"count": 60}), ("finetune", {})]
     _, attached, subspace = made(more=own)
-    assert len(subspace.projections) == 3 + len(METHODS) + 2
+    assert len(subspace.entries) == 3 + len(METHODS) + 2
     task = tiny_task("new")
     short = Optimization(steps=2, lr=0.1, evaluate_every=1, batch_size=4)
     for delta in attached:
         # A point of a source task is that task's solution in every one of them.
-        found = subspace.decode(delta.name, subspace.task_codes(delta.name))
+        found = subspace.decode(delta.name, subspace.codes_of(delta.name))
         expected = torch.stack([s.vector for s in solutions_of(attached, "abc") if s.delta == delta.name])
         torch.testing.assert_close(found, expected, rtol=2e-2, atol=2e-2)
         tuned = optimize(subspace, delta, task, short)
         assert tuned.vector.shape == (3,)
-        assert 0 <= transfer(subspace, tuned.vector, attached[0], task).metric <= 100
+        assert 0 <= transfer(subspace, tuned.vector, attached[0], task).value <= 100

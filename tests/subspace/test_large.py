@@ -7,11 +7,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deltaspace.subspace import find_projection
-from deltaspace.subspace.lowrank import LowRankGradient
-from deltaspace.subspace.methods.fastfood import Hadamard, fitted, transformed, walsh_hadamard
-from deltaspace.subspace.methods.displacements import InMemory
-from deltaspace.subspace.methods.trainable import FastfoodTrainable, SpanTrainable
+from deltaspace.subspace import Source, find_projection
+from deltaspace.subspace.fitting.diagonal import fitted_diagonal
+from deltaspace.subspace.fitting.displacements import InMemory
+from deltaspace.subspace.fitting.trainable import FastfoodTrainable, SpanTrainable
+from deltaspace.subspace.maps.hadamard import Hadamard, transformed, walsh_hadamard
 
 SIZES = [[20, 5, 15, 20], [10, 10, 10, 10, 10]]
 seeds = st.integers(0, 2**31)
@@ -25,12 +25,19 @@ def displacements(seed, tasks):
     return [draw(seed, tasks, 60), 10 * draw(seed + 1, tasks, 50)]
 
 
+def sources(stacks, large=True):
+    """Of two deltas; the first is of the PLM's size or not."""
+    return [
+        Source(InMemory(stack), blocks, large and not index)
+        for index, (stack, blocks) in enumerate(zip(stacks, SIZES, strict=True))
+    ]
+
+
 @settings(max_examples=25, deadline=None)
 @given(seeds, st.integers(1, 14), st.integers(1, 4))
 def test_a_mixture_is_the_joint_svd_s_own_basis(seed, dim, tasks):
-    rows = [InMemory(d) for d in displacements(seed, tasks)]
-    dense, _ = find_projection("svd").make(rows, SIZES, dim, 0)
-    mixture, other = find_projection("svd").make(rows, SIZES, dim, 0, [True, False])
+    dense, _ = find_projection("svd").make(sources(displacements(seed, tasks), large=False), dim, 0)
+    mixture, other = find_projection("svd").make(sources(displacements(seed, tasks)), dim, 0)
     assert (mixture.kind, other.kind) == ("mixture", "linear")
     codes = draw(seed + 2, 3, dim)
     torch.testing.assert_close(mixture.decode(codes), dense.decode(codes), rtol=1e-3, atol=1e-3)
@@ -41,8 +48,7 @@ def test_a_mixture_is_the_joint_svd_s_own_basis(seed, dim, tasks):
 
 def test_a_mixture_s_gradient_and_its_runs(monkeypatch):
     monkeypatch.setattr("deltaspace.subspace.maps.mixture._RUN", 21)  # runs of seven columns
-    rows = [InMemory(d) for d in displacements(0, 3)]
-    mixture, _ = find_projection("svd").make(rows, SIZES, 6, 0, [True, False])
+    mixture, _ = find_projection("svd").make(sources(displacements(0, 3)), 6, 0)
     codes = draw(5, 2, 6).requires_grad_()
     weights = draw(6, 2, 60)
     (mixture.decode(codes) * weights).sum().backward()
@@ -51,10 +57,10 @@ def test_a_mixture_s_gradient_and_its_runs(monkeypatch):
 
 
 def test_rows_keep_their_precision():
-    kept = [InMemory(d.bfloat16()) for d in displacements(0, 3)]
-    mixture, _ = find_projection("span").make(kept, SIZES, 3, 0, [True, False])
+    kept = sources([d.bfloat16() for d in displacements(0, 3)])
+    mixture, _ = find_projection("span").make(kept, 3, 0)
     assert mixture.rows.dtype == torch.bfloat16
-    assert mixture.decode(torch.eye(3)).equal(kept[0].take([0, 1, 2]))
+    assert mixture.decode(torch.eye(3)).equal(kept[0].displacements.take([0, 1, 2]))
 
 
 def dense_matrix(projection, dim):
@@ -70,7 +76,7 @@ def dense_matrix(projection, dim):
 
 @pytest.mark.parametrize(("dim", "size", "run"), [(1, 5, 1), (3, 50, 16), (5, 64, 1000), (8, 61, 24)])
 def test_the_transform_is_its_matrix_and_so_are_its_gradients(dim, size, run, monkeypatch):
-    monkeypatch.setattr("deltaspace.subspace.methods.fastfood._RUN", run)
+    monkeypatch.setattr("deltaspace.subspace.maps.hadamard._RUN", run)
     projection = Hadamard.drawn(torch.rand(size) + 0.1, dim, torch.Generator().manual_seed(1))
     matrix = dense_matrix(projection, dim)
     codes, normal, weights = draw(2, 3, dim).requires_grad_(), projection.normal.clone().requires_grad_(), draw(3, 3, size)
@@ -91,7 +97,7 @@ def test_the_transform_is_its_matrix_and_so_are_its_gradients(dim, size, run, mo
 def test_the_fitted_diagonal_is_least_squares(seed, tasks):
     start = Hadamard.drawn(torch.rand(64) + 0.1, 8, torch.Generator().manual_seed(seed))
     codes, targets = draw(seed, tasks, 8), draw(seed + 1, tasks, 64)
-    best = fitted(start, codes, InMemory(targets))
+    best = fitted_diagonal(start, codes, InMemory(targets))
 
     def error(normal):
         out = transformed(codes, normal, start.signs, start.order, 64)
@@ -108,21 +114,20 @@ def test_the_fitted_diagonal_is_least_squares(seed, tasks):
 @pytest.mark.parametrize("start", ["svd", "random"])
 @pytest.mark.parametrize("name", ["dense", "autoencoder"])
 def test_what_is_trained_of_a_large_delta(name, start, tie):
-    rows = [InMemory(d) for d in displacements(0, 3)]
     method = find_projection(name, start=start, tie=tie)
-    large, small = method.trainables(rows, SIZES, 4, 0, [True, False])
+    given = sources(displacements(0, 3))
+    rows = given[0].displacements
+    large, small = method.trainables(given, 4, 0)
     assert isinstance(large, {"fastfood": FastfoodTrainable, "span": SpanTrainable}[tie])
-    assert small.factored and not large.factored
-    values = [tensor.clone().requires_grad_() for tensor in large.trained()]
+    assert list(small.factors()) == ["up"] and not large.factors()
+    values = {name: tensor.clone().requires_grad_() for name, tensor in large.trained().items()}
     trainable = large.with_trained(values)
     codes = trainable.codes()
-    parameters, distances = trainable.decode_and_compare(
-        codes, codes, torch.zeros(60), rows[0].take([0, 1, 2]), LowRankGradient()
-    )
+    parameters, distances = trainable.decode_and_compare(codes, codes, torch.zeros(60), rows.take([0, 1, 2]))
     (parameters.square().sum() + distances.sum()).backward()
-    assert all(value.grad is not None and value.grad.any() for value in values)
-    fixed = trainable.fixed(rows[0])
+    assert all(value.grad is not None and value.grad.any() for value in values.values())
+    fixed = trainable.fixed(rows)
     torch.testing.assert_close(fixed.decode(codes.detach()), parameters.detach(), rtol=1e-4, atol=1e-4)
     if start == "svd" and tie == "span":
         # It starts as the joint SVD does, which holds the solutions.
-        torch.testing.assert_close(parameters.detach(), rows[0].take([0, 1, 2]), rtol=1e-2, atol=1e-2)
+        torch.testing.assert_close(parameters.detach(), rows.take([0, 1, 2]), rtol=1e-2, atol=1e-2)

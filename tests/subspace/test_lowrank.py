@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from deltaspace.subspace import lowrank
-from deltaspace.subspace.lowrank import LowRankAdafactor, LowRankGradient, decode_and_compare
-from deltaspace.training import Objective
+from deltaspace.subspace.fitting import lowrank
+from deltaspace.subspace.fitting.lowrank import LowRankAdafactor, LowRankGradient, decode_and_compare
+from deltaspace.training import StepLoss
 
 SIZE, DIM, COUNT = 40, 5, 3
 
@@ -68,7 +68,7 @@ def objective(small, up, gradient, batches):
         vectors, distances = decode_and_compare(mixed, own, up, initial, units, displacements, gradient)
         return (vectors * draw(batch, COUNT, SIZE)).sum() + distances.sum() + small.sum()
 
-    return Objective([small, up], loss, batches)
+    return StepLoss([small, up], loss, batches)
 
 
 def test_its_steps_are_those_of_the_whole_gradient():

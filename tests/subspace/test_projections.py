@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -9,10 +11,10 @@ from hypothesis import strategies as st
 
 from deltaspace.errors import DeltaspaceError
 from deltaspace.storage import write_tensors
-from deltaspace.subspace import PROJECTIONS, Subspace, find_projection
-from deltaspace.subspace.methods.fastfood import walsh_hadamard
-from deltaspace.subspace.methods.joint import basis, cuts, gram, shared_codes, spread, weighted
-from deltaspace.subspace.methods.displacements import InFiles, InMemory
+from deltaspace.subspace import PROJECTIONS, Entry, Plm, Source, Subspace, find_projection
+from deltaspace.subspace.fitting.displacements import InFiles, InMemory
+from deltaspace.subspace.fitting.joint import basis, cuts, gram, shared_codes, spread, weighted
+from deltaspace.subspace.maps.hadamard import walsh_hadamard
 
 seeds = st.integers(0, 2**31)
 # Two deltas whose displacements differ in norm by ten; sizes of their tensor blocks.
@@ -28,7 +30,14 @@ def displacements(seed, tasks):
 
 
 def made(name, seed=0, tasks=3, dim=3, **options):
-    return find_projection(name, **options).make([InMemory(d) for d in displacements(seed, tasks)], SIZES, dim, seed)
+    sources = [Source(InMemory(d), blocks) for d, blocks in zip(displacements(seed, tasks), SIZES, strict=True)]
+    return find_projection(name, **options).make(sources, dim, seed)
+
+
+def subspace_of(maps, codes, sources=("a", "b"), shared=True, **rest):
+    initial = {"lora": draw(1, 60), "prefix": draw(2, 50)}
+    entries = {delta: Entry(initial[delta], decoded) for delta, decoded in zip(initial, maps, strict=True)}
+    return Subspace(3, Plm("model", "print", "decoder"), entries, sources, codes, shared, **rest)
 
 
 @pytest.mark.parametrize("name", PROJECTIONS)
@@ -46,29 +55,40 @@ def test_decode_is_linear(name, scaling, seed, dim, a, b):
 
 @pytest.mark.parametrize("name", PROJECTIONS)
 def test_saving_a_subspace_is_exact(name, tmp_path):
-    projections = dict(zip(("lora", "prefix"), made(name), strict=True))
-    initial = {"lora": draw(1, 60), "prefix": draw(2, 50)}
-    one = Subspace(3, "print", initial, projections, ("a", "b"), draw(9, 2, 2, 3), name != "autoencoder", {"steps": 3})
+    one = subspace_of(made(name), draw(9, 2, 2, 3), shared=name != "autoencoder", history={"steps": 3})
+    one.entries["prefix"] = replace(one.entries["prefix"], offset=draw(3, 50))
     one.save(tmp_path / "s.safetensors")
     other = Subspace.load(tmp_path / "s.safetensors")
-    assert (other.dim, other.backbone, other.sources, other.shared) == (3, "print", ("a", "b"), one.shared)
+    assert (other.dim, other.plm, other.sources, other.shared) == (3, one.plm, ("a", "b"), one.shared)
     assert other.history == {"steps": 3}
-    for delta in initial:
+    for delta in one.entries:
         assert other.decode(delta, draw(4, 3)).equal(one.decode(delta, draw(4, 3)))
-        assert other.start(delta).equal(one.start(delta))
-        assert type(other.projections[delta]) is type(one.projections[delta])
-        loaded = other.projections[delta].tensors()
-        assert all(tensor.equal(loaded[key]) for key, tensor in one.projections[delta].tensors().items())
+        assert other.mean_code(delta).equal(one.mean_code(delta))
+        assert type(other.entries[delta].map) is type(one.entries[delta].map)
+        loaded = other.entries[delta].map.tensors()
+        assert all(tensor.equal(loaded[key]) for key, tensor in one.entries[delta].map.tensors().items())
 
 
 def test_codes_are_shared_or_a_delta_s_own():
     codes = draw(9, 2, 2, 3)
-    projections = dict(zip(("lora", "prefix"), made("svd"), strict=True))
-    shared, own = (Subspace(3, "", {}, projections, ("a", "b"), codes, flag, {}) for flag in (True, False))
-    assert shared.start("lora").equal(shared.start("prefix"))
-    torch.testing.assert_close(shared.start("lora"), codes.mean((0, 1)))
-    torch.testing.assert_close(own.start("prefix"), codes[1].mean(0))
-    assert not Subspace(3, "", {}, projections, (), codes[:, :0], True, {}).start("lora").any()
+    shared, own = (subspace_of(made("svd"), codes, shared=flag) for flag in (True, False))
+    assert shared.mean_code("lora").equal(shared.mean_code("prefix"))
+    torch.testing.assert_close(shared.mean_code("lora"), codes.mean((0, 1)))
+    torch.testing.assert_close(shared.shared_codes(), codes.mean(0))
+    torch.testing.assert_close(own.mean_code("prefix"), codes[1].mean(0))
+    with pytest.raises(DeltaspaceError, match="share no codes"):
+        own.shared_codes()
+    assert not subspace_of(made("svd"), codes[:, :0], ()).mean_code("lora").any()
+
+
+def test_an_offset_is_there_at_every_vector():
+    subspace = subspace_of(made("svd"), draw(9, 2, 2, 3))
+    plain, offset = subspace.entries["lora"], draw(7, 60)
+    moved = replace(plain, offset=offset)
+    vectors = draw(8, 4, 3)
+    torch.testing.assert_close(moved.decode(vectors), plain.decode(vectors) + offset)
+    torch.testing.assert_close(moved.displace(vectors), plain.displace(vectors) + offset)
+    torch.testing.assert_close(moved.encode(moved.displace(vectors)), vectors, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("name", ["dense", "svd"])
@@ -93,7 +113,7 @@ def test_the_joint_svd_is_that_of_the_stack():
 
 
 def test_rows_in_files_are_rows_in_memory(tmp_path, monkeypatch):
-    monkeypatch.setattr("deltaspace.subspace.methods.displacements._NUMBERS", 21)  # runs of seven columns
+    monkeypatch.setattr("deltaspace.subspace.fitting.displacements._NUMBERS", 21)  # runs of seven columns
     stacked = draw(0, 3, 50)
     for index, row in enumerate(stacked):
         write_tensors(tmp_path / f"{index}.safetensors", {"displacement": row}, {})
@@ -104,8 +124,8 @@ def test_rows_in_files_are_rows_in_memory(tmp_path, monkeypatch):
     torch.testing.assert_close(gram(files, units).float(), (stacked / units) @ (stacked / units).T / 50, rtol=1e-4, atol=1e-4)
     assert files.take([2, 0]).equal(memory.take([2, 0])) and files.take([2, 0]).equal(stacked[[2, 0]])
     torch.testing.assert_close(weighted(files, units, codes), codes.T @ (stacked / units), rtol=1e-4, atol=1e-4)
-    own = basis(files, units, codes, [2, 3], SIZES[1], 5)
-    assert own.equal(basis(memory, units, codes, [2, 3], SIZES[1], 5))
+    own = basis(Source(files, SIZES[1]), units, codes, [2, 3], 5)
+    assert own.equal(basis(Source(memory, SIZES[1]), units, codes, [2, 3], 5))
     whole = codes.T @ (stacked / units)
     torch.testing.assert_close(torch.stack([own[:2].sum(0), own[2:].sum(0)]), whole, rtol=1e-4, atol=1e-4)
     assert ((own != 0).sum(0) == 2).all()
@@ -141,21 +161,20 @@ def test_walsh_hadamard_is_its_matrix():
 
 @pytest.mark.parametrize("name", ["gaussian", "fastfood"])
 def test_random_projections_are_nearly_orthogonal_and_need_no_solutions(name):
-    found = find_projection(name).make([InMemory(torch.zeros(0, 40_000))], [[40_000]], 5, 0)[0]
+    none = [Source(InMemory(torch.zeros(0, 40_000)), [40_000])]
+    found = find_projection(name).make(none, 5, 0)[0]
     columns = found.decode(torch.eye(5))
     torch.testing.assert_close(columns @ columns.T, torch.eye(5), rtol=0, atol=0.05)
     torch.testing.assert_close(found.encode(columns), torch.eye(5), rtol=0, atol=0.05)
-    again, other = (
-        find_projection(name).make([InMemory(torch.zeros(0, 40_000))], [[40_000]], 5, s)[0].decode(torch.eye(5)) for s in (0, 1)
-    )
+    again, other = (find_projection(name).make(none, 5, seed)[0].decode(torch.eye(5)) for seed in (0, 1))
     assert columns.equal(again)
     assert not columns.equal(other)
 
 
 def test_units_are_one_for_a_delta_or_for_a_block():
     stacked = torch.cat([draw(0, 3, 20), 100 * draw(1, 3, 5), draw(2, 3, 15), torch.zeros(3, 20)], dim=1)
-    flat = find_projection("svd").units(InMemory(stacked), SIZES[0])
-    block = find_projection("svd", scaling="block").units(InMemory(stacked), SIZES[0])
+    flat = find_projection("svd").units(Source(InMemory(stacked), SIZES[0]))
+    block = find_projection("svd", scaling="block").units(Source(InMemory(stacked), SIZES[0]))
     assert flat.unique().numel() == 1
     length = stacked.norm(dim=1).mean()
     torch.testing.assert_close(torch.stack([flat.norm(), block.norm()]), torch.stack([length, length]))

@@ -8,12 +8,12 @@ import torch
 from deltaspace.deltas import attach
 from deltaspace.errors import DeltaspaceError
 from deltaspace.storage import write_tensors
-from deltaspace.solutions import score, train
-from deltaspace.subspace import PROJECTIONS, Approximation, Optimization, Subspace, approximate, optimize, transfer
-from deltaspace.subspace.stages.approximate import joint_loss
-from deltaspace.subspace.lowrank import LowRankGradient
+from deltaspace.scoring import score
+from deltaspace.solutions import train
+from deltaspace.subspace import PROJECTIONS, Approximation, Optimization, Source, Subspace, approximate, optimize, transfer
+from deltaspace.subspace.fitting.displacements import InFiles, InMemory
 from deltaspace.subspace.methods.dense import DenseAutoencoder
-from deltaspace.subspace.methods.displacements import InFiles, InMemory
+from deltaspace.subspace.objectives.interpolated import joint_loss
 from deltaspace.training import Training
 from tests.tiny import tiny_backbone, tiny_task
 
@@ -44,25 +44,21 @@ def batch_of(delta, task):
 
 
 def parts_of(deltas, *tasks):
-    """Trainables, displacements and a batch for any number of tasks."""
+    """Trainables, source solutions and a batch for any number of tasks."""
     generator = torch.Generator().manual_seed(5)
     displacements = [torch.randn(len(tasks), delta.layout.size, generator=generator) for delta in deltas]
-    displacements = [InMemory(d) for d in displacements]
-    trainables = DenseAutoencoder().trainables(displacements, [d.layout.sizes for d in deltas], 4, 0)
+    sources = [Source(InMemory(d), delta.layout.sizes) for d, delta in zip(displacements, deltas, strict=True)]
+    trainables = DenseAutoencoder().trainables(sources, 4, 0)
     family = deltas[0].backbone.family
-    return trainables, displacements, family.collate([item for task in tasks for item in family.encode(task, task.train[:4])])
-
-
-def rooms():
-    return [LowRankGradient() for _ in range(3)]
+    return trainables, sources, family.collate([item for task in tasks for item in family.encode(task, task.train[:4])])
 
 
 def test_the_joint_loss_is_its_formula(made):
     deltas, _, task, _ = made
-    trainables, displacements, batch = parts_of(deltas, task)
+    trainables, sources, batch = parts_of(deltas, task)
     weights, alpha = torch.tensor([[0.2, 0.3, 0.5]]), 0.7
-    dense = [t.fixed(d) for t, d in zip(trainables, displacements, strict=True)]
-    displacements_of = [d.take([0]) for d in displacements]
+    dense = [t.fixed(s.displacements) for t, s in zip(trainables, sources, strict=True)]
+    displacements_of = [s.displacements.take([0]) for s in sources]
     codes = [p.encode(d)[0] for p, d in zip(dense, displacements_of, strict=True)]
     for projection, displacement, code in zip(dense, displacements_of, codes, strict=True):
         inner = torch.tanh(displacement / projection.units @ projection.first.T / displacement.shape[1])
@@ -72,44 +68,44 @@ def test_the_joint_loss_is_its_formula(made):
     for delta, projection, displacement, code in zip(deltas, dense, displacements_of, codes, strict=True):
         expected += delta.loss(delta.initial + projection.units * (mixed @ projection.up), batch)
         expected += alpha * (displacement[0] - projection.units * (code @ projection.up)).norm() / projection.scale
-    found = sum(joint_loss(deltas, trainables, displacements, [0], weights, alpha, batch, rooms()))
+    found = sum(joint_loss(deltas, sources, trainables, [0], weights, alpha, batch))
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_a_batch_of_several_tasks_is_the_mean_of_each(made):
     deltas, _, task, _ = made
     tasks = [task, tiny_task("second", size=20), tiny_task("third", size=16)]
-    trainables, displacements, batch = parts_of(deltas, *tasks)
+    trainables, sources, batch = parts_of(deltas, *tasks)
     weights = torch.tensor([[0.2, 0.3, 0.5], [0.6, 0.3, 0.1], [0.0, 0.0, 1.0]])
     family = deltas[0].backbone.family
-    together = sum(joint_loss(deltas, trainables, displacements, [0, 1, 2], weights, 0.5, batch, rooms()))
+    together = sum(joint_loss(deltas, sources, trainables, [0, 1, 2], weights, 0.5, batch))
     alone = []
     for row, other in enumerate(tasks):
         own = family.collate(family.encode(other, other.train[:4]))
-        alone.append(sum(joint_loss(deltas, trainables, displacements, [row], weights[row : row + 1], 0.5, own, rooms())))
+        alone.append(sum(joint_loss(deltas, sources, trainables, [row], weights[row : row + 1], 0.5, own)))
     torch.testing.assert_close(together, torch.stack(alone).mean(), rtol=1e-4, atol=1e-4)
 
 
 def test_gradients_reach_every_projection(made):
     deltas, _, task, _ = made
-    trainables, displacements, batch = parts_of(deltas, task, tiny_task("second"))
-    values = [[tensor.clone().requires_grad_() for tensor in t.trained()] for t in trainables]
+    trainables, sources, batch = parts_of(deltas, task, tiny_task("second"))
+    values = [{name: tensor.clone().requires_grad_() for name, tensor in t.trained().items()} for t in trainables]
     with_values = [t.with_trained(tensors) for t, tensors in zip(trainables, values, strict=True)]
-    gradients = rooms()
     weights = torch.full((2, 3), 1 / 3)
-    for part in joint_loss(deltas, with_values, displacements, [0, 1], weights, 1.0, batch, gradients):
+    for part in joint_loss(deltas, sources, with_values, [0, 1], weights, 1.0, batch):
         part.backward()
-    for (anchors, second, up), own in zip(values, gradients, strict=True):
-        gradient, codes, _ = own.joined()
-        assert up.grad is None
-        assert all(float(tensor.abs().max()) > 0 for tensor in (anchors.grad, second.grad, gradient, codes))
+    for tensors, trainable in zip(values, with_values, strict=True):
+        gradient, codes, _ = trainable.factors()["up"].joined()
+        assert tensors["up"].grad is None
+        reached = (tensors["anchors"].grad, tensors["second"].grad, gradient, codes)
+        assert all(float(tensor.abs().max()) > 0 for tensor in reached)
 
 
 def test_the_source_solutions_are_in_the_subspace(made):
     """The start of the approximation holds them exactly, so that its best on dev is at least as good as they are together."""
     deltas, solutions, task, subspace = made
-    own = [score(delta, task, solution.vector, "dev").metric for delta, solution in zip(deltas, solutions, strict=True)]
-    found = [transfer(subspace, subspace.start(delta.name), delta, task, "dev").metric for delta in deltas]
+    own = [score(delta, task, solution.vector, "dev").value for delta, solution in zip(deltas, solutions, strict=True)]
+    found = [transfer(subspace, subspace.mean_code(delta.name), delta, task, "dev").value for delta in deltas]
     assert sum(found) >= sum(own) - 1e-6
     assert subspace.history["curve"][0][1] == pytest.approx(sum(own) / 3)
 
@@ -117,17 +113,17 @@ def test_the_source_solutions_are_in_the_subspace(made):
 def test_optimization_tunes_d_numbers_and_keeps_the_best(made):
     deltas, _, _, subspace = made
     task = tiny_task("other", size=40)
-    before = {name: projection.up.clone() for name, projection in subspace.projections.items()}
+    before = {name: entry.map.up.clone() for name, entry in subspace.entries.items()}
     for delta in deltas:
         found = optimize(subspace, delta, task, Optimization(**SHORT.model_dump()))
         assert found.vector.shape == (4,)
         curve = found.fit.curve
-        assert found.fit.best.metric == max(metric for _, metric, _ in curve) >= curve[0][1]
+        assert found.fit.best.value == max(value for _, value, _ in curve) >= curve[0][1]
         kept = transfer(subspace, found.vector, delta, task, "dev")
-        assert (kept.metric, kept.loss) == pytest.approx((found.fit.best.metric, found.fit.best.loss))
-        decoded = delta.initial + subspace.projections[delta.name].decode(found.vector[None])[0]
+        assert (kept.value, kept.loss) == pytest.approx((found.fit.best.value, found.fit.best.loss))
+        decoded = delta.initial + subspace.entries[delta.name].map.decode(found.vector[None])[0]
         assert transfer(subspace, found.vector, delta, task) == score(delta, task, decoded)
-    assert all(projection.up.equal(before[name]) for name, projection in subspace.projections.items())
+    assert all(entry.map.up.equal(before[name]) for name, entry in subspace.entries.items())
 
 
 def test_optimization_lowers_the_loss_of_a_new_task():
@@ -156,8 +152,8 @@ def test_candidates_side_by_side_are_candidates_alone(made):
             for start in both.starts
             for factor in both.factors
         }
-        best = max(found.fit.best.metric for found in alone.values())
-        assert together.fit.best.metric == pytest.approx(best)
+        best = max(found.fit.best.value for found in alone.values())
+        assert together.fit.best.value == pytest.approx(best)
         assert (together.start, together.factor) in alone
         same = alone[together.start, together.factor]
         torch.testing.assert_close(together.vector, same.vector, rtol=1e-2, atol=1e-3)
@@ -168,7 +164,7 @@ def test_the_nearest_source_task_is_a_start(made):
     settings = Optimization(steps=1, lr=1e-6, evaluate_every=1, starts=("nearest",))
     found = optimize(subspace, deltas[0], task, settings)
     assert found.start == task.name
-    torch.testing.assert_close(found.vector, subspace.task_codes(deltas[0].name)[0], rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(found.vector, subspace.codes_of(deltas[0].name)[0], rtol=1e-3, atol=1e-4)
 
 
 def test_the_same_seed_gives_the_same_subspace(made):
@@ -177,8 +173,8 @@ def test_the_same_seed_gives_the_same_subspace(made):
     one, two, other = (
         approximate(deltas, solutions, [task], dim=5, projection="dense", settings=settings, seed=seed) for seed in (1, 1, 2)
     )
-    for name in one.projections:
-        assert one.projections[name].up.equal(two.projections[name].up)
+    for name in one.entries:
+        assert one.entries[name].map.up.equal(two.entries[name].map.up)
     assert one.history["curve"] == two.history["curve"] != other.history["curve"]
 
 
@@ -191,9 +187,9 @@ def test_several_source_tasks_have_codes_of_their_own():
         deltas, solutions, tasks, dim=3, projection="dense", settings=Approximation(steps=1, lr=1e-6, evaluate_every=1)
     )
     for solution in solutions:
-        projection = subspace.projections[solution.delta]
+        projection = subspace.entries[solution.delta].map
         decoded = projection.decode(projection.encode(solution.displacement[None]))[0]
-        own = subspace.task_codes(solution.delta)[subspace.sources.index(solution.task)]
+        own = subspace.codes_of(solution.delta)[subspace.sources.index(solution.task)]
         torch.testing.assert_close(projection.encode(solution.displacement[None])[0], own, rtol=1e-2, atol=1e-2)
         torch.testing.assert_close(decoded, solution.displacement, rtol=1e-2, atol=1e-2 * projection.scale)
 
@@ -219,7 +215,7 @@ def test_every_projection_goes_the_whole_way(name, tmp_path):
     )
     assert subspace.sources == ("one", "two")
     assert subspace.codes.equal(other.codes) and subspace.codes.shape == (2, 2, 2)
-    assert bool(subspace.history) == PROJECTIONS[name].learned
+    assert bool(subspace.history) == PROJECTIONS[name].trained
     unseen = tiny_task("three", size=20)
     found = optimize(subspace, deltas[0], unseen, Optimization(**brief.model_dump()))
     assert found.vector.shape == (2,)
@@ -231,7 +227,7 @@ def test_random_projections_start_at_the_initial_vector_without_solutions(name):
     plm = tiny_backbone("bert")
     lora = attach("lora", plm, r=2)
     subspace = approximate([lora], [], [], dim=3, projection=name)
-    assert subspace.decode("lora", subspace.start("lora")).equal(lora.initial)
+    assert subspace.decode("lora", subspace.mean_code("lora")).equal(lora.initial)
     found = optimize(subspace, lora, tiny_task(), Optimization(steps=20, lr=0.3, evaluate_every=10))
     assert found.fit.best.loss < found.fit.curve[0][2]
 
@@ -240,7 +236,7 @@ def test_a_subspace_moves_between_devices_unchanged(made):
     subspace = made[3]
     moved = subspace.to("cpu")
     code = torch.arange(4.0)
-    assert all(moved.decode(name, code).equal(subspace.decode(name, code)) for name in subspace.projections)
+    assert all(moved.decode(name, code).equal(subspace.decode(name, code)) for name in subspace.entries)
 
 
 def test_what_does_not_belong_is_refused(made, tmp_path):
@@ -254,9 +250,9 @@ def test_what_does_not_belong_is_refused(made, tmp_path):
     with pytest.raises(DeltaspaceError, match="does not start"):
         optimize(subspace, attach("adapter", deltas[0].backbone, seed=1, bottleneck=3), task)
     with pytest.raises(DeltaspaceError, match="no such lora"):
-        transfer(subspace, subspace.start("lora"), attach("lora", deltas[0].backbone, r=3), task)
+        transfer(subspace, subspace.mean_code("lora"), attach("lora", deltas[0].backbone, r=3), task)
     with pytest.raises(DeltaspaceError, match="no delta"):
-        subspace.decode("ia3", subspace.start("lora"))
+        subspace.decode("ia3", subspace.mean_code("lora"))
     path = tmp_path / "subspace.safetensors"
     subspace.save(path)
-    assert Subspace.load(path).decode("lora", subspace.start("lora")).equal(subspace.decode("lora", subspace.start("lora")))
+    assert Subspace.load(path).decode("lora", subspace.mean_code("lora")).equal(subspace.decode("lora", subspace.mean_code("lora")))

@@ -1,7 +1,8 @@
 """A recipe, the folder of what it made, running and resuming."""
 
+from deltaspace.study.artefact import Artefact, Content, MadeFrom
 from deltaspace.study.explore import sample_landscape
-from deltaspace.study.graph import STAGES, Artefact, Content, MadeFrom, Stage
+from deltaspace.study.graph import STAGES, Stage
 from deltaspace.study.history import RunRecord, read_history
 from deltaspace.study.imports import Imported, import_checkpoints
 from deltaspace.study.observer import Observer

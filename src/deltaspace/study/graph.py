@@ -4,69 +4,18 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterable, Iterator
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
-
-from torch import Tensor
+from typing import Any, ClassVar, Generic, TypeVar, cast
 
 from deltaspace.registry import Registry
 from deltaspace.storage import digest
+from deltaspace.study.artefact import Artefact, Content, MadeFrom
 from deltaspace.study.folder import State
-from deltaspace.study.scores import ScoreRow
+from deltaspace.study.observer import Observer
+from deltaspace.study.recipe import Recipe
+from deltaspace.study.resources import Resources
 from deltaspace.training import Resume
 
-if TYPE_CHECKING:
-    from deltaspace.study.observer import Observer
-    from deltaspace.study.recipe import Recipe
-    from deltaspace.study.resources import Resources
-
 Key = TypeVar("Key", bound=Hashable)
-
-
-@dataclass(frozen=True)
-class Artefact:
-    """One file of a study.
-
-    Args:
-        stage: the name of its stage.
-        key: which of the stage's artefacts.
-    """
-
-    stage: str
-    key: Hashable
-
-    @property
-    def path(self) -> str:
-        """Relative to the study's folder."""
-        return STAGES[self.stage].path(self.key)
-
-
-@dataclass(frozen=True)
-class MadeFrom:
-    """Everything that decides what is in an artefact, beside the PLM.
-
-    Args:
-        artefacts: those that it is made from.
-        settings: plain values, JSON-able.
-    """
-
-    artefacts: tuple[Artefact, ...] = ()
-    settings: Any = None
-
-
-@dataclass(frozen=True)
-class Content:
-    """What is in an artefact.
-
-    Args:
-        tensors: by name; an artefact without any is a JSON file.
-        metadata: JSON-able.
-        row: its score, where it has one.
-    """
-
-    tensors: dict[str, Tensor] = field(default_factory=dict)
-    metadata: dict[str, Any] = field(default_factory=dict)
-    row: ScoreRow | None = None
 
 
 class Stage(ABC, Generic[Key]):
@@ -111,7 +60,7 @@ class Stage(ABC, Generic[Key]):
 
     def artefact(self, key: Key) -> Artefact:
         """An artefact of this stage."""
-        return Artefact(self.name, key)
+        return Artefact(self.name, key, self.path(key))
 
 
 STAGES: Registry[Stage[Any]] = Registry("stage", "deltaspace.stages", "deltaspace.study.stages")

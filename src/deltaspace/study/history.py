@@ -16,8 +16,9 @@ import torch
 
 from deltaspace.errors import DeltaspaceError
 from deltaspace.storage import read_json, write_json
+from deltaspace.study.artefact import Artefact
 from deltaspace.study.folder import State
-from deltaspace.study.graph import STAGES, Artefact
+from deltaspace.study.graph import STAGES
 from deltaspace.study.observer import Observer
 
 _FILE = "runs.json"

@@ -1,63 +1,22 @@
-"""Checkpoints taken into a study as its solutions, and what the study remembers of them."""
+"""Taking checkpoints into a study as its solutions."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from jaxtyping import Float
-from torch import Tensor
-
+from deltaspace.checkpoints.read_peft import initial_for, read_checkpoints
 from deltaspace.deltas import AttachedDelta, PeftBacked
 from deltaspace.errors import DeltaspaceError
-from deltaspace.storage import read_json, read_metadata, read_tensors, write_json, write_tensors
+from deltaspace.storage import read_metadata
 from deltaspace.study.folder import Folder
-
-if TYPE_CHECKING:
-    from deltaspace.study.recipe import Recipe
-    from deltaspace.training import Score
-
-
-class Imports:
-    """What a study took in: `imported/`, with an initial vector for each delta and seed, and where each solution is from.
-
-    Args:
-        folder: the study's.
-    """
-
-    def __init__(self, folder: Folder) -> None:
-        self._path = folder.path / "imported"
-        listed = self._path / "imports.json"
-        self._sources: dict[str, dict[str, str]] = read_json(listed) if listed.exists() else {}
-
-    def initial_path(self, delta: str, seed: int) -> Path:
-        """Where the initial vector is, if there is one in place of that which is drawn."""
-        return self._path / delta / f"{seed}.safetensors"
-
-    def initial(self, delta: str, seed: int) -> Float[Tensor, " params"] | None:
-        """The initial vector in place of that which is drawn, (n,)."""
-        path = self.initial_path(delta, seed)
-        return read_tensors(path)[0]["initial"] if path.exists() else None
-
-    def checksum(self, delta: str, seed: int) -> str | None:
-        """What tells that initial vector from others."""
-        path = self.initial_path(delta, seed)
-        return read_metadata(path)["checksum"] if path.exists() else None
-
-    def source(self, task: str, delta: str, seed: int) -> dict[str, str] | None:
-        """Where an imported solution is from, with the SHA-256 of its file; None for a solution that is trained here."""
-        return self._sources.get(f"{delta}/{task}/{seed}")
-
-    def keep_initial(self, delta: str, seed: int, initial: Tensor, how: str) -> None:
-        """Fix the initial vector of a delta; it stays for later imports."""
-        write_tensors(self.initial_path(delta, seed), {"initial": initial}, {"how": how})
-
-    def keep_source(self, task: str, delta: str, seed: int, name: str, sha256: str) -> None:
-        """Note where a solution is from."""
-        self._sources[f"{delta}/{task}/{seed}"] = {"from": name, "sha256": sha256}
-        write_json(self._path / "imports.json", self._sources)
+from deltaspace.study.graph import Graph
+from deltaspace.study.recipe import Recipe
+from deltaspace.study.resources import Resources
+from deltaspace.study.run import keep_recipe
+from deltaspace.study.stages.independent import INDEPENDENT
+from deltaspace.study.stages.zero_shot import Key
 
 
 @dataclass(frozen=True)
@@ -69,14 +28,16 @@ class Imported:
         delta: of which delta.
         name: of the checkpoint.
         initial: how theta0 was found.
-        score: on the task's test split.
+        score: on the task's test split, on the metric's scale.
+        n_test: how many examples that is of.
     """
 
     task: str
     delta: str
     name: str
     initial: str
-    score: Score
+    score: float
+    n_test: int
 
 
 def import_checkpoints(
@@ -103,15 +64,6 @@ def import_checkpoints(
     Raises:
         DeltaspaceError: a checkpoint does not fit; nothing is taken in then.
     """
-    # Here, because the stages and peft's reader need this file or much of transformers.
-    from deltaspace.checkpoints.read_peft import initial_for, read_checkpoints
-    from deltaspace.study.graph import Graph
-    from deltaspace.study.resources import Resources
-    from deltaspace.study.run import keep_recipe
-    from deltaspace.study.stages.independent import INDEPENDENT
-    from deltaspace.study.stages.zero_shot import Key
-    from deltaspace.training import Score
-
     resources = Resources(recipe, Folder(out))
     if unknown := sorted(set(checkpoints) - set(resources.tasks)):
         raise DeltaspaceError(f"the recipe has no task {unknown[0]!r}", expected=", ".join(resources.tasks))
@@ -136,8 +88,7 @@ def import_checkpoints(
             content.metadata["imported"] = imports.source(task, name, seed)
             Graph(resources).write(INDEPENDENT.artefact(key), content)
             assert content.row is not None
-            score = Score(content.row.score, float("nan"), content.row.n_test)
-            done.append(Imported(task, name, checkpoint.name, how, score))
+            done.append(Imported(task, name, checkpoint.name, how, content.row.score, content.row.n_test))
     return done
 
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from deltaspace.study.folder import State
-    from deltaspace.study.graph import Artefact
+from deltaspace.study.artefact import Artefact
+from deltaspace.study.folder import State
 
 
 class Observer:

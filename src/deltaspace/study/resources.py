@@ -6,13 +6,10 @@ from collections.abc import Callable, Hashable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from torch import Tensor
-
 from deltaspace.deltas import AttachedDelta
 from deltaspace.storage import digest, model_fingerprint, model_folder
 from deltaspace.study.folder import Folder
-from deltaspace.study.graph import Artefact
-from deltaspace.study.imports import Imports
+from deltaspace.study.imported import Imports
 from deltaspace.tasks import Task, few_shot, load_task
 
 if TYPE_CHECKING:
@@ -67,14 +64,6 @@ class Resources:
     def deltas(self, seed: int) -> list[AttachedDelta]:
         """All of the recipe's deltas, in its order."""
         return [self.attached(delta, seed) for delta in self.recipe.deltas]
-
-    def path(self, artefact: Artefact) -> Path:
-        """Where an artefact is."""
-        return self.folder.path / artefact.path
-
-    def read(self, artefact: Artefact) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """An artefact's tensors and metadata."""
-        return self.folder.read(artefact.path)
 
 
 def _load_tasks(recipe: Recipe) -> dict[str, Task]:

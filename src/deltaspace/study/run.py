@@ -7,9 +7,10 @@ from pathlib import Path
 import yaml
 
 from deltaspace.storage import write_text
+from deltaspace.study.artefact import Artefact
 from deltaspace.study.engines import Engine, Serial
 from deltaspace.study.folder import RECIPE, Folder
-from deltaspace.study.graph import STAGES, Artefact, Graph
+from deltaspace.study.graph import STAGES, Graph
 from deltaspace.study.history import logged
 from deltaspace.study.observer import Observer, Observers
 from deltaspace.study.recipe import Recipe

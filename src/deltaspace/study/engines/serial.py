@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from deltaspace.study.artefact import Artefact
 from deltaspace.study.folder import State
-from deltaspace.study.graph import Artefact, Graph
+from deltaspace.study.graph import Graph
 from deltaspace.study.observer import Observer
 
 

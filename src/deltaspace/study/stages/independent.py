@@ -10,7 +10,8 @@ from deltaspace.deltas import AttachedDelta
 from deltaspace.errors import DeltaspaceError
 from deltaspace.scoring import score
 from deltaspace.solutions import train
-from deltaspace.study.graph import STAGES, Content, MadeFrom, Stage
+from deltaspace.study.artefact import Content, MadeFrom
+from deltaspace.study.graph import STAGES, Stage
 from deltaspace.study.recipe import Recipe
 from deltaspace.study.resources import Resources
 from deltaspace.study.scores import ScoreRow
@@ -36,7 +37,7 @@ class Independent(Stage[Key]):
     def make(self, resources: Resources, key: Key, resume: Resume) -> Content:
         if (imported := resources.imports.source(key.task, key.delta, key.seed)) is not None:
             raise DeltaspaceError(
-                f"{resources.path(self.artefact(key))} was imported, and is missing or of another recipe",
+                f"{resources.folder.path / self.path(key)} was imported, and is missing or of another recipe",
                 found=f"it came from {imported['from']}",
                 mend="import it again: deltaspace import",
             )

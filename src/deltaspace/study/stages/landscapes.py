@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from deltaspace.landscape import Landscape, sample
-from deltaspace.study.graph import STAGES, Artefact, Content, MadeFrom, Stage
+from deltaspace.study.artefact import Artefact, Content, MadeFrom
+from deltaspace.study.graph import STAGES, Stage
 from deltaspace.study.recipe import Recipe
 from deltaspace.study.resources import Resources
 from deltaspace.study.slices import SettledSlice, make_slice
@@ -52,7 +53,7 @@ class Landscapes(Stage[Key]):
         subspace = SUBSPACE.load(resources, SubspaceKey(chosen.dim, chosen.seed))
         read: dict[tuple[str, str], dict[str, Tensor]] = {}
         for vector in self._vectors(resources, key):
-            read[vector.task, vector.delta] = resources.read(OPTIMIZED.artefact(vector))[0]
+            read[vector.task, vector.delta] = resources.folder.read(OPTIMIZED.path(vector))[0]
         vectors = {name: tensors["vector"] for name, tensors in read.items()}
         landscape = sample(
             subspace,

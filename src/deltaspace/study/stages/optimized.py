@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from deltaspace.study.graph import STAGES, Content, MadeFrom, Stage
+from deltaspace.study.artefact import Content, MadeFrom
+from deltaspace.study.graph import STAGES, Stage
 from deltaspace.study.recipe import Recipe
 from deltaspace.study.resources import Resources
 from deltaspace.study.scores import ScoreRow
@@ -71,7 +72,7 @@ class OptimizedStage(Stage[Key]):
 
     def vector(self, resources: Resources, key: Key) -> Tensor:
         """A vector that is there, (d,)."""
-        return resources.read(self.artefact(key))[0]["vector"]
+        return resources.folder.read(self.path(key))[0]["vector"]
 
 
 OPTIMIZED = STAGES.register(OptimizedStage())

@@ -11,7 +11,8 @@ from torch import Tensor
 from deltaspace.deltas import AttachedDelta, Lora
 from deltaspace.rivals import RANDOM, RIVALS, Tuned, attach_rival, tune
 from deltaspace.scoring import score
-from deltaspace.study.graph import STAGES, Content, MadeFrom, Stage
+from deltaspace.study.artefact import Content, MadeFrom
+from deltaspace.study.graph import STAGES, Stage
 from deltaspace.study.recipe import Recipe
 from deltaspace.study.resources import Resources
 from deltaspace.study.scores import ScoreRow

@@ -6,7 +6,8 @@ import itertools
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from deltaspace.study.graph import STAGES, Artefact, Content, MadeFrom, Stage
+from deltaspace.study.artefact import Artefact, Content, MadeFrom
+from deltaspace.study.graph import STAGES, Stage
 from deltaspace.study.recipe import Recipe
 from deltaspace.study.resources import Resources
 from deltaspace.study.stages.independent import INDEPENDENT
@@ -46,7 +47,7 @@ class SubspaceStage(Stage[Key]):
     def load(self, resources: Resources, key: Key) -> Subspace:
         """A subspace that is there, on the PLM's device."""
         return resources.once(
-            (self.name, key), lambda: Subspace.load(resources.path(self.artefact(key))).to(resources.backbone.device)
+            (self.name, key), lambda: Subspace.load(resources.folder.path / self.path(key)).to(resources.backbone.device)
         )
 
 
@@ -64,8 +65,10 @@ def approximated(resources: Resources, key: Key, projection: ProjectionMethod | 
     for delta in recipe.deltas:
         artefacts = [INDEPENDENT.artefact(SolutionKey(delta, task, key.seed)) for task in recipe.source_tasks]
         for artefact in artefacts:
-            resources.read(artefact)  # damage shows before anything is computed from it
-        displacements[delta] = InFiles([resources.path(artefact) for artefact in artefacts], resources.backbone.device)
+            resources.folder.read(artefact.path)  # damage shows before anything is computed from it
+        displacements[delta] = InFiles(
+            [resources.folder.path / artefact.path for artefact in artefacts], resources.backbone.device
+        )
     return approximate(
         resources.deltas(key.seed),
         displacements,

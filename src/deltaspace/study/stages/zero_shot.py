@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from deltaspace.scoring import score
-from deltaspace.study.graph import STAGES, Content, MadeFrom, Stage
+from deltaspace.study.artefact import Content, MadeFrom
+from deltaspace.study.graph import STAGES, Stage
 from deltaspace.study.recipe import Recipe
 from deltaspace.study.resources import Resources
 from deltaspace.study.scores import ScoreRow

@@ -51,9 +51,9 @@ class Stacked(Map):
 
     @classmethod
     def of(cls, tensors: dict[str, Tensor]) -> Stacked:
-        parts = []
-        for name in ("first", "second"):
+        def part(name: str) -> Map:
             kept = {key.split("/", 1)[1]: tensor for key, tensor in tensors.items() if key.startswith(f"{name}/")}
             [kind] = {key.split("/", 1)[0] for key in kept}
-            parts.append(MAPS[kind].of({key.split("/", 1)[1]: tensor for key, tensor in kept.items()}))
-        return cls(*parts, int(tensors["dim"]))
+            return MAPS[kind].of({key.split("/", 1)[1]: tensor for key, tensor in kept.items()})
+
+        return cls(part("first"), part("second"), int(tensors["dim"]))

@@ -56,11 +56,10 @@ def approximate(
     ]
     problem = Problem(attached, sources, tasks, dim, settings or APPROXIMATE, seed)
     fitted = method.fit(problem, derived_seed(seed, "projections"), resume)
-    offsets = fitted.offsets or [None] * len(attached)
     backbone = attached[0].backbone
     entries = {
-        delta.name: Entry(delta.initial, made, delta.settings(), offset)
-        for delta, made, offset in zip(attached, fitted.maps, offsets, strict=True)
+        delta.name: Entry(delta.initial, made, delta.settings(), None if fitted.offsets is None else fitted.offsets[index])
+        for index, (delta, made) in enumerate(zip(attached, fitted.maps, strict=True))
     }
     return Subspace(
         dim,

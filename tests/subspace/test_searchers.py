@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from deltaspace.subspace.stages.searchers import OPTIMIZERS
-from deltaspace.training import Objective
+from deltaspace.training import StepLoss
 
 # Learning rate (for cma the first deviation) and steps with which each comes near the minimum below.
 SETTINGS = {"adam": (0.1, 200), "lbfgs": (1.0, 40), "cma": (0.3, 60)}
@@ -25,7 +25,7 @@ def start(name, factors=(1.0, 0.5)):
 
 def go(values, optimizer, lr, steps):
     for step in range(steps):
-        assert torch.isfinite(optimizer.advance(Objective(values, loss, [step]), lr, 100.0)).all()
+        assert torch.isfinite(optimizer.advance(StepLoss(values, loss, [step]), lr, 100.0)).all()
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)

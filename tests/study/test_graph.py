@@ -1,0 +1,187 @@
+"""A study is a graph: a stage of one's own is one registration; paths never collide; states follow from what is made from what."""
+
+from __future__ import annotations
+
+import json
+from typing import NamedTuple
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deltaspace.cli import app
+from deltaspace.errors import DeltaspaceError
+from deltaspace.study import (
+    STAGES,
+    Content,
+    MadeFrom,
+    Observer,
+    ScoreRow,
+    Stage,
+    load_recipe,
+    read_history,
+    read_scores,
+    run_study,
+)
+from deltaspace.study.folder import Folder
+from deltaspace.study.graph import Graph, ordered_stages
+from deltaspace.study.resources import Resources
+from deltaspace.study.stages.optimized import OPTIMIZED
+from tests.tiny import save_tiny, write_task
+
+SHORT = {"steps": 4, "evaluate_every": 2, "batch_size": 4, "lr": 0.02}
+
+
+class Length(NamedTuple):
+    dim: int
+    delta: str
+    task: str
+    seed: int
+
+
+class Lengths(Stage[Length]):
+    """How long each vector is, as a score: a stage that stands on another."""
+
+    name = "lengths"
+    title = "lengths of vectors"
+    scale = 1.0
+
+    def keys(self, recipe):
+        return (Length(*key) for key in OPTIMIZED.keys(recipe))
+
+    def made_from(self, resources, key):
+        return MadeFrom((OPTIMIZED.artefact(tuple_key(key)),), {"scale": self.scale})
+
+    def make(self, resources, key, resume):
+        vector = OPTIMIZED.vector(resources, tuple_key(key))
+        resume.tell(1, 1, "measured")
+        score = self.scale * float(vector.norm())
+        row = ScoreRow(self.name, key.task, key.delta, key.seed, "length", score, 1, dim=key.dim)
+        return Content({"length": vector.norm().reshape(1)}, {"note": "made in the test"}, row)
+
+
+def tuple_key(key):
+    from deltaspace.study.stages.optimized import Key
+
+    return Key(*key)
+
+
+@pytest.fixture
+def lengths():
+    """The toy stage, registered for one test."""
+    stage = STAGES.register(Lengths())
+    yield stage
+    del STAGES._things[stage.name]
+
+
+class Log(Observer):
+    def __init__(self):
+        self.made, self.steps = [], []
+
+    def start(self, artefact, reason):
+        self.made.append((artefact.stage, reason))
+
+    def progress(self, step, steps, text):
+        self.steps.append(text)
+
+
+@pytest.fixture
+def recipe_file(tmp_path):
+    save_tiny("bert", tmp_path / "model")
+    for name in ("source", "unseen"):
+        write_task(tmp_path / name, size=16)
+    recipe = {
+        "model": str(tmp_path / "model"),
+        "deltas": [{"adapter": {"bottleneck": 2}}, {"lora": {"r": 2}}],
+        "tasks": {"source": ["source"], "unseen": ["unseen"]},
+        "dim": 2,
+        "train": SHORT,
+        "optimize": {**SHORT, "lr": 0.2},
+    }
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump(recipe))
+    return path
+
+
+def go(path, out):
+    log = Log()
+    run_study(load_recipe(path), out, observer=log)
+    return log
+
+
+def test_a_stage_of_ones_own_gets_everything_for_free(recipe_file, tmp_path, lengths, capsys):
+    out = tmp_path / "study"
+    first = go(recipe_file, out)
+    assert [made for made in first.made if made[0] == "lengths"] == [("lengths", "missing")] * 2
+    assert "measured" in first.steps
+    assert sorted(Folder(out).files("lengths")) == [f"lengths/2/{delta}/unseen/0.safetensors" for delta in ("adapter", "lora")]
+    # It resumes, and is valid.
+    (out / "lengths/2/lora/unseen/0.safetensors").unlink()
+    assert go(recipe_file, out).made == [("lengths", "missing")]
+    assert go(recipe_file, out).made == []
+    # What it is made from makes it stale; so do its settings.
+    written = yaml.safe_load(recipe_file.read_text())
+    recipe_file.write_text(yaml.safe_dump({**written, "optimize": {**SHORT, "lr": 0.3}}))
+    assert go(recipe_file, out).made == [("optimized", "stale")] * 2 + [("lengths", "stale")] * 2 + [("transferred", "stale")] * 2
+    lengths.scale = 2.0
+    assert go(recipe_file, out).made == [("lengths", "stale")] * 2
+    # Its rows are everybody's rows, and the history knows it.
+    rows = [row for row in read_scores(out) if row.stage == "lengths"]
+    assert [row.delta for row in rows] == ["adapter", "lora"] and all(row.metric == "length" for row in rows)
+    capsys.readouterr()
+    app(["show", str(out), "--json"], standalone_mode=False)
+    told = json.loads(capsys.readouterr().out)
+    assert [row["score"] for row in told if row["stage"] == "lengths"] == [row.score for row in rows]
+    app(["show", str(out)], standalone_mode=False)
+    assert "lengths" in capsys.readouterr().out
+    assert read_history(out)[0].artefacts["lengths of vectors"] == 2
+    # A recipe that does not ask for it leaves nothing of it in the tables.
+    lengths.keys = lambda recipe: iter(())
+    go(recipe_file, out)
+    assert not [row for row in read_scores(out) if row.stage == "lengths"]
+    assert list((out / "superseded" / "lengths").rglob("*.safetensors"))
+
+
+def test_stages_stand_in_their_order():
+    names = [stage.name for stage in ordered_stages()]
+    assert names == ["zero_shot", "independent", "subspace", "optimized", "rivals", "transferred", "landscapes"]
+    assert [stage.name for stage in ordered_stages("optimized")] == names[:4]
+    with pytest.raises(DeltaspaceError, match="no stage 'nothing'"):
+        ordered_stages("nothing")
+
+
+def test_everything_stands_behind_what_it_is_made_from(recipe_file, tmp_path):
+    graph = Graph(Resources(load_recipe(recipe_file), Folder(tmp_path / "study")))
+    ordered = graph.order(graph.wanted())
+    assert len(set(ordered)) == len(ordered) == len({artefact.path for artefact in ordered}) == 4 + 4 + 1 + 2 + 2
+    for number, artefact in enumerate(ordered):
+        assert set(graph.made_from(artefact).artefacts) <= set(ordered[:number])
+    assert len({graph.fingerprint(artefact) for artefact in ordered}) == len(ordered)
+    [last] = graph.order([ordered[-1]])[-1:]
+    assert last == ordered[-1]
+
+
+def test_names_that_once_shared_a_file_no_longer_do(recipe_file, tmp_path):
+    """Task `film` with delta `big-lora` and task `film-big` with delta `lora` had one path."""
+    for name in ("film", "film-big"):
+        write_task(tmp_path / name, size=16)
+    written = yaml.safe_load(recipe_file.read_text())
+    deltas = {"lora": {"r": 1}, "big-lora": {"method": "lora", "r": 3}}
+    tasks = {"source": ["source"], "unseen": ["film", "film-big"]}
+    recipe_file.write_text(yaml.safe_dump({**written, "deltas": deltas, "tasks": tasks}))
+    out = tmp_path / "study"
+    go(recipe_file, out)
+    rows = [(row.task, row.delta) for row in read_scores(out) if row.stage == "optimized"]
+    assert sorted(rows) == [("film", "big-lora"), ("film", "lora"), ("film-big", "big-lora"), ("film-big", "lora")]
+    assert go(recipe_file, out).made == []
+
+
+names = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,8}", fullmatch=True)
+keys = st.tuples(st.integers(1, 99), names, names, st.integers(0, 99))
+
+
+@given(keys, keys)
+def test_no_two_keys_have_one_path(first, second):
+    paths = [OPTIMIZED.path(tuple_key(key)) for key in (first, second)]
+    assert (paths[0] == paths[1]) == (first == second)
