@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test browser lint bench docs clean
+.PHONY: demo test browser lint wheel bench docs hooks clean
 
 # One environment for everything, made anew when what it is made from changes.
 # torch comes first: the constraint keeps pip from fetching a CUDA build.
@@ -16,12 +16,14 @@ $(VENV)/ready: pyproject.toml constraints.txt
 demo: $(VENV)/ready
 	$(BIN)/deltaspace demo --out runs/demo
 
+# What is skipped, and why, stands at the end. Where Chromium cannot be had, the tests of the report's page are.
 test: $(VENV)/ready
+	@$(MAKE) --no-print-directory browser || echo "no Chromium: the tests of the report in a browser will be skipped"
 	$(BIN)/python -m pytest
 
-# Chromium for the tests of the report; without it they are skipped.
+# Chromium, for the tests of the report.
 browser: $(VENV)/ready
-	command -v chromium || command -v chromium-browser || command -v google-chrome \
+	@command -v chromium || command -v chromium-browser || command -v google-chrome \
 	|| { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; } \
 	|| $(BIN)/playwright install --with-deps chromium
 
@@ -30,12 +32,19 @@ lint: $(VENV)/ready
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+# The built wheel, in an environment and a folder that know nothing of this one.
+wheel: $(VENV)/ready
+	$(BIN)/python -m tests.wheel
+
 bench: $(VENV)/ready
 	$(BIN)/python -m benchmarks.run
 	$(BIN)/python -m benchmarks.report
 
 docs: $(VENV)/ready
 	$(BIN)/python -m deltaspace.report.methods docs/methods.md
+
+hooks: $(VENV)/ready
+	$(BIN)/pre-commit install
 
 clean:
 	rm -rf $(VENV)

@@ -136,3 +136,23 @@ def write_task(folder: Path, size: int = 24) -> Path:
         lines = [json.dumps({"input": e.input, "target": e.target}) for e in rows]
         (folder / f"{split}.jsonl").write_text("\n".join(lines) + "\n")
     return folder
+
+
+def write_example(folder: Path | str) -> Path:
+    """A recipe of two steps a stage with its tiny model and tasks, as a folder; the recipe's path."""
+    folder = Path(folder)
+    save_tiny("bert", folder / "model")
+    for name in ("source", "unseen"):
+        write_task(folder / name, size=16)
+    short = {"steps": 2, "lr": 0.02, "batch_size": 4, "evaluate_every": 1}
+    recipe = {
+        "model": str(folder.resolve() / "model"),
+        "deltas": [{"adapter": {"bottleneck": 2}}, {"lora": {"r": 2}}],
+        "tasks": {"source": ["source"], "unseen": ["unseen"]},
+        "dim": 2,
+        "train": short,
+        "optimize": short,
+    }
+    path = folder / "recipe.yaml"
+    path.write_text(json.dumps(recipe))
+    return path

@@ -28,7 +28,7 @@ from deltaspace.study.folder import Folder
 from deltaspace.study.graph import Graph, ordered_stages
 from deltaspace.study.resources import Resources
 from deltaspace.study.stages.optimized import OPTIMIZED
-from tests.tiny import save_tiny, write_task
+from tests.tiny import write_example, write_task
 
 SHORT = {"steps": 4, "evaluate_every": 2, "batch_size": 4, "lr": 0.02}
 
@@ -88,20 +88,13 @@ class Log(Observer):
 
 @pytest.fixture
 def recipe_file(tmp_path):
-    save_tiny("bert", tmp_path / "model")
-    for name in ("source", "unseen"):
-        write_task(tmp_path / name, size=16)
-    recipe = {
-        "model": str(tmp_path / "model"),
-        "deltas": [{"adapter": {"bottleneck": 2}}, {"lora": {"r": 2}}],
-        "tasks": {"source": ["source"], "unseen": ["unseen"]},
-        "dim": 2,
-        "train": SHORT,
-        "optimize": {**SHORT, "lr": 0.2},
-    }
-    path = tmp_path / "recipe.yaml"
-    path.write_text(yaml.safe_dump(recipe))
+    path = write_example(tmp_path)
+    change(path, train=SHORT, optimize={**SHORT, "lr": 0.2})
     return path
+
+
+def change(path, **keys):
+    path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), **keys}))
 
 
 def go(path, out):
@@ -121,8 +114,7 @@ def test_a_stage_of_ones_own_gets_everything_for_free(recipe_file, tmp_path, len
     assert go(recipe_file, out).made == [("lengths", "missing")]
     assert go(recipe_file, out).made == []
     # What it is made from makes it stale; so do its settings.
-    written = yaml.safe_load(recipe_file.read_text())
-    recipe_file.write_text(yaml.safe_dump({**written, "optimize": {**SHORT, "lr": 0.3}}))
+    change(recipe_file, optimize={**SHORT, "lr": 0.3})
     assert go(recipe_file, out).made == [("optimized", "stale")] * 2 + [("lengths", "stale")] * 2 + [("transferred", "stale")] * 2
     lengths.scale = 2.0
     assert go(recipe_file, out).made == [("lengths", "stale")] * 2
@@ -166,10 +158,9 @@ def test_names_that_once_shared_a_file_no_longer_do(recipe_file, tmp_path):
     """Task `film` with delta `big-lora` and task `film-big` with delta `lora` had one path."""
     for name in ("film", "film-big"):
         write_task(tmp_path / name, size=16)
-    written = yaml.safe_load(recipe_file.read_text())
     deltas = {"lora": {"r": 1}, "big-lora": {"method": "lora", "r": 3}}
     tasks = {"source": ["source"], "unseen": ["film", "film-big"]}
-    recipe_file.write_text(yaml.safe_dump({**written, "deltas": deltas, "tasks": tasks}))
+    change(recipe_file, deltas=deltas, tasks=tasks)
     out = tmp_path / "study"
     go(recipe_file, out)
     rows = [(row.task, row.delta) for row in read_scores(out) if row.stage == "optimized"]

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from deltaspace.deltas import AttachedDelta, Lora
-from deltaspace.rivals import RANDOM, RIVALS, Tuned, attach_rival, tune
+from deltaspace.rivals import RIVALS, Tuned, attach_rival, tune
 from deltaspace.scoring import score
 from deltaspace.study.artefact import Content, MadeFrom
 from deltaspace.study.graph import STAGES, Stage
@@ -34,7 +34,7 @@ class Key(NamedTuple):
 
 
 class Rivals(Stage[Key]):
-    """A random subspace of every delta; methods of peft as themselves, in the tables beside LoRA."""
+    """Points of another subspace through every delta; methods with numbers of their own, in the tables beside LoRA."""
 
     name = "rivals"
     title = "rivals"
@@ -42,15 +42,16 @@ class Rivals(Stage[Key]):
 
     def keys(self, recipe: Recipe) -> Iterator[Key]:
         for dim, seed, rival, task in itertools.product(recipe.dim, recipe.seed, recipe.rivals, recipe.unseen_tasks):
-            for delta in recipe.deltas if rival == RANDOM else [Lora.name]:
+            for delta in [Lora.name] if RIVALS[rival].projection is None else recipe.deltas:
                 yield Key(dim, rival, delta, task, seed)
 
     def made_from(self, resources: Resources, key: Key) -> MadeFrom:
         recipe = resources.recipe
         settings = [key.rival, key.delta, key.dim, key.seed, resources.tasks[key.task].fingerprint]
-        settings += [recipe.optimize.model_dump(), RIVALS[key.rival].lr]
-        # Random directions have the length of the source tasks' displacements.
-        return MadeFrom(source_solutions(recipe, key.seed) if key.rival == RANDOM else (), settings)
+        rival = RIVALS[key.rival]
+        settings += [recipe.optimize.model_dump(), rival.lr, rival.projection]
+        # Even random directions have the length of the source tasks' displacements.
+        return MadeFrom(() if rival.projection is None else source_solutions(recipe, key.seed), settings)
 
     def make(self, resources: Resources, key: Key, resume: Resume) -> Content:
         attached, tuned, parameters = self._tuned(resources, key, resume)
@@ -75,9 +76,10 @@ class Rivals(Stage[Key]):
     def _tuned(self, resources: Resources, key: Key, resume: Resume) -> tuple[AttachedDelta, Optimized | Tuned, Tensor]:
         """What was tuned, how, and the parameters that came of it, (n,)."""
         settings, task = resources.recipe.optimize, resources.tasks[key.task]
-        if key.rival == RANDOM:
+        rival = RIVALS[key.rival]
+        if (projection := rival.projection) is not None:
             size = SubspaceKey(key.dim, key.seed)
-            subspace = resources.once((RANDOM, size), lambda: approximated(resources, size, "gaussian"))
+            subspace = resources.once((self.name, projection, size), lambda: approximated(resources, size, projection))
             attached = resources.attached(key.delta, key.seed)
             optimized = optimize(subspace, attached, task, settings, seed=key.seed, resume=resume)
             return attached, optimized, subspace.decode(key.delta, optimized.vector)
@@ -85,9 +87,8 @@ class Rivals(Stage[Key]):
             (self.name, key.rival, key.dim, key.seed),
             lambda: attach_rival(key.rival, key.dim, resources.backbone, key.seed),
         )
-        lr = RIVALS[key.rival].lr
-        assert lr is not None
-        tuned = tune(attached, task, settings, lr=lr, seed=key.seed, resume=resume)
+        assert rival.lr is not None
+        tuned = tune(attached, task, settings, lr=rival.lr, seed=key.seed, resume=resume)
         return attached, tuned, tuned.vector
 
 

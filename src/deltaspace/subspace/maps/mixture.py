@@ -2,7 +2,7 @@
 
     up(I) = sum over segments s of (I M_s) R_s
 
-R: (T, n), the source tasks' displacements, in the precision and the file that they are kept in (memory-mapped, bf16 allowed);
+R: (T, n), the source tasks' displacements, held in memory in the precision of their files (bf16 for fine-tuning);
 M: (segments, d, T). A segment is a run of columns (a depth of the model), so that dimensions may scale depths apart. Everything
 goes over R in runs of columns that fit a processor's cache.
 """
