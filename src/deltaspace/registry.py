@@ -10,11 +10,13 @@ import pkgutil
 from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
 from importlib.metadata import entry_points
+from operator import attrgetter
 from typing import TypeVar
 
 from deltaspace.errors import DeltaspaceError, first_line
 
 Thing = TypeVar("Thing")
+Registered = TypeVar("Registered")
 
 
 class Registry(Mapping[str, Thing]):
@@ -33,23 +35,25 @@ class Registry(Mapping[str, Thing]):
     """
 
     def __init__(
-        self, kind: str, group: str, package: str | None = None, named: Callable[[Thing], str] = lambda thing: thing.name
-    ) -> None:  # type: ignore[attr-defined]
+        self, kind: str, group: str, package: str | None = None, named: Callable[[Thing], str] = attrgetter("name")
+    ) -> None:
         self.kind, self.group = kind, group
         self._package, self._named = package, named
         self._things: dict[str, Thing] = {}
         self._collected = self._collecting = False
 
-    def register(self, thing: Thing) -> Thing:
+    def register(self, thing: Registered) -> Registered:
         """Add a thing; a decorator.
 
         Raises:
             ValueError: another thing has its name.
         """
-        name = self._named(thing)
-        if (known := self._things.get(name)) is not None and known is not thing:
+        # Typed apart from `Thing`, so that a decorated class keeps its type.
+        checked: Thing = thing  # type: ignore[assignment]
+        name = self._named(checked)
+        if (known := self._things.get(name)) is not None and known is not checked:
             raise ValueError(f"there is a {self.kind} {name!r} already: {known!r}")
-        self._things[name] = thing
+        self._things[name] = checked
         return thing
 
     def find(self, name: str) -> Thing:

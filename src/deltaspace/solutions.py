@@ -8,8 +8,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from deltaspace.deltas.delta import AttachedDelta
-from deltaspace.seeds import derived_seed
 from deltaspace.scoring import Scorer
+from deltaspace.seeds import derived_seed
 from deltaspace.tasks.task import Task
 from deltaspace.training import NO_RESUME, Batches, Fit, Resume, Training, fit
 

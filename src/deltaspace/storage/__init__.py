@@ -1,4 +1,4 @@
-"""Files: written atomically, checked when they are read; the Hub; where models' files are. Needs neither torch nor transformers."""
+"""Files, written atomically and checked when they are read; the Hub; where models' files are. Needs no torch to be imported."""
 
 from deltaspace.storage.atomic import (
     cache_folder,
@@ -12,10 +12,11 @@ from deltaspace.storage.atomic import (
 from deltaspace.storage.digests import digest, file_digest
 from deltaspace.storage.hub import download, fetch, push_to_hub
 from deltaspace.storage.models import hub_name, model_fingerprint, model_folder
-from deltaspace.storage.tensors import read_metadata, read_tensors, vector_location, write_tensors
+from deltaspace.storage.tensors import check_format, read_metadata, read_tensors, vector_location, write_tensors
 
 __all__ = [
     "cache_folder",
+    "check_format",
     "digest",
     "download",
     "fetch",

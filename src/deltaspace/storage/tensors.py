@@ -75,6 +75,31 @@ def read_metadata(path: Path) -> dict[str, Any]:
     return _header(path)[0]
 
 
+def check_format(path: Path, metadata: dict[str, Any], known: str, otherwise: str) -> None:
+    """See that a file is of a format that this version reads.
+
+    Args:
+        path: the file, for messages.
+        metadata: its own, with the `format` that it was written in, a name and a version: `deltaspace.vectors/1`.
+        known: the newest version of the format that is wanted.
+        otherwise: what the message says of a file of another format, such as "is not a subspace".
+
+    Raises:
+        DeltaspaceError: it is of another format, or was written by a newer version.
+    """
+    written = str(metadata.get("format"))
+    name, _, version = written.partition("/")
+    if name != known.partition("/")[0] or not version.isdecimal():
+        raise DeltaspaceError(f"{path} {otherwise}", found=metadata.get("format"), expected=known)
+    if int(version) > int(known.partition("/")[2]):
+        raise DeltaspaceError(
+            f"{path} was written by a newer deltaspace",
+            found=written,
+            expected=f"{known} or older",
+            mend="pip install -U deltaspace",
+        )
+
+
 def _header(path: Path) -> tuple[dict[str, Any], dict[str, Any], int]:
     """Our metadata, the tensors' entries by name, and where the tensors begin."""
     try:

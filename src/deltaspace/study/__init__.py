@@ -1,31 +1,45 @@
 """A recipe, the folder of what it made, running and resuming."""
 
-from deltaspace.study.explore import explore
-from deltaspace.study.folder import measures, rows
-from deltaspace.study.history import history
-from deltaspace.study.landscapes import SliceSpec, landscapes
+from deltaspace.study.explore import sample_landscape
+from deltaspace.study.graph import STAGES, Artefact, Content, MadeFrom, Stage
+from deltaspace.study.history import RunRecord, read_history
+from deltaspace.study.imports import Imported, import_checkpoints
+from deltaspace.study.observer import Observer
 from deltaspace.study.recipe import Recipe, load_recipe
-from deltaspace.study.results import study_subspace
-from deltaspace.study.run import Report, check_tasks, run
-from deltaspace.study.sweep import Sweep, load_sweep, run_sweep, sweep_rows
-from deltaspace.study.take_in import import_solutions
+from deltaspace.study.results import Curve, read_curves, read_landscapes, read_scores, read_subspace
+from deltaspace.study.run import check_recipe, run_study
+from deltaspace.study.scores import ScoreRow, SweepRow, measures
+from deltaspace.study.slices import SliceSpec
+from deltaspace.study.sweep import Sweep, is_sweep, load_sweep, read_sweep_scores, run_sweep
 
 __all__ = [
+    "STAGES",
+    "Artefact",
+    "Content",
+    "Curve",
+    "Imported",
+    "MadeFrom",
+    "Observer",
     "Recipe",
-    "Report",
+    "RunRecord",
+    "ScoreRow",
     "SliceSpec",
+    "Stage",
     "Sweep",
-    "check_tasks",
-    "explore",
-    "history",
-    "import_solutions",
-    "landscapes",
+    "SweepRow",
+    "check_recipe",
+    "import_checkpoints",
+    "is_sweep",
     "load_recipe",
     "load_sweep",
     "measures",
-    "rows",
-    "run",
+    "read_curves",
+    "read_history",
+    "read_landscapes",
+    "read_scores",
+    "read_subspace",
+    "read_sweep_scores",
+    "run_study",
     "run_sweep",
-    "study_subspace",
-    "sweep_rows",
+    "sample_landscape",
 ]

@@ -1,42 +1,25 @@
-"""The folder of a study: artefacts that carry the fingerprint of what they were made from, and one row of scores each."""
+"""The folder of a study: artefacts that carry the fingerprint of what they were made from."""
 
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from torch import Tensor
+
 from deltaspace.errors import DeltaspaceError
-from deltaspace.storage import read_json, read_metadata, write_copy
+from deltaspace.storage import read_json, read_metadata, read_tensors, write_copy, write_json, write_tensors
 
-Stage = Literal["zero_shot", "independent", "optimized", "transferred", "rival"]
 State = Literal["valid", "missing", "stale", "damaged"]
-Row = dict[str, Any]
+RECIPE = "recipe.yaml"
 _SUPERSEDED = "superseded"
-# Folders whose files have rows of scores.
-_PARTS = ("solutions", "vectors", "rivals", "scores")
-
-
-@dataclass(frozen=True)
-class Artefact:
-    """One file of a study.
-
-    Args:
-        path: relative to the study's folder.
-        fingerprint: SHA-256 of everything it is made from.
-        make: writes it to the path that it is given, with the fingerprint.
-    """
-
-    path: str
-    fingerprint: str
-    make: Callable[[Path], None]
 
 
 class Folder:
-    """A study's folder.
+    """A study's folder. Paths of artefacts are relative to it.
 
     Args:
         path: the folder; need not exist yet.
@@ -45,38 +28,71 @@ class Folder:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def state(self, artefact: Artefact) -> State:
-        """Whether the artefact is there and was made from what its fingerprint says."""
-        path = self.path / artefact.path
-        if not path.exists():
+    def state(self, path: str, fingerprint: str) -> State:
+        """Whether an artefact is there and was made from what the fingerprint says."""
+        if not (self.path / path).exists():
             return "missing"
         try:
-            found = read_any(path).get("fingerprint")
+            written = self.metadata(path).get("fingerprint")
         except DeltaspaceError:
             return "damaged"
-        return "valid" if found == artefact.fingerprint else "stale"
+        return "valid" if written == fingerprint else "stale"
 
-    def checkpoint(self, artefact: Artefact) -> Path:
-        """Where the artefact's training keeps its state while it runs."""
-        return self.path / ".running" / (artefact.path.replace("/", "-") + ".safetensors")
+    def metadata(self, path: str) -> dict[str, Any]:
+        """An artefact's metadata; its tensors are not read.
 
-    def set_aside(self, artefact: Artefact) -> None:
-        """Keep a stale artefact under `superseded/`, so that nothing computed is lost."""
-        path = self.path / artefact.path
-        target = self._superseded(artefact.path, read_any(path).get("fingerprint", "unknown"))
+        Raises:
+            DeltaspaceError: it is missing or damaged.
+        """
+        return read_artefact_metadata(self.path / path)
+
+    def read(self, path: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """An artefact's tensors and metadata.
+
+        Raises:
+            DeltaspaceError: it is missing or damaged.
+        """
+        return read_tensors(self.path / path)
+
+    def write(self, path: str, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
+        """Write an artefact atomically: a safetensors file, or JSON where it has no tensors."""
+        if path.endswith(".json"):
+            write_json(self.path / path, dict(metadata))
+        else:
+            write_tensors(self.path / path, dict(tensors), dict(metadata))
+
+    def files(self, stage: str) -> Iterator[str]:
+        """The paths of all artefacts of a stage that are there, sorted."""
+        for path in sorted((self.path / stage).rglob("*")):
+            if path.suffix in (".safetensors", ".json") and not path.name.startswith("."):
+                yield path.relative_to(self.path).as_posix()
+
+    def current(self, path: str) -> bool:
+        """Whether the artefacts that this one was made from are still those that are there."""
+        made_from: dict[str, str] = self.metadata(path)["made_from"]
+        return all(self.state(part, fingerprint) == "valid" for part, fingerprint in made_from.items())
+
+    def resume_state(self, path: str) -> Path:
+        """Where the computation of an artefact keeps its state while it runs."""
+        return self.path / ".running" / f"{path}.safetensors"
+
+    def set_aside(self, path: str) -> None:
+        """Keep an artefact that the recipe no longer asks for under `superseded/`, so that nothing computed is lost."""
+        target = self._superseded(path, self.metadata(path).get("fingerprint", "unknown"))
         target.parent.mkdir(parents=True, exist_ok=True)
-        path.replace(target)
+        (self.path / path).replace(target)
 
-    def restore(self, artefact: Artefact) -> bool:
+    def restore(self, path: str, fingerprint: str) -> bool:
         """Bring back an artefact that was set aside, if it is the one that is wanted now."""
-        kept = self._superseded(artefact.path, artefact.fingerprint)
+        kept = self._superseded(path, fingerprint)
         if not kept.exists():
             return False
-        kept.replace(self.path / artefact.path)
-        return self.state(artefact) == "valid"
+        (self.path / path).parent.mkdir(parents=True, exist_ok=True)
+        kept.replace(self.path / path)
+        return self.state(path, fingerprint) == "valid"
 
     def take(self, other: Folder, paths: Iterable[str]) -> None:
-        """Have another study's artefacts in place of one's own: the same files, as artefacts are never changed in place."""
+        """Have another study's artefacts in place of this one's: the same files, as artefacts are never changed in place."""
         for path in paths:
             target = self.path / path
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -89,6 +105,15 @@ class Folder:
     def _superseded(self, path: str, fingerprint: str) -> Path:
         name = Path(path)
         return self.path / _SUPERSEDED / name.with_name(f"{name.stem}.{fingerprint[:12]}{name.suffix}")
+
+    def check(self) -> None:
+        """Raise DeltaspaceError unless the folder is a study's."""
+        if not (self.path / RECIPE).exists():
+            raise DeltaspaceError(
+                f"{self.path} is not a study",
+                found=f"no {RECIPE} in it" if self.path.is_dir() else "no such folder",
+                expected="the folder given to 'deltaspace run --out'",
+            )
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -112,51 +137,13 @@ class Folder:
             yield
 
 
-def read_any(path: Path) -> dict[str, Any]:
-    """The metadata of an artefact: of a safetensors file, or a JSON file itself."""
-    found = read_metadata(path) if path.suffix == ".safetensors" else read_json(path)
-    if not isinstance(found, dict):
-        raise DeltaspaceError(f"{path} is damaged", found=type(found).__name__, expected="a JSON object")
-    return found
-
-
-def rows(folder: Path) -> list[Row]:
-    """Every score of a study, with relative performance and recovered gain where the scores they need are there.
-
-    Relative performance is 100 * score / independent, the paper's measure; recovered gain is
-    100 * (score - zero_shot) / (independent - zero_shot). Neither is clipped; each is None where its divisor is 0.
+def read_artefact_metadata(path: Path) -> dict[str, Any]:
+    """The metadata of an artefact: of a safetensors file, or a JSON file itself.
 
     Raises:
-        DeltaspaceError: the folder is no study, or a file of it is damaged.
+        DeltaspaceError: it is missing or damaged.
     """
-    if not (folder / "recipe.yaml").exists():
-        raise DeltaspaceError(
-            f"{folder} is not a study",
-            found="no recipe.yaml in it" if folder.is_dir() else "no such folder",
-            expected="the folder given to 'deltaspace run --out'",
-        )
-    paths = [p for part in _PARTS for p in sorted((folder / part).rglob("*")) if _is_artefact(p)]
-    # Studies made before there were rivals lack these two.
-    older = {"rival": None, "tuned": None}
-    found = [{**older, **row} for path in paths if (row := read_any(path).get("row")) is not None]
-    reference = {(r["stage"], r["task"], r["delta"], r["seed"]): r["score"] for r in found}
-    for row in found:
-        key = (row["task"], row["delta"], row["seed"])
-        row["relative"], row["recovered"] = measures(
-            row["score"], reference.get(("independent", *key)), reference.get(("zero_shot", *key))
-        )
-    order = ("zero_shot", "independent", "optimized", "transferred", "rival")
-    return sorted(
-        found, key=lambda r: (r["dim"] or 0, order.index(r["stage"]), r["task"], r["source_delta"] or "", r["delta"], r["seed"])
-    )
-
-
-def _is_artefact(path: Path) -> bool:
-    return path.suffix in (".safetensors", ".json") and not path.name.startswith(".")
-
-
-def measures(score: float, independent: float | None, zero_shot: float | None) -> tuple[float | None, float | None]:
-    """Relative performance and recovered gain, in percent."""
-    relative = 100 * score / independent if independent else None
-    gain = None if independent is None or zero_shot is None else independent - zero_shot
-    return relative, 100 * (score - zero_shot) / gain if gain and zero_shot is not None else None
+    metadata = read_metadata(path) if path.suffix == ".safetensors" else read_json(path)
+    if not isinstance(metadata, dict):
+        raise DeltaspaceError(f"{path} is damaged", found=type(metadata).__name__, expected="a JSON object")
+    return metadata

@@ -7,75 +7,93 @@ import platform
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from deltaspace.errors import DeltaspaceError
 from deltaspace.storage import read_json, write_json
+from deltaspace.study.folder import State
+from deltaspace.study.graph import STAGES, Artefact
+from deltaspace.study.observer import Observer
 
-if TYPE_CHECKING:
-    from deltaspace.study.folder import Folder
-
-STAGES = {
-    "scores/zero_shot": "zero-shot",
-    "solutions": "independent solutions",
-    "subspace": "approximation",
-    "vectors": "optimization",
-    "scores/transferred": "transfer",
-    "rivals": "rivals",
-    "landscapes": "landscapes",
-}
+_FILE = "runs.json"
 
 
-def stage_of(path: str) -> str:
-    """The stage that an artefact belongs to, as people call it."""
-    return next(stage for start, stage in STAGES.items() if path.startswith(start))
+@dataclass(frozen=True)
+class RunRecord:
+    """One run of a study that made something.
+
+    Args:
+        started: when, in UTC, as ISO 8601.
+        until: the last stage that it was asked for; None for all.
+        artefacts: how many it made, by the stage's title.
+        seconds: how long that took, by the stage's title.
+        machine: where it ran.
+        versions: of what numbers depend on.
+    """
+
+    started: str
+    until: str | None
+    artefacts: dict[str, int]
+    seconds: dict[str, float]
+    machine: dict[str, Any]
+    versions: dict[str, str]
 
 
-@dataclass
-class Log:
+class _Log(Observer):
     """Seconds and artefacts of each stage of a run."""
 
-    seconds: dict[str, float] = field(default_factory=dict)
-    artefacts: dict[str, int] = field(default_factory=dict)
-    _begun: float = 0.0
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self.artefacts: dict[str, int] = {}
+        self._started = 0.0
 
-    def begin(self) -> None:
-        """An artefact is going to be made."""
-        self._begun = time.perf_counter()
+    def start(self, artefact: Artefact, reason: State) -> None:
+        self._started = time.perf_counter()
 
-    def made(self, path: str) -> None:
-        """It is there."""
-        stage = stage_of(path)
-        self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - self._begun
-        self.artefacts[stage] = self.artefacts.get(stage, 0) + 1
+    def end(self, artefact: Artefact) -> None:
+        title = STAGES[artefact.stage].title
+        self.seconds[title] = self.seconds.get(title, 0.0) + time.perf_counter() - self._started
+        self.artefacts[title] = self.artefacts.get(title, 0) + 1
 
 
 @contextmanager
-def logged(folder: Folder, until: str) -> Iterator[Log]:
-    """Keep an entry of this run, also when it is interrupted; none where nothing was made."""
-    path, log = folder.path / "runs.json", Log()
+def logged(folder: Path, until: str | None) -> Iterator[Observer]:
+    """Keep a record of this run, also when it is interrupted; none where nothing was made.
+
+    Args:
+        folder: the study's.
+        until: the last stage that it is asked for.
+    """
+    log = _Log()
     started = datetime.now(timezone.utc).isoformat(timespec="seconds")
     try:
         yield log
     finally:
         if log.artefacts:
-            entry = {"started": started, "until": until, "artefacts": log.artefacts}
-            entry |= {"seconds": {stage: round(spent, 1) for stage, spent in log.seconds.items()}}
-            write_json(path, [*history(folder.path), entry | {"machine": machine(), "versions": versions()}])
+            seconds = {title: round(spent, 1) for title, spent in log.seconds.items()}
+            record = RunRecord(started, until, log.artefacts, seconds, machine(), versions())
+            write_json(folder / _FILE, [asdict(listed) for listed in [*read_history(folder), record]])
 
 
-def history(folder: Path) -> list[dict[str, Any]]:
-    """The runs of a study, the first first: when, up to which stage, artefacts and seconds of each stage, machine, versions."""
-    path = folder / "runs.json"
-    found = read_json(path) if path.exists() else []
-    if not isinstance(found, list):
-        raise DeltaspaceError(f"{path} is damaged", found=type(found).__name__, expected="a JSON list", mend="delete it")
-    return found
+def read_history(folder: Path) -> list[RunRecord]:
+    """The runs of a study, the first first.
+
+    Raises:
+        DeltaspaceError: the file that keeps them is damaged.
+    """
+    path = folder / _FILE
+    listed = read_json(path) if path.exists() else []
+    try:
+        if not isinstance(listed, list):
+            raise TypeError(f"{type(listed).__name__}, not a list")
+        return [RunRecord(**record) for record in listed]
+    except TypeError as error:
+        raise DeltaspaceError(f"{path} is damaged", found=str(error), expected="a JSON list of runs", mend="delete it") from None
 
 
 def machine() -> dict[str, Any]:
@@ -102,7 +120,7 @@ def versions() -> dict[str, str]:
     from importlib.metadata import PackageNotFoundError, version
 
     try:
-        own = version("deltaspace")
+        installed = version("deltaspace")
     except PackageNotFoundError:
         raise DeltaspaceError("deltaspace is not installed", mend="pip install -e .") from None
-    return {"deltaspace": own, "torch": torch.__version__, "transformers": version("transformers"), "peft": version("peft")}
+    return {"deltaspace": installed, "torch": torch.__version__, "transformers": version("transformers"), "peft": version("peft")}

@@ -1,21 +1,27 @@
-"""What a study took in from elsewhere: initial vectors in place of drawn ones, and where imported solutions are from."""
+"""Checkpoints taken into a study as its solutions, and what the study remembers of them."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jaxtyping import Float
 from torch import Tensor
 
-from deltaspace.storage import digest, read_json, read_metadata, read_tensors, write_json, write_tensors
+from deltaspace.deltas import AttachedDelta, PeftBacked
+from deltaspace.errors import DeltaspaceError
+from deltaspace.storage import read_json, read_metadata, read_tensors, write_json, write_tensors
+from deltaspace.study.folder import Folder
 
 if TYPE_CHECKING:
-    from deltaspace.study.folder import Folder
+    from deltaspace.study.recipe import Recipe
+    from deltaspace.training import Score
 
 
 class Imports:
-    """What a study took in: `imported/`, one initial vector for each delta and seed, and where each solution is from.
+    """What a study took in: `imported/`, with an initial vector for each delta and seed, and where each solution is from.
 
     Args:
         folder: the study's.
@@ -28,21 +34,21 @@ class Imports:
 
     def initial_path(self, delta: str, seed: int) -> Path:
         """Where the initial vector is, if there is one in place of that which is drawn."""
-        return self._path / f"{delta}-{seed}.safetensors"
+        return self._path / delta / f"{seed}.safetensors"
 
     def initial(self, delta: str, seed: int) -> Float[Tensor, " params"] | None:
-        """The initial vector in place of that which is drawn."""
+        """The initial vector in place of that which is drawn, (n,)."""
         path = self.initial_path(delta, seed)
         return read_tensors(path)[0]["initial"] if path.exists() else None
 
-    def initial_print(self, delta: str, seed: int) -> str | None:
+    def checksum(self, delta: str, seed: int) -> str | None:
         """What tells that initial vector from others."""
         path = self.initial_path(delta, seed)
         return read_metadata(path)["checksum"] if path.exists() else None
 
     def source(self, task: str, delta: str, seed: int) -> dict[str, str] | None:
-        """Where an imported solution is from, with the SHA-256 of its file; None for one that is trained here."""
-        return self._sources.get(f"{delta}/{task}-{seed}")
+        """Where an imported solution is from, with the SHA-256 of its file; None for a solution that is trained here."""
+        return self._sources.get(f"{delta}/{task}/{seed}")
 
     def keep_initial(self, delta: str, seed: int, initial: Tensor, how: str) -> None:
         """Fix the initial vector of a delta; it stays for later imports."""
@@ -50,10 +56,99 @@ class Imports:
 
     def keep_source(self, task: str, delta: str, seed: int, name: str, sha256: str) -> None:
         """Note where a solution is from."""
-        self._sources[f"{delta}/{task}-{seed}"] = {"from": name, "sha256": sha256}
+        self._sources[f"{delta}/{task}/{seed}"] = {"from": name, "sha256": sha256}
         write_json(self._path / "imports.json", self._sources)
 
 
-def import_print(zero_shot: str, source: dict[str, str]) -> str:
-    """The fingerprint of an imported solution."""
-    return digest(["imported", zero_shot, source["sha256"]])
+@dataclass(frozen=True)
+class Imported:
+    """A solution that was taken in.
+
+    Args:
+        task: of which task.
+        delta: of which delta.
+        name: of the checkpoint.
+        initial: how theta0 was found.
+        score: on the task's test split.
+    """
+
+    task: str
+    delta: str
+    name: str
+    initial: str
+    score: Score
+
+
+def import_checkpoints(
+    recipe: Recipe,
+    out: Path,
+    checkpoints: Mapping[str, str],
+    *,
+    delta: str | None = None,
+    seed: int | None = None,
+    initial_seed: int | None = None,
+    same_base: bool = False,
+) -> list[Imported]:
+    """Take checkpoints of peft into a study as solutions; `run_study` keeps them and makes the rest.
+
+    Args:
+        recipe: the study's.
+        out: the study's folder.
+        checkpoints: task -> folder, or name on the Hub.
+        delta: which delta of the recipe they are; its only one of peft by default.
+        seed: which seed of the recipe; its first by default.
+        initial_seed: that their initial values were drawn from, where it is known.
+        same_base: their model is the recipe's, whatever they call it.
+
+    Raises:
+        DeltaspaceError: a checkpoint does not fit; nothing is taken in then.
+    """
+    # Here, because the stages and peft's reader need this file or much of transformers.
+    from deltaspace.checkpoints.read_peft import initial_for, read_checkpoints
+    from deltaspace.study.graph import Graph
+    from deltaspace.study.resources import Resources
+    from deltaspace.study.run import keep_recipe
+    from deltaspace.study.stages.independent import INDEPENDENT
+    from deltaspace.study.stages.zero_shot import Key
+    from deltaspace.training import Score
+
+    resources = Resources(recipe, Folder(out))
+    if unknown := sorted(set(checkpoints) - set(resources.tasks)):
+        raise DeltaspaceError(f"the recipe has no task {unknown[0]!r}", expected=", ".join(resources.tasks))
+    name = _delta_of(recipe, delta)
+    seed = recipe.seed[0] if seed is None else seed
+    # Not the resources' own, which are kept: its initial vector may change below.
+    attached = AttachedDelta(recipe.delta(name), resources.backbone, seed, name, resources.imports.initial(name, seed))
+    read = dict(zip(checkpoints, read_checkpoints(list(checkpoints.values()), attached, same_base=same_base), strict=True))
+    with resources.folder.locked():
+        keep_recipe(recipe, out)
+        imports = resources.imports
+        if imports.initial_path(name, seed).exists():
+            how = str(read_metadata(imports.initial_path(name, seed))["how"])
+        else:
+            initial, how = initial_for(attached, list(read.values()), initial_seed)
+            imports.keep_initial(name, seed, initial, how)
+        done = []
+        for task, checkpoint in read.items():
+            imports.keep_source(task, name, seed, checkpoint.name, checkpoint.sha256)
+            key = Key(name, task, seed)
+            content = INDEPENDENT.content(resources, key, checkpoint.parameters)
+            content.metadata["imported"] = imports.source(task, name, seed)
+            Graph(resources).write(INDEPENDENT.artefact(key), content)
+            assert content.row is not None
+            score = Score(content.row.score, float("nan"), content.row.n_test)
+            done.append(Imported(task, name, checkpoint.name, how, score))
+    return done
+
+
+def _delta_of(recipe: Recipe, delta: str | None) -> str:
+    """The delta that checkpoints of peft are of."""
+    methods = [name for name in recipe.deltas if isinstance(recipe.delta(name), PeftBacked)]
+    if delta is None and len(methods) != 1:
+        raise DeltaspaceError(
+            "which delta are these?", expected=f"--delta and one of {', '.join(methods) or 'none: no peft method'}"
+        )
+    name = delta or methods[0]
+    if name not in recipe.deltas:
+        raise DeltaspaceError(f"the recipe has no delta {name!r}", expected=", ".join(recipe.deltas))
+    return name

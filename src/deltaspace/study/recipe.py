@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,8 +12,9 @@ from deltaspace.deltas import Delta, make_delta, peft_settings
 from deltaspace.errors import DeltaspaceError
 from deltaspace.rivals import RIVALS
 from deltaspace.solutions import TRAIN
-from deltaspace.study.landscapes import SliceSpec, vector_of
-from deltaspace.subspace import APPROXIMATE, OPTIMIZE, PROJECTIONS, Approximation, Decomposition, Optimization
+from deltaspace.study.names import check_name
+from deltaspace.study.slices import SettledSlice, SliceSpec, vector_of
+from deltaspace.subspace import APPROXIMATE, OPTIMIZE, PROJECTIONS, Approximation, Optimization, ProjectionMethod
 from deltaspace.tasks import Limits, TaskSpec
 from deltaspace.training import Training
 
@@ -26,16 +26,25 @@ class Tasks(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    folder: str | None = Field(None, description="where folders of tasks lie; relative to the recipe's own folder, the default")
+    folder: str | None = Field(
+        None, validate_default=True, description="where folders of tasks lie; relative to the recipe's folder, the default"
+    )
     source: tuple[TaskSpec, ...] = Field(min_length=1)
     unseen: tuple[TaskSpec, ...] = Field(min_length=1)
     shots: int | None = Field(
         None, ge=1, description="few-shot: unseen tasks keep so many train and as many dev examples, labels in equal parts"
     )
 
+    @field_validator("folder")
+    @classmethod
+    def _absolute(cls, value: str | None, info: ValidationInfo) -> str | None:
+        # A recipe's file says where it is; a recipe made in Python is relative to the current folder.
+        base = (info.context or {}).get("base")
+        return value if base is None else str((base / Path(value or "").expanduser()).resolve())
+
     @model_validator(mode="after")
     def _different_names(self) -> Tasks:
-        names = [spec.task_name for spec in (*self.source, *self.unseen)]
+        names = [check_name("a task", spec.task_name) for spec in (*self.source, *self.unseen)]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"two tasks are called {twice[0]!r}; give one of them another 'name'")
         return self
@@ -80,13 +89,13 @@ def _known_delta(name: str, settings: dict[str, Any], base: Path) -> dict[str, A
     Raises:
         ValueError: there is no such delta or setting.
     """
-    if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name) is None:
-        raise ValueError(f"{name!r} cannot be a delta's name: letters, digits, and _ . - inside")
-    own = dict(settings)
-    if "peft" in own and (base / str(own["peft"])).is_dir():
-        own = {**peft_settings(base / str(own["peft"])), **{key: value for key, value in own.items() if key != "peft"}}
-    made = make_delta(name, own).model_dump()
-    return {"method": own["method"], **made} if "method" in own else made
+    check_name("a delta", name)
+    given = dict(settings)
+    if "peft" in given and (base / str(given["peft"])).is_dir():
+        rest = {key: value for key, value in given.items() if key != "peft"}
+        given = {**peft_settings(base / str(given["peft"])), **rest}
+    made = make_delta(name, given).model_dump()
+    return {"method": given["method"], **made} if "method" in given else made
 
 
 class Recipe(BaseModel):
@@ -105,13 +114,11 @@ class Recipe(BaseModel):
     dim: tuple[int, ...] = Field(min_length=1, description="d, or several")
     seed: tuple[int, ...] = Field((0,), min_length=1, description="a seed, or several")
     limits: Limits = Limits()
-    alpha: float = Field(1.0, ge=0, description="weight of the reconstruction in the approximation")
     train: Training = TRAIN
     projection: dict[str, Any] = Field(known_projection("svd"), description="kind of projections, with its settings")
     approximate: Approximation = APPROXIMATE
     optimize: Optimization = OPTIMIZE
     rivals: tuple[str, ...] = Field((), description="other ways of tuning few numbers, trained beside the subspace")
-
     landscapes: tuple[SliceSpec, ...] = Field((), description="slices of the subspace on which every delta is scored")
 
     @field_validator("deltas", mode="before")
@@ -119,13 +126,13 @@ class Recipe(BaseModel):
     def _deltas(cls, value: Any) -> Any:
         if not isinstance(value, list):
             return value
-        found: dict[str, Any] = {}
+        deltas: dict[str, Any] = {}
         for entry in value:
             name, settings = _named(entry)
-            if name in found:
+            if name in deltas:
                 raise ValueError(f"the delta {name!r} stands twice")
-            found[name] = settings or {}
-        return found
+            deltas[name] = settings or {}
+        return deltas
 
     @field_validator("deltas")
     @classmethod
@@ -148,7 +155,7 @@ class Recipe(BaseModel):
 
     @field_validator("dim", "seed", mode="before")
     @classmethod
-    def _one_or_several(cls, value: Any) -> Any:
+    def _as_list(cls, value: Any) -> Any:
         return (value,) if isinstance(value, int) else value
 
     @field_validator("dim")
@@ -167,38 +174,56 @@ class Recipe(BaseModel):
     @model_validator(mode="after")
     def _known_landscapes(self) -> Recipe:
         try:
-            names = [self.slice_spec(spec).name for spec in self.landscapes]
+            names = [self.settle(spec).name for spec in self.landscapes]
         except DeltaspaceError as error:
             raise ValueError("landscapes: " + "; ".join(str(error).splitlines())) from None
-        if twice := sorted({str(name) for name in names if names.count(name) > 1}):
+        if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"two landscapes are called {twice[0]!r}; give one of them another 'name'")
         return self
 
-    def slice_spec(self, spec: SliceSpec) -> SliceSpec:
+    @property
+    def source_tasks(self) -> list[str]:
+        """Names of the source tasks."""
+        return [spec.task_name for spec in self.tasks.source]
+
+    @property
+    def unseen_tasks(self) -> list[str]:
+        """Names of the unseen tasks."""
+        return [spec.task_name for spec in self.tasks.unseen]
+
+    @property
+    def all_tasks(self) -> list[str]:
+        """Names of the source tasks, then of the unseen ones."""
+        return [*self.source_tasks, *self.unseen_tasks]
+
+    def vector_of(self, point: str, task: str) -> tuple[str, str] | None:
+        """See `deltaspace.study.slices.vector_of`."""
+        return vector_of(point, task, list(self.deltas), self.source_tasks, self.unseen_tasks)
+
+    def settle(self, spec: SliceSpec) -> SettledSlice:
         """A slice of this study with everything decided that was left to the recipe.
 
         Raises:
             DeltaspaceError: it names a task, a point, d or seed that the recipe does not have.
         """
-        sources, unseen = ([own.task_name for own in tasks] for tasks in (self.tasks.source, self.tasks.unseen))
-        if spec.task not in (*unseen, *sources):
-            raise DeltaspaceError(f"no task {spec.task!r}", expected=", ".join([*unseen, *sources]))
-        found = spec.settled(list(self.deltas), self.dim, self.seed)
-        for point in found.named:
-            key = vector_of(point, spec.task, list(self.deltas), sources, unseen)
-            if key is not None and key[0] not in unseen:
+        if spec.task not in self.all_tasks:
+            raise DeltaspaceError(f"no task {spec.task!r}", expected=", ".join([*self.unseen_tasks, *self.source_tasks]))
+        settled = spec.settled(list(self.deltas), self.dim, self.seed)
+        for point in settled.named:
+            vector = self.vector_of(point, spec.task)
+            if vector is not None and vector[0] not in self.unseen_tasks:
                 raise DeltaspaceError(
-                    f"{key[0]} is a source task: no delta's vector is tuned for it",
-                    mend=f"take its code as a point: {key[0]}, or an unseen task",
+                    f"{vector[0]} is a source task: no delta's vector is tuned for it",
+                    mend=f"take its code as a point: {vector[0]}, or an unseen task",
                 )
-        return found
+        return settled
 
     def delta(self, name: str) -> Delta:
         """The settings of one delta."""
         return make_delta(name, self.deltas[name])
 
-    def decomposition(self) -> Decomposition:
-        """The kind of projections, with its settings."""
+    def projection_method(self) -> ProjectionMethod:
+        """The projection method, with its settings."""
         [(name, settings)] = self.projection.items()
         return PROJECTIONS[name](**settings)
 
@@ -254,8 +279,8 @@ def _explain(node: Any, problem: Any) -> str:
     text = {"extra_forbidden": "unknown key", "missing": "is missing"}.get(
         problem["type"], problem["msg"].removeprefix("Value error, ")
     )
-    found = "" if problem["type"] in ("missing", "extra_forbidden", "value_error") else f" (found {problem['input']!r})"
-    return f"  line {line + 1}: {'.'.join(path)}: {text}{found}"
+    given = "" if problem["type"] in ("missing", "extra_forbidden", "value_error") else f" (found {problem['input']!r})"
+    return f"  line {line + 1}: {'.'.join(path)}: {text}{given}"
 
 
 def _child(node: yaml.Node, part: int | str) -> tuple[yaml.Node, int] | None:

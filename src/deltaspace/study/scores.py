@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from deltaspace.training import Fit
 
 # Measures follow from other rows, so they are worked out when a study is read, and never stored.
 _DERIVED = ("relative", "recovered")
@@ -28,8 +31,8 @@ class ScoreRow:
         tuned: how many numbers were tuned for it; 0 where nothing was.
         seconds: of training, evaluations on dev included.
         steps: of training.
-        relative: relative performance, 100 * score / independent, in percent; None where it is not defined.
-        recovered: recovered gain, 100 * (score - zero_shot) / (independent - zero_shot), in percent; None where it is not defined.
+        relative: relative performance, 100 * score / independent, in percent; None where that is not defined.
+        recovered: recovered gain, 100 * (score - zero_shot) / (independent - zero_shot), in percent, or None likewise.
     """
 
     stage: str
@@ -47,6 +50,10 @@ class ScoreRow:
     steps: int = 0
     relative: float | None = None
     recovered: float | None = None
+
+    def timed(self, fit: Fit | None) -> ScoreRow:
+        """The row with the time and steps of the training that led to it; unchanged without one."""
+        return self if fit is None else replace(self, seconds=round(fit.seconds, 3), steps=fit.steps)
 
     def stored(self) -> dict[str, Any]:
         """The row as an artefact keeps it."""

@@ -1,4 +1,7 @@
-"""A sweep: one recipe at many points (d, source tasks, deltas, projection, seeds), each a study; the solutions are shared."""
+"""A parameter sweep: one recipe at many points (d, source tasks, deltas, projection, seeds), each a study.
+
+The independent solutions are made once, in a study that all points share.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +17,18 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from deltaspace.errors import DeltaspaceError
 from deltaspace.storage import write_text
-from deltaspace.study.folder import Folder, Row, rows
+from deltaspace.study.folder import RECIPE, Folder
+from deltaspace.study.graph import ordered_stages
+from deltaspace.study.observer import Observer
 from deltaspace.study.recipe import Recipe, known_projection, load_recipe, load_yaml
-from deltaspace.study.run import Report, run
+from deltaspace.study.results import read_scores
+from deltaspace.study.run import run_study
+from deltaspace.study.scores import SweepRow
 
 _POINTS = "sweep.yaml"
 # The study whose solutions all points share.
 _SHARED = "independent"
+_LAST_SHARED = "independent"
 
 
 class Grid(BaseModel):
@@ -28,7 +36,7 @@ class Grid(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    projection: tuple[dict[str, Any], ...] = Field((), description="kinds of projections, with their settings")
+    projection: tuple[dict[str, Any], ...] = Field((), description="projection methods, with their settings")
     dim: tuple[int, ...] = Field((), description="d")
     source_tasks: tuple[int, ...] = Field((), description="so many of the recipe's source tasks, from the first on")
     deltas: tuple[int, ...] = Field((), description="so many of the recipe's deltas, from the first on")
@@ -37,7 +45,7 @@ class Grid(BaseModel):
     @field_validator("projection", mode="before")
     @classmethod
     def _known_projections(cls, value: Any) -> Any:
-        return [known_projection(one) for one in (value if isinstance(value, list | tuple) else [value])]
+        return [known_projection(entry) for entry in (value if isinstance(value, list | tuple) else [value])]
 
     @field_validator("dim")
     @classmethod
@@ -52,12 +60,12 @@ class Sweep(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    recipe: str = Field(description="the recipe; relative to the sweep's own folder")
+    recipe: str = Field(description="the recipe; relative to the sweep's folder")
     grids: tuple[Grid, ...] = Field(min_length=1, description="the points are those of all grids")
 
     @field_validator("grids", mode="before")
     @classmethod
-    def _one_or_several(cls, value: Any) -> Any:
+    def _as_list(cls, value: Any) -> Any:
         return [value] if isinstance(value, dict) else value
 
 
@@ -67,13 +75,24 @@ class Point:
 
     Args:
         name: of its folder.
-        place: projection, source_tasks, deltas and dim, as tables show them.
+        projection: the projection method, with the settings that are not its defaults.
+        source_tasks: how many.
+        deltas: how many.
+        dim: d.
         recipe: what it computes.
     """
 
     name: str
-    place: dict[str, Any]
+    projection: str
+    source_tasks: int
+    deltas: int
+    dim: int
     recipe: Recipe
+
+    @property
+    def coordinates(self) -> dict[str, Any]:
+        """What tells it from other points, as tables show it."""
+        return {key: getattr(self, key) for key in ("projection", "source_tasks", "deltas", "dim")}
 
 
 def points(sweep: Sweep, recipe: Recipe) -> list[Point]:
@@ -87,101 +106,95 @@ def points(sweep: Sweep, recipe: Recipe) -> list[Point]:
         for key, seed in _combinations(grid, recipe):
             if seed not in seeds.setdefault(key, []):
                 seeds[key].append(seed)
-    return [_point(recipe, *key, tuple(own)) for key, own in seeds.items()]
+    return [_point(recipe, *key, tuple(listed)) for key, listed in seeds.items()]
 
 
 def _combinations(grid: Grid, recipe: Recipe) -> Iterator[tuple[tuple[str, int, int, int], int]]:
     tasks, deltas = len(recipe.tasks.source), len(recipe.deltas)
-    for key, found, most in (("source_tasks", grid.source_tasks, tasks), ("deltas", grid.deltas, deltas)):
-        if wrong := [count for count in found if not 1 <= count <= most]:
-            raise DeltaspaceError(f"the sweep cannot take {key}: {wrong[0]}", expected=f"1 to {most}, what the recipe has")
+    for key, asked, limit in (("source_tasks", grid.source_tasks, tasks), ("deltas", grid.deltas, deltas)):
+        if wrong := [count for count in asked if not 1 <= count <= limit]:
+            raise DeltaspaceError(f"the sweep cannot take {key}: {wrong[0]}", expected=f"1 to {limit}, what the recipe has")
     # As text, since settings cannot be keys.
     projections = [json.dumps(projection) for projection in grid.projection or [recipe.projection]]
-    for projection, count, kinds, dim, seed in itertools.product(
-        projections or [own],
+    for projection, task_count, delta_count, dim, seed in itertools.product(
+        projections,
         grid.source_tasks or [tasks],
         grid.deltas or [deltas],
         grid.dim or recipe.dim,
         grid.seed or recipe.seed,
     ):
-        yield (projection, count, kinds, dim), seed
+        yield (projection, task_count, delta_count, dim), seed
 
 
 def _point(recipe: Recipe, projection: str, tasks: int, deltas: int, dim: int, seeds: tuple[int, ...]) -> Point:
     written = recipe.model_dump(by_alias=True)
     written["tasks"]["source"] = written["tasks"]["source"][:tasks]
     written["deltas"] = dict(list(written["deltas"].items())[:deltas])
-    own = Recipe.model_validate(
+    at_point = Recipe.model_validate(
         # Rivals do not depend on any of these but d, landscapes show one space: both belong to a run, not to a sweep.
         {**written, "projection": json.loads(projection), "dim": dim, "seed": seeds, "rivals": (), "landscapes": ()}
     )
-    kind = _label(own)
-    name = f"{kind.replace(' ', '-').replace('=', '-')}-{tasks}-tasks-{deltas}-deltas-{dim}"
-    return Point(name, {"projection": kind, "source_tasks": tasks, "deltas": deltas, "dim": dim}, own)
+    label = _label(at_point)
+    name = f"{label.replace(' ', '-').replace('=', '-')}-{tasks}-tasks-{deltas}-deltas-{dim}"
+    return Point(name, label, tasks, deltas, dim, at_point)
 
 
 def _label(recipe: Recipe) -> str:
-    """The kind of projections, with the settings that are not its defaults."""
-    method = recipe.decomposition()
+    """The projection method, with the settings that are not its defaults."""
+    method = recipe.projection_method()
     changed = method.model_dump(exclude_defaults=True)
     return " ".join([method.name, *(f"{key}={value}" for key, value in changed.items())])
 
 
-def load_sweep(path: Path) -> tuple[Sweep, Recipe, Path]:
+def load_sweep(path: Path) -> tuple[Sweep, Recipe]:
     """Read a sweep file and its recipe.
-
-    Returns:
-        The sweep, the recipe, and the recipe's folder, which its task folders are relative to.
 
     Raises:
         DeltaspaceError: as `load_recipe`, of either file; or the sweep asks for more than the recipe has.
     """
-    hint = "docs/sweeps.md shows every key"
-    found = load_yaml(path, Sweep, "sweep", "the keys recipe and grids", hint)
-    place = path.parent / found.recipe
-    recipe = load_recipe(place)
-    points(found, recipe)
-    return found, recipe, place.parent
+    sweep = load_yaml(path, Sweep, "sweep", "the keys recipe and grids", "docs/sweeps.md shows every key")
+    recipe = load_recipe(path.parent / sweep.recipe)
+    points(sweep, recipe)
+    return sweep, recipe
 
 
-def run_sweep(sweep: Sweep, recipe: Recipe, out: Path, *, base: Path | None = None, report: Report | None = None) -> int:
+def run_sweep(sweep: Sweep, recipe: Recipe, out: Path, *, observer: Observer | None = None) -> int:
     """Make everything of a sweep that is missing, stale or damaged: the solutions once, then each point.
 
     Args:
         sweep: the points.
         recipe: what is common to them.
         out: the sweep's folder.
-        base: what relative task folders are relative to.
-        report: told what goes on.
+        observer: told what goes on.
 
     Returns:
         The number of artefacts made.
 
     Raises:
-        DeltaspaceError: as `run`.
+        DeltaspaceError: as `run_study`.
     """
-    report = report or Report()
-    wanted = points(sweep, recipe)
-    seeds = tuple(dict.fromkeys(seed for point in wanted for seed in point.recipe.seed))
-    listed = [{"name": point.name, **point.place} for point in wanted]
-    write_text(out / _POINTS, yaml.safe_dump(listed, sort_keys=False))
-    report.study("independent solutions")
+    observer = observer or Observer()
+    listed = points(sweep, recipe)
+    seeds = tuple(dict.fromkeys(seed for point in listed for seed in point.recipe.seed))
+    written = [{"name": point.name, **point.coordinates} for point in listed]
+    write_text(out / _POINTS, yaml.safe_dump(written, sort_keys=False))
+    observer.study("independent solutions")
     shared = Folder(out / _SHARED)
-    made = run(recipe.model_copy(update={"seed": seeds, "rivals": ()}), shared.path, base=base, until="train", report=report)
-    for number, point in enumerate(wanted, start=1):
-        report.study(f"point {number} of {len(wanted)}: " + ", ".join(f"{key} {value}" for key, value in point.place.items()))
+    solutions = recipe.model_copy(update={"seed": seeds, "rivals": ()})
+    made = run_study(solutions, shared.path, until=_LAST_SHARED, observer=observer)
+    for number, point in enumerate(listed, start=1):
+        coordinates = ", ".join(f"{key} {value}" for key, value in point.coordinates.items())
+        observer.study(f"point {number} of {len(listed)}: {coordinates}")
         folder = Folder(out / point.name)
         with folder.locked():
-            folder.take(shared, _of_stage_0(point.recipe))
-        made += run(point.recipe, folder.path, base=base, report=report)
+            folder.take(shared, _shared_paths(point.recipe))
+        made += run_study(point.recipe, folder.path, observer=observer)
     return made
 
 
-def _of_stage_0(recipe: Recipe) -> Iterator[str]:
-    tasks = [spec.task_name for spec in (*recipe.tasks.source, *recipe.tasks.unseen)]
-    for task, delta, seed in itertools.product(tasks, recipe.deltas, recipe.seed):
-        yield f"solutions/{delta}/{task}-{seed}.safetensors"
-        yield f"scores/zero_shot/{task}-{delta}-{seed}.json"
+def _shared_paths(recipe: Recipe) -> Iterator[str]:
+    for stage in ordered_stages(_LAST_SHARED):
+        yield from map(stage.path, stage.keys(recipe))
 
 
 def is_sweep(folder: Path) -> bool:
@@ -189,11 +202,12 @@ def is_sweep(folder: Path) -> bool:
     return (folder / _POINTS).exists()
 
 
-def sweep_rows(folder: Path) -> list[Row]:
-    """Every optimization and transfer score of a sweep so far (see `rows`), with its point: projection, source_tasks, deltas."""
-    found = []
+def read_sweep_scores(folder: Path) -> list[SweepRow]:
+    """Every optimization and transfer score of a sweep so far (see `read_scores`), with its point."""
+    rows = []
     for listed in yaml.safe_load((folder / _POINTS).read_text(encoding="utf-8")):
-        place = folder / listed.pop("name")
-        if (place / "recipe.yaml").exists():
-            found += [{**row, **listed} for row in rows(place) if row["stage"] in ("optimized", "transferred")]
-    return found
+        study = folder / listed["name"]
+        if (study / RECIPE).exists():
+            point = (listed["projection"], listed["source_tasks"], listed["deltas"])
+            rows += [SweepRow.at(row, *point) for row in read_scores(study) if row.stage in ("optimized", "transferred")]
+    return rows

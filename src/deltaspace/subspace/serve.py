@@ -13,10 +13,10 @@ from torch import Tensor
 from deltaspace.deltas.delta import AttachedDelta
 from deltaspace.deltas.registry import read_delta
 from deltaspace.errors import DeltaspaceError
+from deltaspace.subspace.subspace import Subspace
 
 if TYPE_CHECKING:
     from deltaspace.backbone import Backbone
-    from deltaspace.subspace.subspace import Subspace
 
 # Decoded tasks are kept up to so many numbers together: 256 MiB.
 _KEPT = 1 << 26
@@ -33,22 +33,22 @@ class SubspaceModel:
         DeltaspaceError: the subspace is another model's.
 
     Example:
-        model = subspace.attach(load_backbone("demo"))
+        model = SubspaceModel(subspace, load_backbone("demo"))
         model.set_task("sst2", delta="lora")
         model(**inputs)
         model(**inputs, task_ids=["sst2", "trec", "sst2"])
     """
 
     def __init__(self, subspace: Subspace, backbone: Backbone) -> None:
-        if backbone.fingerprint != subspace.backbone:
+        if backbone.fingerprint != subspace.plm.fingerprint:
             raise DeltaspaceError(
                 "the subspace belongs to another model",
                 found=f"{backbone.name}, {backbone.fingerprint[:12]}",
-                expected=f"{subspace.model}, {subspace.backbone[:12]}",
+                expected=f"{subspace.plm.name}, {subspace.plm.fingerprint[:12]}",
             )
         self.subspace, self.backbone = subspace.to(backbone.device), backbone
         self.task: str | None = None
-        self.delta = next(iter(subspace.projections))
+        self.delta = next(iter(subspace.entries))
         self._attached: dict[str, AttachedDelta] = {}
         self._flat: dict[str, Tensor] = {}
         self._decoded: OrderedDict[tuple[str, str], Tensor] = OrderedDict()
@@ -65,13 +65,12 @@ class SubspaceModel:
             DeltaspaceError: the subspace has no such delta, or does not know its settings.
         """
         if delta not in self._attached:
-            if delta not in self.subspace.deltas:
-                raise DeltaspaceError(f"the subspace has no delta {delta!r}", expected=", ".join(self.subspace.deltas))
-            method, initial = read_delta(delta, self.subspace.deltas[delta], "the subspace"), self.subspace.initial[delta]
-            found = AttachedDelta(method, self.backbone, self.subspace.seed, delta, initial)
+            entry = self.subspace.entry(delta)
+            method = read_delta(delta, entry.settings, "the subspace")
+            attached = AttachedDelta(method, self.backbone, self.subspace.seed, delta, entry.initial)
             # All of its parameters become views of one vector: setting a task is one copy.
-            self._flat[delta] = found.own_parameters()
-            self._attached[delta] = found
+            self._flat[delta] = attached.flat_parameters()
+            self._attached[delta] = attached
         return self._attached[delta]
 
     @torch.no_grad()
@@ -94,15 +93,15 @@ class SubspaceModel:
         """A task's parameters of the current delta; those used last are kept."""
         key = (task, self.delta)
         if key not in self._decoded:
-            found = self.subspace.decode(self.delta, self.subspace.vector(task, self.delta))
-            while self._decoded and (len(self._decoded) + 1) * len(found) > _KEPT:
+            parameters = self.subspace.decode(self.delta, self.subspace.vector(task, self.delta))
+            while self._decoded and (len(self._decoded) + 1) * len(parameters) > _KEPT:
                 self._decoded.popitem(last=False)
-            self._decoded[key] = found
+            self._decoded[key] = parameters
         self._decoded.move_to_end(key)
         return self._decoded[key]
 
     def __call__(self, *, task_ids: Sequence[str] | None = None, **inputs: Any) -> Any:
-        """The PLM's forward with the task that is set, or with a task of its own for each example.
+        """The PLM's forward with the task that is set, or with another task for each example.
 
         Args:
             task_ids: a task's name for each example.

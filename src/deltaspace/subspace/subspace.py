@@ -1,12 +1,11 @@
-"""The subspace: for every delta its initial vector and projection, and the codes of the source tasks."""
+"""The subspace as data: for every delta where it starts and what maps it, and the codes of the source tasks."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -14,19 +13,66 @@ from torch import Tensor
 
 from deltaspace.deltas.delta import AttachedDelta
 from deltaspace.errors import DeltaspaceError
-from deltaspace.storage import read_tensors, write_tensors
-from deltaspace.storage import push_to_hub
-from deltaspace.solutions import Solution
-from deltaspace.subspace import pretrained
-from deltaspace.subspace.extend import Extension, with_delta, with_tasks
-from deltaspace.subspace.methods import KINDS, Projection
-from deltaspace.subspace.vectors import Vectors, check_version
+from deltaspace.storage import check_format, read_tensors, write_tensors
+from deltaspace.subspace.maps import MAPS, Map
+from deltaspace.subspace.vectors import Vectors
 
-if TYPE_CHECKING:
-    from deltaspace.backbone import Backbone
-    from deltaspace.subspace.serve import SubspaceModel
+FORMAT = "deltaspace.subspace/1"
 
-FORMAT = "deltaspace.subspace/3"
+
+@dataclass(frozen=True)
+class Plm:
+    """Which PLM a subspace is of.
+
+    Args:
+        name: as the user asked for it.
+        fingerprint: SHA-256 over its files.
+        family: how it reads a task; a name of `deltaspace.families.FAMILIES`.
+    """
+
+    name: str
+    fingerprint: str
+    family: str
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One delta of a subspace: its parameters at an intrinsic vector I are initial + offset + up(I).
+
+    Args:
+        initial: theta0, (n,).
+        map: what decodes and encodes.
+        settings: what `deltaspace.deltas.make_delta` makes the delta from.
+        offset: a displacement that is there at every vector, (n,); None is zero.
+    """
+
+    initial: Float[Tensor, " params"]
+    map: Map
+    settings: dict[str, Any] = field(default_factory=dict)
+    offset: Float[Tensor, " params"] | None = None
+
+    @property
+    def origin(self) -> Float[Tensor, " params"]:
+        """The parameters at the vector 0: initial + offset, (n,)."""
+        return self.initial if self.offset is None else self.initial + self.offset
+
+    def decode(self, vectors: Float[Tensor, "rows dim"]) -> Float[Tensor, "rows params"]:
+        """Parameters at intrinsic vectors."""
+        return self.origin + self.map.decode(vectors)
+
+    def displace(self, vectors: Float[Tensor, "rows dim"]) -> Float[Tensor, "rows params"]:
+        """Displacements from theta0 at intrinsic vectors: offset + up(I)."""
+        decoded = self.map.decode(vectors)
+        return decoded if self.offset is None else decoded + self.offset
+
+    def encode(self, displacements: Float[Tensor, "rows params"]) -> Float[Tensor, "rows dim"]:
+        """Intrinsic vectors of displacements from theta0."""
+        return self.map.encode(displacements if self.offset is None else displacements - self.offset)
+
+    def to(self, device: torch.device | str) -> Entry:
+        """The same on a device."""
+        offset = None if self.offset is None else self.offset.to(device)
+        return replace(self, initial=self.initial.to(device), map=self.map.to(device), offset=offset)
 
 
 @dataclass
@@ -35,56 +81,75 @@ class Subspace:
 
     Args:
         dim: d.
-        backbone: fingerprint of the PLM.
-        initial: delta -> initial vector, (n_t,).
-        projections: delta -> projection.
-        sources: names of the source tasks; none where the projections needed no solutions.
+        plm: which PLM.
+        entries: delta -> where it starts and what maps it.
+        sources: names of the source tasks; none where the maps needed no solutions.
         codes: of every delta and source task, (deltas, tasks, d).
-        shared: whether a point means the same task for every delta; otherwise each delta has codes of its own.
-        history: how it was approximated.
-        model: the PLM's name.
-        deltas: delta -> settings that `make_delta` takes.
+        shared: whether all deltas have the same code for a task; otherwise the codes of two deltas have nothing in common.
         seed: from which everything was drawn that a delta does not train.
-        family: the PLM's.
+        history: how it was approximated.
         vectors: of tasks that were tuned in it.
     """
 
     dim: int
-    backbone: str
-    initial: dict[str, Float[Tensor, " _"]]
-    projections: dict[str, Projection]
+    plm: Plm
+    entries: dict[str, Entry]
     sources: tuple[str, ...]
     codes: Float[Tensor, "deltas tasks dim"]
-    shared: bool
-    history: dict[str, Any]
-    model: str = ""
-    deltas: dict[str, dict[str, Any]] = field(default_factory=dict)
+    shared: bool = True
     seed: int = 0
-    family: str = ""
+    history: dict[str, Any] = field(default_factory=dict)
     vectors: Vectors = field(default_factory=lambda: Vectors(0))
 
     def __post_init__(self) -> None:
         if not len(self.vectors):
             self.vectors = Vectors(self.dim)
 
-    def decode(self, delta: str, vector: Float[Tensor, "*rows dim"]) -> Float[Tensor, "*rows params"]:
-        """Parameters of `delta` at an intrinsic vector, or at several, (rows, d): theta0 + up(I).
+    @property
+    def deltas(self) -> tuple[str, ...]:
+        """Names of the deltas."""
+        return tuple(self.entries)
+
+    def entry(self, delta: str) -> Entry:
+        """One delta's part.
 
         Raises:
             DeltaspaceError: the subspace has no such delta.
         """
-        if delta not in self.projections:
-            raise DeltaspaceError(f"the subspace has no delta {delta!r}", expected=", ".join(self.projections))
-        decoded = self.projections[delta].decode(vector.reshape(-1, vector.shape[-1]))
-        return self.initial[delta] + decoded.reshape(*vector.shape[:-1], -1)
+        if delta not in self.entries:
+            raise DeltaspaceError(f"the subspace has no delta {delta!r}", expected=", ".join(self.entries))
+        return self.entries[delta]
 
-    def task_codes(self, delta: str) -> Float[Tensor, "tasks dim"]:
+    def decode(self, delta: str, vector: Float[Tensor, "*rows dim"]) -> Float[Tensor, "*rows params"]:
+        """Parameters of `delta` at an intrinsic vector, or at several, (rows, d).
+
+        Raises:
+            DeltaspaceError: the subspace has no such delta.
+        """
+        decoded = self.entry(delta).decode(vector.reshape(-1, vector.shape[-1]))
+        return decoded.reshape(*vector.shape[:-1], -1)
+
+    def codes_of(self, delta: str) -> Float[Tensor, "tasks dim"]:
         """The source tasks' codes as `delta` sees them: the mean over all deltas where they share them, else its own."""
-        return self.codes.mean(0) if self.shared else self.codes[list(self.projections).index(delta)]
+        return self.codes.mean(0) if self.shared else self.codes[self.deltas.index(delta)]
 
-    def start(self, delta: str) -> Float[Tensor, " dim"]:
-        """The mean of the source tasks' codes; zero where there are none."""
-        codes = self.task_codes(delta)
+    def shared_codes(self) -> Float[Tensor, "tasks dim"]:
+        """The source tasks' codes, the same for all deltas.
+
+        Raises:
+            DeltaspaceError: every delta has codes of its own.
+        """
+        if not self.shared and len(self.entries) > 1:
+            raise DeltaspaceError(
+                "the deltas of this subspace share no codes",
+                found="a projection that gives each delta codes of its own, such as autoencoder",
+                expected="a projection with shared codes, such as svd or dense",
+            )
+        return self.codes.mean(0)
+
+    def mean_code(self, delta: str) -> Float[Tensor, " dim"]:
+        """The mean of the source tasks' codes as `delta` sees them; zero where there are none."""
+        codes = self.codes_of(delta)
         return codes.mean(0) if len(codes) else codes.new_zeros(self.dim)
 
     def vector(self, task: str, delta: str | None = None) -> Float[Tensor, " dim"]:
@@ -96,63 +161,23 @@ class Subspace:
         if task in self.vectors.tasks:
             return self.vectors.get(task, delta).to(self.codes.device)
         if task in self.sources:
-            return self.task_codes(delta or next(iter(self.projections)))[self.sources.index(task)]
+            return self.codes_of(delta or self.deltas[0])[self.sources.index(task)]
         raise DeltaspaceError(f"the subspace has no task {task!r}", expected=", ".join([*self.vectors.tasks, *self.sources]))
-
-    def extend(self, solutions: Sequence[Solution], attached: AttachedDelta | None = None, most: int | None = None) -> Extension:
-        """Take in new tasks' solutions, or a new delta; every vector given out decodes to the same parameters as before.
-
-        Args:
-            solutions: of new tasks, one for every delta; or of the new delta, for source tasks.
-            attached: the new delta.
-            most: largest number of dimensions to add for new tasks; one for each by default.
-
-        Returns:
-            The grown subspace, and how much the old dimensions hold and each added one brings. Vectors from before get zeros
-            behind them (`Vectors.padded`).
-
-        Raises:
-            DeltaspaceError: a solution is missing or one too many, or the new delta is on another PLM.
-        """
-        return with_tasks(self, solutions, most) if attached is None else with_delta(self, attached, solutions)
-
-    def attach(self, backbone: Backbone) -> SubspaceModel:
-        """The PLM with any task of this subspace; see `SubspaceModel`."""
-        from deltaspace.subspace.serve import SubspaceModel
-
-        return SubspaceModel(self, backbone)
-
-    def save_pretrained(self, folder: Path | str) -> Path:
-        """Write the subspace with all its vectors as a folder (docs/format.md)."""
-        return pretrained.save_pretrained(self, Path(folder))
-
-    @staticmethod
-    def from_pretrained(name: Path | str) -> Subspace:
-        """Read a folder of `save_pretrained`, or one on the Hugging Face Hub.
-
-        Raises:
-            DeltaspaceError: there is no such folder, it is damaged, or a newer version wrote it.
-        """
-        return pretrained.from_pretrained(name)
-
-    def push_to_hub(self, repo: str, *, private: bool = False) -> str:
-        """Put the subspace on the Hub; returns the commit's address. Raises as `deltaspace.storage.push_to_hub`."""
-        with TemporaryDirectory() as folder:
-            return push_to_hub(self.save_pretrained(folder), repo, private=private)
 
     def check(self, attached: AttachedDelta) -> None:
         """Raise DeltaspaceError unless `attached` is a delta of this subspace, on the same PLM, with the same initial vector."""
         name = attached.name
-        if attached.backbone.fingerprint != self.backbone:
+        if attached.backbone.fingerprint != self.plm.fingerprint:
             raise DeltaspaceError(
                 "the subspace belongs to another model",
                 found=attached.backbone.fingerprint[:12],
-                expected=self.backbone[:12],
+                expected=self.plm.fingerprint[:12],
                 mend="load the model that the subspace was approximated with",
             )
-        if name not in self.initial or self.initial[name].shape != attached.initial.shape:
-            raise DeltaspaceError(f"the subspace has no such {name}", found=attached.layout.size, expected=self._sizes())
-        if not self.initial[name].equal(attached.initial):
+        if name not in self.entries or self.entries[name].initial.shape != attached.initial.shape:
+            sizes = ", ".join(f"{known}: {len(entry.initial)} parameters" for known, entry in self.entries.items())
+            raise DeltaspaceError(f"the subspace has no such {name}", found=attached.layout.size, expected=sizes)
+        if not self.entries[name].initial.equal(attached.initial):
             raise DeltaspaceError(
                 f"{name} does not start where the subspace's {name} does",
                 found=f"an initial vector drawn from seed {attached.seed}",
@@ -161,36 +186,52 @@ class Subspace:
 
     def to(self, device: torch.device | str) -> Subspace:
         """The same subspace on a device."""
-        return replace(
-            self,
-            initial={name: vector.to(device) for name, vector in self.initial.items()},
-            projections={name: projection.to(device) for name, projection in self.projections.items()},
-            codes=self.codes.to(device),
-        )
+        entries = {name: entry.to(device) for name, entry in self.entries.items()}
+        return replace(self, entries=entries, codes=self.codes.to(device))
 
-    def _sizes(self) -> str:
-        return ", ".join(f"{name}: {len(vector)} parameters" for name, vector in self.initial.items())
-
-    def save(self, path: Path, metadata: dict[str, Any] | None = None) -> None:
-        """Write one safetensors file, atomically."""
+    def pack(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Tensors and metadata that make this subspace, but for its vectors (docs/format.md)."""
         tensors = {"codes": self.codes}
-        for name, projection in self.projections.items():
-            tensors[f"{name}.initial"] = self.initial[name]
-            tensors |= {f"{name}.projection.{key}": tensor for key, tensor in projection.tensors().items()}
-        own = {
+        for name, entry in self.entries.items():
+            tensors[f"{name}.initial"] = entry.initial
+            if entry.offset is not None:
+                tensors[f"{name}.offset"] = entry.offset
+            tensors |= {f"{name}.map.{key}": tensor for key, tensor in entry.map.tensors().items()}
+        metadata = {
             "format": FORMAT,
             "dim": self.dim,
-            "backbone": self.backbone,
-            "projections": {name: projection.kind for name, projection in self.projections.items()},
+            "plm": {"name": self.plm.name, "fingerprint": self.plm.fingerprint, "family": self.plm.family},
+            "deltas": {name: {"map": entry.map.kind, "settings": entry.settings} for name, entry in self.entries.items()},
             "sources": list(self.sources),
             "shared": self.shared,
-            "history": self.history,
-            "model": self.model,
-            "deltas": self.deltas,
             "seed": self.seed,
-            "family": self.family,
+            "history": self.history,
         }
-        write_tensors(path, tensors, {**(metadata or {}), **own})
+        return tensors, metadata
+
+    @classmethod
+    def unpack(cls, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> Subspace:
+        """The subspace that `pack` was called on."""
+        entries: dict[str, Entry] = {}
+        for name, described in metadata["deltas"].items():
+            prefix = f"{name}.map."
+            parts = {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}
+            decoded = MAPS.find(described["map"]).of(parts)
+            entries[name] = Entry(tensors[f"{name}.initial"], decoded, described["settings"], tensors.get(f"{name}.offset"))
+        return cls(
+            metadata["dim"],
+            Plm(**metadata["plm"]),
+            entries,
+            tuple(metadata["sources"]),
+            tensors["codes"],
+            metadata["shared"],
+            metadata["seed"],
+            metadata["history"],
+        )
+
+    def save(self, path: Path) -> None:
+        """Write one safetensors file, atomically, without the vectors."""
+        write_tensors(path, *self.pack())
 
     @classmethod
     def load(cls, path: Path) -> Subspace:
@@ -199,27 +240,6 @@ class Subspace:
         Raises:
             DeltaspaceError: the file is missing, damaged or not a subspace.
         """
-        tensors, own = read_tensors(path)
-        if str(own.get("format")).split("/")[0] != FORMAT.split("/")[0]:
-            raise DeltaspaceError(f"{path} is not a subspace", found=own.get("format"), expected=FORMAT)
-        check_version(path, own["format"], FORMAT)
-        projections, initial = {}, {}
-        for name, kind in own["projections"].items():
-            prefix = f"{name}.projection."
-            parts = {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}
-            projections[name], initial[name] = KINDS[kind].of(parts), tensors[f"{name}.initial"]
-        # Format 2 had none of the last four.
-        return cls(
-            own["dim"],
-            own["backbone"],
-            initial,
-            projections,
-            tuple(own["sources"]),
-            tensors["codes"],
-            own["shared"],
-            own["history"],
-            own.get("model", ""),
-            own.get("deltas", {}),
-            own.get("seed", 0),
-            own.get("family", ""),
-        )
+        tensors, metadata = read_tensors(path)
+        check_format(path, metadata, FORMAT, "is not a subspace")
+        return cls.unpack(tensors, metadata)

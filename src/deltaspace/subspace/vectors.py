@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity, pad
 
 from deltaspace.errors import DeltaspaceError
-from deltaspace.storage import read_tensors, write_tensors
+from deltaspace.storage import check_format, read_tensors, write_tensors
 
 FORMAT = "deltaspace.vectors/1"
 
@@ -58,8 +58,8 @@ class Vectors:
         """
         if delta is not None and (task, delta) in self.entries:
             return self.entries[task, delta]
-        for (own, _), vector in self.entries.items():
-            if own == task:
+        for (name, _), vector in self.entries.items():
+            if name == task:
                 return vector
         raise DeltaspaceError(f"there is no vector of the task {task!r}", expected=_listed(self.tasks))
 
@@ -71,18 +71,18 @@ class Vectors:
         """The mean of some tasks' vectors."""
         return torch.stack([self.get(task, delta) for task in tasks]).mean(0)
 
-    def interpolate(self, one: str, other: str, share: float, delta: str | None = None) -> Float[Tensor, " _"]:
+    def interpolate(self, start: str, end: str, share: float, delta: str | None = None) -> Float[Tensor, " _"]:
         """The point that lies `share` of the way from one task's vector to another's; beyond them for shares outside [0, 1]."""
-        return torch.lerp(self.get(one, delta), self.get(other, delta), share)
+        return torch.lerp(self.get(start, delta), self.get(end, delta), share)
 
     def nearest(self, vector: Float[Tensor, " _"], count: int = 5, delta: str | None = None) -> list[tuple[str, float]]:
         """The tasks whose vectors have the highest cosine with `vector`, with it, the highest first."""
         tasks = self.tasks
         if not tasks:
             return []
-        found = cosine_similarity(torch.stack([self.get(task, delta) for task in tasks]), vector.unsqueeze(0).float())
-        order = found.argsort(descending=True)[:count].tolist()
-        return [(tasks[index], float(found[index])) for index in order]
+        cosines = cosine_similarity(torch.stack([self.get(task, delta) for task in tasks]), vector.unsqueeze(0).float())
+        order = cosines.argsort(descending=True)[:count].tolist()
+        return [(tasks[index], float(cosines[index])) for index in order]
 
     def save(self, path: Path) -> None:
         """Write one safetensors file, atomically: `vectors`, (N, d), fp32, and the names of its rows in the header."""
@@ -97,23 +97,10 @@ class Vectors:
         Raises:
             DeltaspaceError: the file is missing, damaged or not one of vectors.
         """
-        tensors, own = read_tensors(path)
-        if str(own.get("format")).split("/")[0] != FORMAT.split("/")[0]:
-            raise DeltaspaceError(f"{path} has no intrinsic vectors", found=own.get("format"), expected=FORMAT)
-        check_version(path, own["format"], FORMAT)
-        entries = {(task, delta): row for (task, delta), row in zip(own["entries"], tensors["vectors"], strict=True)}
-        return cls(own["dim"], entries)
-
-
-def check_version(path: Path, found: str, known: str) -> None:
-    """Raise DeltaspaceError where a file's format is newer than what this version reads."""
-    if int(found.split("/")[1]) > int(known.split("/")[1]):
-        raise DeltaspaceError(
-            f"{path} was written by a newer deltaspace",
-            found=found,
-            expected=f"{known} or older",
-            mend="pip install -U deltaspace",
-        )
+        tensors, metadata = read_tensors(path)
+        check_format(path, metadata, FORMAT, "has no intrinsic vectors")
+        entries = {(task, delta): row for (task, delta), row in zip(metadata["entries"], tensors["vectors"], strict=True)}
+        return cls(metadata["dim"], entries)
 
 
 def _listed(names: Sequence[str]) -> str:

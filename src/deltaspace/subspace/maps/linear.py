@@ -1,4 +1,4 @@
-"""A fixed linear projection: a basis, whose codes are found by least squares."""
+"""A linear map: a basis, whose codes are found by least squares."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from deltaspace.subspace.maps.map import Projection, packed, unpacked
+from deltaspace.subspace.maps.map import Map, packed, unpacked
+from deltaspace.subspace.maps.registry import MAPS
 
 
+@MAPS.register
 @dataclass
-class Linear(Projection):
+class Linear(Map):
     """up(I) = units * (I U); down is its pseudo-inverse.
 
     Args:
-        units: see `Projection`.
+        units: see `Map`.
         up: U, (d, n): its rows are the directions.
     """
 

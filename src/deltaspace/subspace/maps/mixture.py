@@ -19,14 +19,16 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from deltaspace.subspace.maps.map import Projection
+from deltaspace.subspace.maps.map import Map
+from deltaspace.subspace.maps.registry import MAPS
 
 # Numbers of R in a run.
 _RUN = 1 << 20
 
 
+@MAPS.register
 @dataclass
-class Mixture(Projection):
+class Mixture(Map):
     """up(I) = (I M) R; down is its pseudo-inverse.
 
     Args:
@@ -59,14 +61,14 @@ class Mixture(Projection):
         (tasks, _), dim = self.rows.shape, self.mixing.shape[1]
         gram = torch.zeros(dim, dim, dtype=torch.float64, device=self.rows.device)
         products = torch.zeros(len(displacements), dim, dtype=torch.float64, device=self.rows.device)
-        for own, start, stop in self._segments():
+        for mixing, start, stop in self._segments():
             inner, outer = gram.new_zeros(tasks, tasks), gram.new_zeros(len(displacements), tasks)
             for run in _runs(self.rows, start, stop):
                 part = self.rows[:, run].float()
                 inner += part @ part.T
                 outer += displacements[:, run] @ part.T
-            gram += own @ inner @ own.T
-            products += outer @ own.T
+            gram += mixing @ inner @ mixing.T
+            products += outer @ mixing.T
         return (products @ torch.linalg.pinv(gram, hermitian=True)).float()
 
     def _segments(self) -> Iterator[tuple[Tensor, int, int]]:
@@ -81,9 +83,9 @@ class _Mix(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, weights: Tensor, rows: Tensor, edges: list[int]) -> Tensor:
         out = weights.new_empty(weights.shape[1], rows.shape[1])
-        for own, start, stop in zip(weights, edges, edges[1:], strict=False):
+        for part, start, stop in zip(weights, edges, edges[1:], strict=False):
             for run in _runs(rows, start, stop):
-                torch.mm(own, rows[:, run].to(own.dtype), out=out[:, run])
+                torch.mm(part, rows[:, run].to(part.dtype), out=out[:, run])
         ctx.rows, ctx.edges = rows, edges
         return out
 
@@ -92,10 +94,10 @@ class _Mix(torch.autograd.Function):
         [gradient], rows, edges = gradients, ctx.rows, ctx.edges
         back = []
         for start, stop in itertools.pairwise(edges):
-            own = gradient.new_zeros(len(gradient), len(rows))
+            total = gradient.new_zeros(len(gradient), len(rows))
             for run in _runs(rows, start, stop):
-                own.addmm_(gradient[:, run], rows[:, run].to(own.dtype).T)
-            back.append(own)
+                total.addmm_(gradient[:, run], rows[:, run].to(total.dtype).T)
+            back.append(total)
         return torch.stack(back), None, None
 
 

@@ -1,4 +1,4 @@
-"""Projections beside each other: what a subspace has once it has grown. The first d numbers decode as they always did."""
+"""Maps beside each other: what a subspace has once it has grown. The first d numbers decode as they always did."""
 
 from __future__ import annotations
 
@@ -9,23 +9,25 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from deltaspace.subspace.maps.map import Projection
+from deltaspace.subspace.maps.map import Map
+from deltaspace.subspace.maps.registry import MAPS
 
 
+@MAPS.register
 @dataclass
-class Stacked(Projection):
+class Stacked(Map):
     """up(I) = first.up(I[:d]) + second.up(I[d:]).
 
     Args:
-        first: the projection of the first d dimensions.
+        first: the map of the first d dimensions.
         second: of the others.
         dim: d.
     """
 
     kind: ClassVar[str] = "stacked"
 
-    first: Projection
-    second: Projection
+    first: Map
+    second: Map
     dim: int
 
     @property
@@ -42,18 +44,16 @@ class Stacked(Projection):
         return torch.cat([codes, self.second.encode(displacements - self.first.decode(codes))], dim=1)
 
     def tensors(self) -> dict[str, Tensor]:
-        found = {"dim": torch.tensor(self.dim)}
-        for place, part in (("first", self.first), ("second", self.second)):
-            found |= {f"{place}/{part.kind}/{name}": tensor for name, tensor in part.tensors().items()}
-        return found
+        tensors = {"dim": torch.tensor(self.dim)}
+        for name, part in (("first", self.first), ("second", self.second)):
+            tensors |= {f"{name}/{part.kind}/{key}": tensor for key, tensor in part.tensors().items()}
+        return tensors
 
     @classmethod
     def of(cls, tensors: dict[str, Tensor]) -> Stacked:
-        from deltaspace.subspace.methods.registry import KINDS
-
-        parts: dict[str, Projection] = {}
-        for place in ("first", "second"):
-            own = {name.split("/", 1)[1]: tensor for name, tensor in tensors.items() if name.startswith(f"{place}/")}
-            [kind] = {name.split("/", 1)[0] for name in own}
-            parts[place] = KINDS[kind].of({name.split("/", 1)[1]: tensor for name, tensor in own.items()})
-        return cls(parts["first"], parts["second"], int(tensors["dim"]))
+        parts = []
+        for name in ("first", "second"):
+            kept = {key.split("/", 1)[1]: tensor for key, tensor in tensors.items() if key.startswith(f"{name}/")}
+            [kind] = {key.split("/", 1)[0] for key in kept}
+            parts.append(MAPS[kind].of({key.split("/", 1)[1]: tensor for key, tensor in kept.items()}))
+        return cls(*parts, int(tensors["dim"]))

@@ -7,12 +7,14 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from deltaspace.subspace.fitting.source import Source
+from deltaspace.subspace.maps import Map
 from deltaspace.subspace.methods.dense import DenseAutoencoder
-from deltaspace.subspace.maps.map import Projection
-from deltaspace.subspace.methods.displacements import Rows
+from deltaspace.subspace.methods.registry import PROJECTIONS
 from deltaspace.subspace.methods.svd import decompose
 
 
+@PROJECTIONS.register
 class SeparateAutoencoders(DenseAutoencoder):
     """As `dense`, but every delta is trained at its own codes only: nothing makes a point mean the same for two deltas.
 
@@ -24,11 +26,9 @@ class SeparateAutoencoders(DenseAutoencoder):
     summary: ClassVar[str] = "an autoencoder for each delta, trained at its own codes: no sharing"
     shared: ClassVar[bool] = False
 
-    def _decomposed(
-        self, displacements: Sequence[Rows], sizes: Sequence[list[int]], dim: int, large: Sequence[bool]
-    ) -> list[tuple[Rows, Projection, Tensor]]:
-        found: list[tuple[Rows, Projection, Tensor]] = []
-        for displacement, own, wide in zip(displacements, sizes, large, strict=True):
-            [projection], codes = decompose(self, [displacement], [own], dim, [wide])
-            found.append((displacement, projection, codes))
-        return found
+    def _decomposed(self, sources: Sequence[Source], dim: int) -> list[tuple[Map, Tensor]]:
+        started: list[tuple[Map, Tensor]] = []
+        for source in sources:
+            [decoded], codes = decompose(self, [source], dim)
+            started.append((decoded, codes))
+        return started

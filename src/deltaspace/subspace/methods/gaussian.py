@@ -7,13 +7,16 @@ from typing import ClassVar
 
 import torch
 
-from deltaspace.subspace.methods.fastfood import Hadamard
+from deltaspace.subspace.fitting.method import ProjectionMethod
+from deltaspace.subspace.fitting.source import Source
+from deltaspace.subspace.maps import Map
+from deltaspace.subspace.maps.hadamard import Hadamard
 from deltaspace.subspace.maps.linear import Linear
-from deltaspace.subspace.maps.map import Decomposition, Projection
-from deltaspace.subspace.methods.displacements import Rows
+from deltaspace.subspace.methods.registry import PROJECTIONS
 
 
-class Gaussian(Decomposition):
+@PROJECTIONS.register
+class Gaussian(ProjectionMethod):
     """Independent normal entries: directions are nearly orthogonal and nearly of the units' length. For a delta of the PLM's own
     size, Fastfood stands in for them, as in Aghajanyan et al. 2020.
     """
@@ -23,15 +26,13 @@ class Gaussian(Decomposition):
     summary: ClassVar[str] = "random normal directions; needs no solutions"
     needs_solutions: ClassVar[bool] = False
 
-    def make(
-        self, displacements: Sequence[Rows], sizes: Sequence[list[int]], dim: int, seed: int, large: Sequence[bool] = ()
-    ) -> list[Projection]:
+    def make(self, sources: Sequence[Source], dim: int, seed: int) -> list[Map]:
         generator = torch.Generator().manual_seed(seed)
-        found: list[Projection] = []
-        for index, (displacement, own) in enumerate(zip(displacements, sizes, strict=True)):
-            units = self.units(displacement, own)
-            if large and large[index]:
-                found.append(Hadamard.drawn(units, dim, generator))
+        maps: list[Map] = []
+        for source in sources:
+            units = self.units(source)
+            if source.large:
+                maps.append(Hadamard.drawn(units, dim, generator))
             else:
-                found.append(Linear(units, torch.randn(dim, displacement.shape[1], generator=generator).to(units.device)))
-        return found
+                maps.append(Linear(units, torch.randn(dim, source.size, generator=generator).to(units.device)))
+        return maps

@@ -8,24 +8,26 @@ from typing import ClassVar
 import torch
 
 from deltaspace.errors import DeltaspaceError
-from deltaspace.subspace.methods.joint import weighted
+from deltaspace.subspace.fitting.displacements import stacked
+from deltaspace.subspace.fitting.joint import weighted
+from deltaspace.subspace.fitting.method import ProjectionMethod
+from deltaspace.subspace.fitting.source import Source
+from deltaspace.subspace.maps import Map
 from deltaspace.subspace.maps.linear import Linear
 from deltaspace.subspace.maps.mixture import Mixture
-from deltaspace.subspace.maps.map import Decomposition, Projection
-from deltaspace.subspace.methods.displacements import Rows, stacked
+from deltaspace.subspace.methods.registry import PROJECTIONS
 
 
-class Span(Decomposition):
+@PROJECTIONS.register
+class Span(ProjectionMethod):
     """The source tasks themselves are the dimensions; d is their number."""
 
     name: ClassVar[str] = "span"
     source: ClassVar[str] = "https://arxiv.org/abs/2210.13311"
     summary: ClassVar[str] = "the source tasks' displacements are the dimensions; d is their number"
 
-    def make(
-        self, displacements: Sequence[Rows], sizes: Sequence[list[int]], dim: int, seed: int, large: Sequence[bool] = ()
-    ) -> list[Projection]:
-        tasks = displacements[0].shape[0]
+    def make(self, sources: Sequence[Source], dim: int, seed: int) -> list[Map]:
+        tasks = sources[0].tasks
         if dim != tasks:
             raise DeltaspaceError(
                 "the span of the solutions has one dimension for each source task",
@@ -33,12 +35,13 @@ class Span(Decomposition):
                 expected=f"d = {tasks}",
                 mend=f"set 'dim: {tasks}', or choose the projection svd",
             )
-        every = torch.eye(tasks, device=displacements[0].device)
-        found: list[Projection] = []
-        for index, (rows, own) in enumerate(zip(displacements, sizes, strict=True)):
-            if large and large[index]:
-                found.append(Mixture(torch.tensor([0, rows.shape[1]], device=every.device), every.unsqueeze(0), stacked(rows)))
+        every = torch.eye(tasks, device=sources[0].displacements.device)
+        maps: list[Map] = []
+        for source in sources:
+            if source.large:
+                edges = torch.tensor([0, source.size], device=every.device)
+                maps.append(Mixture(edges, every.unsqueeze(0), stacked(source.displacements)))
             else:
-                unit = self.units(rows, own)
-                found.append(Linear(unit, weighted(rows, unit, every)))
-        return found
+                units = self.units(source)
+                maps.append(Linear(units, weighted(source.displacements, units, every)))
+        return maps

@@ -2,7 +2,7 @@
 
 min_I task_loss(theta0_t + up_t(I))
 
-Several starts and learning rates are tuned side by side: each is a candidate of its own, with its own Adam and its own clipping,
+Several starts and learning rates are tuned side by side: each is a candidate with its own Adam and clipping,
 and one pass of the model serves all of them (each candidate's parameters on its own copy of the batch). The best on dev is kept.
 """
 
@@ -11,7 +11,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import torch
@@ -20,12 +19,12 @@ from pydantic import Field
 from torch import Tensor
 
 from deltaspace.deltas.delta import AttachedDelta
+from deltaspace.scoring import Scorer
 from deltaspace.seeds import derived_seed
-from deltaspace.solutions import Scorer
 from deltaspace.subspace.stages.searchers import OPTIMIZERS
 from deltaspace.subspace.subspace import Subspace
 from deltaspace.tasks.task import Task
-from deltaspace.training import Batches, Fit, Progress, Score, Training, fit
+from deltaspace.training import NO_RESUME, Batches, Fit, Resume, Score, Training, fit
 
 Start = Literal["mean", "nearest", "zero"]
 Optimizer = Literal["adam", "lbfgs", "cma"]
@@ -57,7 +56,7 @@ class Optimized:
         start: where the best candidate started: mean, zero, or the nearest source task's name.
         factor: of the learning rate, of the best candidate.
         fit: how it was found.
-        path: where the best candidate was before the first step and after every one, (steps + 1, d).
+        trajectory: the best candidate before the first step and after every one, (steps + 1, d).
     """
 
     vector: Float[Tensor, " dim"]
@@ -66,7 +65,7 @@ class Optimized:
     start: str
     factor: float
     fit: Fit
-    path: Float[Tensor, "places dim"]
+    trajectory: Float[Tensor, "points dim"]
 
 
 def optimize(
@@ -76,9 +75,7 @@ def optimize(
     settings: Optimization | None = None,
     *,
     seed: int = 0,
-    checkpoint: Path | None = None,
-    fingerprint: str = "",
-    progress: Progress | None = None,
+    resume: Resume = NO_RESUME,
 ) -> Optimized:
     """Tune the d numbers of an intrinsic vector on `task` through one delta; the best on dev is kept.
 
@@ -88,7 +85,7 @@ def optimize(
         task: an unseen task (or any).
         settings: `deltaspace.OPTIMIZE` by default.
         seed: decides the order of the examples.
-        checkpoint, fingerprint, progress: see `deltaspace.training.fit`.
+        resume: see `deltaspace.training.fit`.
 
     Raises:
         DeltaspaceError: the delta is not the subspace's, or the training diverges.
@@ -111,36 +108,34 @@ def optimize(
     def scores(values: Sequence[Tensor]) -> list[Score]:
         return [scorer.score(subspace.decode(attached.name, value)) for value in values]
 
-    found = fit(
+    tuned = fit(
         [starts[start] for start, _ in candidates],
         loss,
         lambda values: _best(scores(values))[1],
         settings,
         optimizer=lambda values: OPTIMIZERS[settings.optimizer](values, [factor for _, factor in candidates], seed),
-        checkpoint=checkpoint,
-        fingerprint=fingerprint,
-        progress=progress,
-        keep_path=True,
+        resume=resume,
+        keep_trajectory=True,
     )
-    index = _best(scores(found.parameters))[0] if len(candidates) > 1 else 0
+    index = _best(scores(tuned.parameters))[0] if len(candidates) > 1 else 0
     start, factor = candidates[index]
-    return Optimized(found.parameters[index], attached.name, task.name, start, factor, found, found.path[index])
+    return Optimized(tuned.parameters[index], attached.name, task.name, start, factor, tuned, tuned.trajectory[index])
 
 
 def _starts(subspace: Subspace, attached: AttachedDelta, task: Task, settings: Optimization) -> dict[str, Tensor]:
-    found: dict[str, Tensor] = {}
-    codes = subspace.task_codes(attached.name)
+    starts: dict[str, Tensor] = {}
+    codes = subspace.codes_of(attached.name)
     for start in settings.starts:
         if start == "mean":
-            found["mean"] = subspace.start(attached.name)
+            starts["mean"] = subspace.mean_code(attached.name)
         elif start == "zero" or not len(codes):
-            found["zero"] = torch.zeros_like(subspace.start(attached.name))
+            starts["zero"] = torch.zeros_like(subspace.mean_code(attached.name))
         else:
             near = Scorer(attached, task, "dev", limit=settings.nearest_dev)
             losses = [near.score(subspace.decode(attached.name, code)).loss for code in codes]
             nearest = losses.index(min(losses))
-            found[subspace.sources[nearest]] = codes[nearest].clone()
-    return found
+            starts[subspace.sources[nearest]] = codes[nearest].clone()
+    return starts
 
 
 def _best(scores: Sequence[Score]) -> tuple[int, Score]:

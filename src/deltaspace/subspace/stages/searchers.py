@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from deltaspace.errors import DeltaspaceError
-from deltaspace.training import Adam, Objective, Optimizer
+from deltaspace.training import Adam, Optimizer, StepLoss
 
 if TYPE_CHECKING:
     from cma import CMAEvolutionStrategy
@@ -44,9 +44,9 @@ class CandidateAdam(Adam):
 
     @torch.no_grad()
     def _move(self, lr: float, scale: Tensor) -> None:
-        for value, own in zip(self._values, scale, strict=True):
+        for value, part in zip(self._values, scale, strict=True):
             assert value.grad is not None
-            value.grad *= own
+            value.grad *= part
         for group, factor in zip(self._adam.param_groups, self._factors, strict=True):
             group["lr"] = lr * factor
         self._adam.step()
@@ -72,23 +72,23 @@ class Lbfgs(CandidateAdam):
             each.step(lambda: torch.zeros(()))
 
     def state(self) -> dict[str, Tensor]:
-        found: dict[str, Tensor] = {}
+        kept: dict[str, Tensor] = {}
         for index, each in enumerate(self._each):
             for key, entry in each.state[each.param_groups[0]["params"][0]].items():
                 if isinstance(entry, list):
-                    kept = [part for part in entry if part is not None]
-                    found |= {f"{index}.{key}": torch.stack(kept)} if kept else {}
+                    parts = [part for part in entry if part is not None]
+                    kept |= {f"{index}.{key}": torch.stack(parts)} if parts else {}
                 else:
-                    found[f"{index}.{key}"] = torch.as_tensor(entry, dtype=None if isinstance(entry, Tensor) else torch.float64)
-        return found
+                    kept[f"{index}.{key}"] = torch.as_tensor(entry, dtype=None if isinstance(entry, Tensor) else torch.float64)
+        return kept
 
     def load(self, state: dict[str, Tensor]) -> None:
         for index, each in enumerate(self._each):
-            own: dict[str, Any] = {"old_dirs": [], "old_stps": [], "ro": []}
+            entries: dict[str, Any] = {"old_dirs": [], "old_stps": [], "ro": []}
             for name, tensor in state.items():
                 if name.startswith(f"{index}."):
-                    own[name.split(".")[1]] = _entry(name.split(".")[1], tensor)
-            each.state[each.param_groups[0]["params"][0]] = own
+                    entries[name.split(".")[1]] = _entry(name.split(".")[1], tensor)
+            each.state[each.param_groups[0]["params"][0]] = entries
 
 
 def _entry(key: str, tensor: Tensor) -> Any:
@@ -119,12 +119,12 @@ class Cma:
         self._each: list[CMAEvolutionStrategy] = []
         self._told: list[Tensor] = []
 
-    def advance(self, objective: Objective, lr: float, clip: float) -> Tensor:
+    def advance(self, loss: StepLoss, lr: float, clip: float) -> Tensor:
         """One generation; its losses."""
         if not self._each:
             self._begin([lr * factor for factor in self._factors])
         asked = [each.ask() for each in self._each]
-        losses = [[objective.at([self._tensor(point)]) for point in points] for points in asked]
+        losses = [[loss.at([self._tensor(point)]) for point in points] for points in asked]
         told = torch.tensor(losses, dtype=torch.float64)
         if torch.isfinite(told).all():
             self._tell(asked, told)
@@ -140,8 +140,8 @@ class Cma:
 
     def _tell(self, asked: Sequence[Sequence[Any]], losses: Tensor) -> None:
         self._told.append(losses)
-        for each, value, points, own in zip(self._each, self._values, asked, losses, strict=True):
-            each.tell(points, own.tolist())
+        for each, value, points, heard in zip(self._each, self._values, asked, losses, strict=True):
+            each.tell(points, heard.tolist())
             value.data.copy_(self._tensor(each.mean))
 
     def _tensor(self, point: Any) -> Tensor:

@@ -6,7 +6,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from deltaspace.deltas.delta import AttachedDelta
-from deltaspace.solutions import score
+from deltaspace.scoring import score
 from deltaspace.subspace.subspace import Subspace
 from deltaspace.tasks.task import Split, Task
 from deltaspace.training import Score

@@ -18,7 +18,7 @@ _NUMBERS = 1 << 22
 
 
 @runtime_checkable
-class Rows(Protocol):
+class Displacements(Protocol):
     """A matrix, (tasks, n), fp32, that is read in runs of columns or in single rows."""
 
     @property
@@ -48,25 +48,25 @@ class InMemory:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """See `Rows`."""
+        """See `Displacements`."""
         return self._displacements.shape[0], self._displacements.shape[1]
 
     @property
     def device(self) -> torch.device:
-        """See `Rows`."""
+        """See `Displacements`."""
         return self._displacements.device
 
     @property
     def dtype(self) -> torch.dtype:
-        """See `Rows`."""
+        """See `Displacements`."""
         return self._displacements.dtype
 
     def columns(self, start: int, stop: int) -> Float[Tensor, "tasks run"]:
-        """See `Rows`."""
+        """See `Displacements`."""
         return self._displacements[:, start:stop].float()
 
     def take(self, indices: Sequence[int]) -> Float[Tensor, "rows params"]:
-        """See `Rows`."""
+        """See `Displacements`."""
         return self._displacements[list(indices)].float()
 
 
@@ -84,30 +84,30 @@ class InFiles:
 
     @functools.cached_property
     def shape(self) -> tuple[int, int]:
-        """See `Rows`."""
-        return len(self._paths), self._places[0][1]
+        """See `Displacements`."""
+        return len(self._paths), self._locations[0][1]
 
     @property
     def dtype(self) -> torch.dtype:
-        """See `Rows`."""
-        return self._places[0][2]
+        """See `Displacements`."""
+        return self._locations[0][2]
 
     @functools.cached_property
-    def _places(self) -> list[tuple[int, int, torch.dtype]]:
+    def _locations(self) -> list[tuple[int, int, torch.dtype]]:
         return [vector_location(path, self._name) for path in self._paths]
 
     def columns(self, start: int, stop: int) -> Float[Tensor, "tasks run"]:
-        """See `Rows`."""
+        """See `Displacements`."""
         return self._read(range(len(self._paths)), start, stop)
 
     def take(self, indices: Sequence[int]) -> Float[Tensor, "rows params"]:
-        """See `Rows`."""
+        """See `Displacements`."""
         return self._read(indices, 0, self.shape[1])
 
     def _read(self, indices: Sequence[int], start: int, stop: int) -> Tensor:
-        found = torch.empty(len(indices), stop - start)
-        for row, index in zip(found, indices, strict=True):
-            offset, _, dtype = self._places[index]
+        rows = torch.empty(len(indices), stop - start)
+        for row, index in zip(rows, indices, strict=True):
+            offset, _, dtype = self._locations[index]
             read = row if dtype == torch.float32 else torch.empty(stop - start, dtype=dtype)
             # Read, not mapped: mapped pages would count as this process's memory.
             with self._paths[index].open("rb") as file:
@@ -115,18 +115,18 @@ class InFiles:
                 file.readinto(read.view(torch.uint8).numpy().data)
             if read is not row:
                 row.copy_(read)
-        return found.to(self.device)
+        return rows.to(self.device)
 
 
-def stacked(rows: Rows) -> Float[Tensor, "tasks params"]:
-    """All rows as one tensor, in the precision that they are kept in."""
-    found = torch.empty(rows.shape, dtype=rows.dtype, device=rows.device)
+def stacked(rows: Displacements) -> Float[Tensor, "tasks params"]:
+    """All rows as one tensor in memory, in the precision that they are kept in."""
+    whole = torch.empty(rows.shape, dtype=rows.dtype, device=rows.device)
     for start, stop in runs(rows):
-        found[:, start:stop] = rows.columns(start, stop)
-    return found
+        whole[:, start:stop] = rows.columns(start, stop)
+    return whole
 
 
-def runs(rows: Rows) -> Iterator[tuple[int, int]]:
+def runs(rows: Displacements) -> Iterator[tuple[int, int]]:
     """Runs of columns that fit the memory set aside for reading."""
     count, size = rows.shape
     step = max(1, _NUMBERS // max(count, 1))

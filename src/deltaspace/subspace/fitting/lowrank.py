@@ -31,7 +31,7 @@ class LowRankGradient:
     """The gradient of one up-projection, C^T G, as the factors of every batch of a step."""
 
     def __init__(self) -> None:
-        self._rooms: list[Tensor] = []
+        self._buffers: list[Tensor] = []
         self._used = 0
         self._factors: list[tuple[Tensor, Tensor, Tensor]] = []
 
@@ -39,14 +39,14 @@ class LowRankGradient:
         """Forget the factors; their memory is kept for the next step."""
         self._factors, self._used = [], 0
 
-    def room(self, like: Tensor, rows: int, params: int) -> Float[Tensor, "rows params"]:
+    def buffer(self, like: Tensor, rows: int, params: int) -> Float[Tensor, "rows params"]:
         """Memory for one G."""
-        if self._used == len(self._rooms):
-            self._rooms.append(like.new_empty(rows, params))
-        elif self._rooms[self._used].shape != (rows, params):
-            self._rooms[self._used] = like.new_empty(rows, params)
+        if self._used == len(self._buffers):
+            self._buffers.append(like.new_empty(rows, params))
+        elif self._buffers[self._used].shape != (rows, params):
+            self._buffers[self._used] = like.new_empty(rows, params)
         self._used += 1
-        return self._rooms[self._used - 1]
+        return self._buffers[self._used - 1]
 
     def add(self, gradient: Float[Tensor, "k params"], codes: Float[Tensor, "k dim"], inner: Float[Tensor, "k k"]) -> None:
         """Add C^T G, with G G^T at hand."""
@@ -67,49 +67,49 @@ class _DecodeAndCompare(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         count, params = len(displacements), up.shape[1]
         # G's lower half holds what the reconstruction leaves until the way back.
-        room = gradient.room(up, 2 * count, params)
+        buffer = gradient.buffer(up, 2 * count, params)
         vectors = up.new_empty(count, params)
         inner = up.new_zeros(count)
         for run in _runs(up):
             decoded = codes @ up[:, run]
             torch.addcmul(initial[run], decoded[:count], units[run], out=vectors[:, run])
-            rest = torch.div(displacements[:, run], units[run], out=room[count:, run]).sub_(decoded[count:])
+            rest = torch.div(displacements[:, run], units[run], out=buffer[count:, run]).sub_(decoded[count:])
             inner += torch.linalg.vector_norm(rest, dim=1).square_()
         distances = inner.sqrt()
         ctx.save_for_backward(codes, up, units, distances)
-        ctx.gradient, ctx.room = gradient, room
+        ctx.gradient, ctx.buffer = gradient, buffer
         return vectors, distances
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         codes, up, units, distances = ctx.saved_tensors
-        count, room = len(distances), ctx.room
+        count, buffer = len(distances), ctx.buffer
         factor = (-gradients[1] / distances.clamp_min(torch.finfo(distances.dtype).tiny)).unsqueeze(1)
         back, inner = torch.zeros_like(codes), codes.new_zeros(len(codes), len(codes))
         for run in _runs(up):
-            part = room[:, run]
+            part = buffer[:, run]
             torch.mul(gradients[0][:, run], units[run], out=part[:count])
             part[count:] *= factor
             back.addmm_(part, up[:, run].T)
             inner.addmm_(part, part.T)
-        ctx.gradient.add(room, codes.detach(), inner)
+        ctx.gradient.add(buffer, codes.detach(), inner)
         return back, None, None, None, None, None
 
 
 def decode_and_compare(
     mixed: Float[Tensor, "k dim"],
-    own: Float[Tensor, "k dim"],
+    codes: Float[Tensor, "k dim"],
     up: Float[Tensor, "dim params"],
     initial: Float[Tensor, " params"],
     units: Float[Tensor, " params"],
     displacements: Float[Tensor, "k params"],
     gradient: LowRankGradient,
 ) -> tuple[Float[Tensor, "k params"], Float[Tensor, " k"]]:
-    """`initial + (mixed @ up) * units`, and the lengths of `displacements / units - own @ up`, from one pass over U.
+    """`initial + (mixed @ up) * units`, and the lengths of `displacements / units - codes @ up`, from one pass over U.
 
-    On the way back, which is gone once, U's gradient is put into `gradient`; those of the codes go on.
+    The backward pass may run once. It puts the gradient of U into `gradient`, as factors, and passes those of both codes on.
     """
-    return _DecodeAndCompare.apply(torch.cat([mixed, own]), up, initial, units, displacements, gradient)
+    return _DecodeAndCompare.apply(torch.cat([mixed, codes]), up, initial, units, displacements, gradient)
 
 
 class LowRankAdafactor(Adam):
@@ -121,8 +121,8 @@ class LowRankAdafactor(Adam):
     """
 
     def __init__(self, values: Sequence[Tensor], gradients: Sequence[LowRankGradient | None]) -> None:
-        super().__init__([value for value, own in zip(values, gradients, strict=True) if own is None])
-        self._large = [(value, own) for value, own in zip(values, gradients, strict=True) if own is not None]
+        super().__init__([value for value, factors in zip(values, gradients, strict=True) if factors is None])
+        self._large = [(value, factors) for value, factors in zip(values, gradients, strict=True) if factors is not None]
         self._moments = [
             {"params": value.new_zeros(value.shape[1]), "dims": value.new_zeros(len(value))} for value, _ in self._large
         ]
@@ -130,13 +130,13 @@ class LowRankAdafactor(Adam):
 
     def _zero(self) -> None:
         super()._zero()
-        for _, own in self._large:
-            own.clear()
+        for _, factors in self._large:
+            factors.clear()
 
     def _norm(self) -> Tensor:
         squares = [super()._norm().square()]
-        for _, own in self._large:
-            _, codes, inner = own.joined()
+        for _, factors in self._large:
+            _, codes, inner = factors.joined()
             squares.append(_dot(inner, codes @ codes.T))
         return torch.stack(squares).sum().sqrt()
 
@@ -145,8 +145,8 @@ class LowRankAdafactor(Adam):
         super()._move(lr, scale)
         self._steps += 1
         decay = 1 - self._steps**-_DECAY
-        for (value, own), moments in zip(self._large, self._moments, strict=True):
-            gradient, codes, inner = own.joined()
+        for (value, factors), moments in zip(self._large, self._moments, strict=True):
+            gradient, codes, inner = factors.joined()
             codes = codes * scale
             dim, size = value.shape
             # Means of the squared gradient over each column and each row, from its factors.
@@ -168,10 +168,10 @@ class LowRankAdafactor(Adam):
             value.addmm_(codes.T, gradient, alpha=-1)
 
     def state(self) -> dict[str, Tensor]:
-        found = super().state() | {"large.steps": torch.tensor(self._steps)}
+        state = super().state() | {"large.steps": torch.tensor(self._steps)}
         for index, moments in enumerate(self._moments):
-            found |= {f"large.{index}.{key}": tensor for key, tensor in moments.items()}
-        return found
+            state |= {f"large.{index}.{key}": tensor for key, tensor in moments.items()}
+        return state
 
     def load(self, state: dict[str, Tensor]) -> None:
         super().load(state)
@@ -188,6 +188,6 @@ def _runs(up: Tensor) -> Iterator[slice]:
         yield slice(start, min(start + step, size))
 
 
-def _dot(one: Float[Tensor, "k k"], two: Float[Tensor, "k k"]) -> Float[Tensor, ""]:
+def _dot(left: Float[Tensor, "k k"], right: Float[Tensor, "k k"]) -> Float[Tensor, ""]:
     # |C^T G|^2, without the product.
-    return (one * two).sum().clamp_min(0)
+    return (left * right).sum().clamp_min(0)

@@ -13,11 +13,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from deltaspace.subspace.fitting.displacements import Displacements, runs, stacked
+from deltaspace.subspace.fitting.source import Source
 from deltaspace.subspace.maps.mixture import Mixture
-from deltaspace.subspace.methods.displacements import Rows, runs, stacked
 
 
-def gram(rows: Rows, units: Float[Tensor, " params"]) -> Float[Tensor, "tasks tasks"]:
+def gram(rows: Displacements, units: Float[Tensor, " params"]) -> Float[Tensor, "tasks tasks"]:
     """Inner products of the displacements in their units' length: (D / s) (D / s)^T where the units are equal, fp64."""
     count, size = rows.shape
     total = torch.zeros(count, count, dtype=torch.float64, device=units.device)
@@ -41,15 +42,16 @@ def cuts(dim: int, rank: int, blocks: int) -> list[int]:
 
 
 def basis(
-    rows: Rows, units: Float[Tensor, " params"], codes: Float[Tensor, "tasks rank"], parts: list[int], sizes: list[int], dim: int
+    source: Source, units: Float[Tensor, " params"], codes: Float[Tensor, "tasks rank"], parts: list[int], dim: int
 ) -> Float[Tensor, "dim params"]:
     """The up-projection that takes each task's code to its displacement, as near as the codes' rank allows.
 
     Each direction is cut into its `parts` of the layout at borders of tensor blocks (whose order follows the model's depth), so
     that the dimensions that tasks alone would leave empty scale depths apart; the codes then repeat (`spread`).
     """
-    up = codes.new_zeros(dim, rows.shape[1])
-    edges = {count: _edges(sizes, count) for count in set(parts)}
+    rows = source.displacements
+    up = codes.new_zeros(dim, source.size)
+    edges = {count: _edges(source.blocks, count) for count in set(parts)}
     for start, stop in runs(rows):
         directions = codes.T @ (rows.columns(start, stop) / units[start:stop])
         dimension = 0
@@ -62,10 +64,10 @@ def basis(
     return up
 
 
-def mixture(rows: Rows, codes: Float[Tensor, "tasks rank"], parts: list[int], sizes: list[int], dim: int) -> Mixture:
+def mixture(source: Source, codes: Float[Tensor, "tasks rank"], parts: list[int], dim: int) -> Mixture:
     """What `basis` with units would make, as a mixture of the displacements: for deltas whose basis does not fit."""
-    edges = {count: _edges(sizes, count) for count in set(parts)}
-    borders = sorted({border for own in edges.values() for border in own})
+    edges = {count: _edges(source.blocks, count) for count in set(parts)}
+    borders = sorted({border for listed in edges.values() for border in listed})
     mixing = codes.new_zeros(len(borders) - 1, dim, len(codes))
     for segment, start in enumerate(borders[:-1]):
         dimension = 0
@@ -74,10 +76,12 @@ def mixture(rows: Rows, codes: Float[Tensor, "tasks rank"], parts: list[int], si
                 if below <= start < above:
                     mixing[segment, dimension] = codes[:, row]
                 dimension += 1
-    return Mixture(torch.tensor(borders, device=codes.device), mixing, stacked(rows))
+    return Mixture(torch.tensor(borders, device=codes.device), mixing, stacked(source.displacements))
 
 
-def weighted(rows: Rows, units: Float[Tensor, " params"], weights: Float[Tensor, "tasks dim"]) -> Float[Tensor, "dim params"]:
+def weighted(
+    rows: Displacements, units: Float[Tensor, " params"], weights: Float[Tensor, "tasks dim"]
+) -> Float[Tensor, "dim params"]:
     """Sums of the displacements in their units, one for each column of weights: W^T (D / units)."""
     return torch.cat([weights.T @ (rows.columns(start, stop) / units[start:stop]) for start, stop in runs(rows)], dim=1)
 
@@ -87,9 +91,9 @@ def spread(codes: Float[Tensor, "tasks rank"], parts: list[int]) -> Float[Tensor
     return codes.repeat_interleave(torch.tensor(parts, device=codes.device), dim=1)
 
 
-def _edges(sizes: list[int], parts: int) -> list[int]:
+def _edges(sizes: Sequence[int], parts: int) -> list[int]:
     # Borders of blocks that come nearest to equal parts, each part with a block at least.
-    borders = [0, *torch.tensor(sizes).cumsum(0).tolist()]
+    borders = [0, *torch.tensor(list(sizes)).cumsum(0).tolist()]
     chosen = [0]
     for part in range(1, parts):
         target = borders[-1] * part / parts

@@ -1,0 +1,86 @@
+"""What the stages of one study work with: the recipe's tasks, the PLM and its deltas, each loaded once and only if needed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from torch import Tensor
+
+from deltaspace.deltas import AttachedDelta
+from deltaspace.storage import digest, model_fingerprint, model_folder
+from deltaspace.study.folder import Folder
+from deltaspace.study.graph import Artefact
+from deltaspace.study.imports import Imports
+from deltaspace.tasks import Task, few_shot, load_task
+
+if TYPE_CHECKING:
+    from deltaspace.backbone import Backbone
+    from deltaspace.study.recipe import Recipe
+
+Thing = TypeVar("Thing")
+
+
+class Resources:
+    """What stages work with.
+
+    Args:
+        recipe: the study's.
+        folder: the study's.
+
+    Raises:
+        DeltaspaceError: there is no such model, or a task's examples are not what they should be.
+    """
+
+    def __init__(self, recipe: Recipe, folder: Folder) -> None:
+        self.recipe, self.folder = recipe, folder
+        self.imports = Imports(folder)
+        self.tasks = _load_tasks(recipe)
+        files = model_fingerprint(model_folder(recipe.model))
+        self.model_fingerprint = digest([files, recipe.family, recipe.max_length])
+        self._kept: dict[Hashable, Any] = {}
+
+    def once(self, key: Hashable, make: Callable[[], Thing]) -> Thing:
+        """What was made under this key before, or is made now and kept for as long as the study runs."""
+        if key not in self._kept:
+            self._kept[key] = make()
+        return cast("Thing", self._kept[key])
+
+    @property
+    def backbone(self) -> Backbone:
+        """The PLM."""
+        # Here, because it imports transformers, which a run that finds everything made does not need.
+        from deltaspace.backbone import load_backbone
+
+        recipe = self.recipe
+        return self.once("backbone", lambda: load_backbone(recipe.model, family=recipe.family, max_length=recipe.max_length))
+
+    def attached(self, delta: str, seed: int) -> AttachedDelta:
+        """One of the recipe's deltas on the PLM."""
+        initial = self.imports.initial(delta, seed)
+        return self.once(
+            ("attached", delta, seed),
+            lambda: AttachedDelta(self.recipe.delta(delta), self.backbone, seed, delta, initial),
+        )
+
+    def deltas(self, seed: int) -> list[AttachedDelta]:
+        """All of the recipe's deltas, in its order."""
+        return [self.attached(delta, seed) for delta in self.recipe.deltas]
+
+    def path(self, artefact: Artefact) -> Path:
+        """Where an artefact is."""
+        return self.folder.path / artefact.path
+
+    def read(self, artefact: Artefact) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """An artefact's tensors and metadata."""
+        return self.folder.read(artefact.path)
+
+
+def _load_tasks(recipe: Recipe) -> dict[str, Task]:
+    folder = Path(recipe.tasks.folder or "").expanduser()
+    specs = (*recipe.tasks.source, *recipe.tasks.unseen)
+    tasks = {spec.task_name: load_task(spec, folder=folder, limits=recipe.limits) for spec in specs}
+    if recipe.tasks.shots is not None:
+        tasks |= {name: few_shot(tasks[name], recipe.tasks.shots) for name in recipe.unseen_tasks}
+    return tasks

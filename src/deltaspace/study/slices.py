@@ -1,0 +1,202 @@
+"""Which slices of a subspace a recipe asks for, and how each is laid."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from pydantic import ConfigDict, Field, field_validator, model_validator
+
+from deltaspace.errors import DeltaspaceError
+from deltaspace.landscape import Grid, Sampling, Slice
+from deltaspace.seeds import derived_seed
+from deltaspace.study.names import NAME_LIMIT, check_name
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
+
+    from deltaspace.subspace import Subspace
+
+
+class SliceSpec(Sampling):
+    """A slice of a study's subspace, as a recipe's list `landscapes` or `deltaspace landscape` asks for it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    task: str = Field(description="whose examples are scored")
+    points: tuple[str, ...] = Field(
+        (),
+        description="two (a line) or three (a plane): a delta (the task's vector found through it), TASK:DELTA, a source task "
+        "(its code), mean (of these codes) or zero; by default the first three deltas, or two where there are two",
+    )
+    point: str | None = Field(None, description="the middle of a slice along directions, named as points are")
+    directions: tuple[str | tuple[float, ...], ...] = Field(
+        (), description="one or two: principal-1, principal-2 … of the source tasks' codes, random-1 …, or d numbers"
+    )
+    grid: str | None = Field(None, description="min:max:n for every axis, or one for each with a comma between")
+    dim: int | None = Field(None, ge=1, description="which d; the recipe's first by default")
+    seed: int | None = Field(None, description="which seed; the recipe's first by default")
+    name: str | None = Field(None, description="of its file and its figures; made from the task and the points by default")
+
+    @field_validator("name")
+    @classmethod
+    def _plain(cls, value: str | None) -> str | None:
+        return value if value is None else check_name("a landscape", value)
+
+    @field_validator("grid")
+    @classmethod
+    def _grid(cls, value: str | None) -> str | None:
+        if value is not None:
+            try:
+                Grid.parse(value)
+            except DeltaspaceError as error:
+                raise ValueError(" ".join(str(error).split())) from None
+        return value
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> SliceSpec:
+        if self.points and (self.point is not None or self.directions):
+            raise ValueError("a slice goes through 'points', or from a 'point' along 'directions'; not both")
+        if (self.point is None) != (not self.directions):
+            raise ValueError("a slice along 'directions' needs a 'point', and a 'point' needs 'directions'")
+        if self.points and len(self.points) not in (2, 3):
+            raise ValueError("two points make a line, three a plane")
+        if len(self.directions) > 2:
+            raise ValueError("one direction makes a line, two a plane")
+        return self
+
+    def sampling(self) -> Sampling:
+        """How its cells are scored."""
+        return Sampling(**{name: getattr(self, name) for name in Sampling.model_fields})
+
+    def settled(self, deltas: Sequence[str], dims: Sequence[int], seeds: Sequence[int]) -> SettledSlice:
+        """The slice with everything decided that was left to the recipe.
+
+        Args:
+            deltas: the recipe's.
+            dims: the recipe's d.
+            seeds: the recipe's.
+
+        Raises:
+            DeltaspaceError: there is only one delta to lay a slice through, or no such d or seed.
+        """
+        points = self.points or (() if self.directions else tuple(deltas[:3]))
+        if not self.directions and len(points) < 2:
+            raise DeltaspaceError("one delta's vector makes no slice", mend="name points, or a point and directions")
+        dim, seed = self.dim or dims[0], seeds[0] if self.seed is None else self.seed
+        for what, chosen, known in (("d", dim, dims), ("seed", seed, seeds)):
+            if chosen not in known:
+                raise DeltaspaceError(f"the recipe has no {what} = {chosen}", expected=", ".join(map(str, known)))
+        name = self.name
+        if name is None:
+            drawn = [text if isinstance(text, str) else "given" for text in self.directions]
+            parts = [self.task, *([self.point] if self.point else []), *points, *drawn, str(dim), str(seed)]
+            name = re.sub(r"[^A-Za-z0-9_.-]+", "-", "-".join(parts))[:NAME_LIMIT]
+        return SettledSlice(self, points, dim, seed, name)
+
+
+@dataclass(frozen=True)
+class SettledSlice:
+    """A slice of one study, with nothing left open.
+
+    Args:
+        spec: what was asked for.
+        points: the points that it goes through; none where it has directions.
+        dim: d.
+        seed: the study's.
+        name: of its landscape.
+    """
+
+    spec: SliceSpec
+    points: tuple[str, ...]
+    dim: int
+    seed: int
+    name: str
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """All points that it names."""
+        return self.points or ((self.spec.point,) if self.spec.point else ())
+
+    def described(self) -> dict[str, Any]:
+        """Everything that it says, JSON-able."""
+        settled = {"points": list(self.points), "dim": self.dim, "seed": self.seed, "name": self.name}
+        return {**self.spec.model_dump(mode="json"), **settled}
+
+
+def vector_of(
+    point: str, task: str, deltas: Sequence[str], sources: Sequence[str], tasks: Sequence[str]
+) -> tuple[str, str] | None:
+    """Which task's vector through which delta a point's name means; None for a code of source tasks, their mean, or zero.
+
+    Raises:
+        DeltaspaceError: it names nothing.
+    """
+    if point in deltas:
+        return task, point
+    if point in (*sources, "mean", "zero"):
+        return None
+    other, _, delta = point.rpartition(":")
+    if other in tasks and delta in deltas:
+        return other, delta
+    raise DeltaspaceError(
+        f"no point {point!r}",
+        expected=f"a delta ({', '.join(deltas)}), TASK:DELTA, a source task ({', '.join(sources)}), mean or zero",
+    )
+
+
+def make_slice(chosen: SettledSlice, subspace: Subspace, vectors: Mapping[tuple[str, str], Float[Tensor, " dim"]]) -> Slice:
+    """The slice that is asked for.
+
+    Args:
+        chosen: what is asked for.
+        subspace: what it goes through.
+        vectors: (task, delta) -> vector, those that it needs.
+
+    Raises:
+        DeltaspaceError: points on one line, a principal direction that the codes do not have, d numbers that are not d, or
+            codes of source tasks in a subspace whose deltas share none.
+    """
+    spec, deltas, sources = chosen.spec, list(subspace.entries), list(subspace.sources)
+
+    def vector(point: str) -> Tensor:
+        name = vector_of(point, spec.task, deltas, sources, [task for task, _ in vectors])
+        if name is not None:
+            return vectors[name]
+        if point == "zero":
+            return torch.zeros(subspace.dim)
+        codes = subspace.shared_codes()
+        return codes[sources.index(point)] if point in sources else codes.mean(0)
+
+    grids = None if spec.grid is None else Grid.parse(spec.grid)
+    if chosen.points:
+        return Slice.through({point: vector(point) for point in chosen.points}, grids)
+    directions = dict(_direction(asked, subspace, number) for number, asked in enumerate(spec.directions, start=1))
+    assert spec.point is not None
+    return Slice.along(spec.point, vector(spec.point), directions, grids)
+
+
+def _direction(asked: str | tuple[float, ...], subspace: Subspace, number: int) -> tuple[str, Tensor]:
+    """The name and the direction, (d,), of the slice's axis of this number."""
+    if not isinstance(asked, str):
+        if len(asked) != subspace.dim:
+            raise DeltaspaceError("a direction has d numbers", found=len(asked), expected=subspace.dim)
+        return f"direction {number}", torch.tensor(asked)
+    kind, _, which = asked.partition("-")
+    if kind not in ("principal", "random") or not which.isdecimal() or int(which) < 1:
+        raise DeltaspaceError(f"no direction {asked!r}", expected="principal-1, principal-2 …, random-1 …, or d numbers")
+    if kind == "random":
+        generator = torch.Generator().manual_seed(derived_seed(subspace.seed, "direction", which))
+        return asked, torch.randn(subspace.dim, generator=generator)
+    codes = subspace.shared_codes()
+    _, lengths, rows = torch.linalg.svd((codes - codes.mean(0)).double().cpu(), full_matrices=False)
+    count = int((lengths > 1e-6 * lengths.max().clamp_min(1e-12)).sum()) if len(codes) > 1 else 0
+    if int(which) > count:
+        raise DeltaspaceError(
+            f"there is no {asked}", found=f"{count} principal directions of {len(codes)} source tasks", mend="take random ones"
+        )
+    return asked, rows[int(which) - 1].float()

@@ -1,0 +1,80 @@
+"""Independent solutions: each delta trained on each task as usual, or taken from a checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from torch import Tensor
+
+from deltaspace.deltas import AttachedDelta
+from deltaspace.errors import DeltaspaceError
+from deltaspace.scoring import score
+from deltaspace.solutions import train
+from deltaspace.study.graph import STAGES, Content, MadeFrom, Stage
+from deltaspace.study.recipe import Recipe
+from deltaspace.study.resources import Resources
+from deltaspace.study.scores import ScoreRow
+from deltaspace.study.stages.zero_shot import ZERO_SHOT, Key, start_settings
+from deltaspace.training import Fit, Resume
+
+
+class Independent(Stage[Key]):
+    """The solutions that the subspace is made from, and those that it is judged by."""
+
+    name = "independent"
+    title = "independent solutions"
+    position = 10
+
+    def keys(self, recipe: Recipe) -> Iterator[Key]:
+        return ZERO_SHOT.keys(recipe)
+
+    def made_from(self, resources: Resources, key: Key) -> MadeFrom:
+        imported = resources.imports.source(key.task, key.delta, key.seed)
+        how = resources.recipe.train.model_dump() if imported is None else imported["sha256"]
+        return MadeFrom(settings=[start_settings(resources, key), how])
+
+    def make(self, resources: Resources, key: Key, resume: Resume) -> Content:
+        if (imported := resources.imports.source(key.task, key.delta, key.seed)) is not None:
+            raise DeltaspaceError(
+                f"{resources.path(self.artefact(key))} was imported, and is missing or of another recipe",
+                found=f"it came from {imported['from']}",
+                mend="import it again: deltaspace import",
+            )
+        attached = resources.attached(key.delta, key.seed)
+        solution = train(attached, resources.tasks[key.task], resources.recipe.train, seed=key.seed, resume=resume)
+        vector, tensors = solution.vector, {"vector": solution.vector, "displacement": solution.displacement}
+        if attached.delta.large:
+            # A quarter of the file; what is scored is what is kept.
+            tensors = {"displacement": solution.displacement.bfloat16()}
+            vector = attached.initial + tensors["displacement"]
+        content = self.content(resources, key, vector, solution.fit)
+        return Content(tensors, content.metadata | training_history(solution.fit), content.row)
+
+    def content(self, resources: Resources, key: Key, vector: Tensor, fit: Fit | None = None) -> Content:
+        """A solution with its score on test; `fit` is how it was trained here."""
+        attached, task = resources.attached(key.delta, key.seed), resources.tasks[key.task]
+        result = score(attached, task, vector)
+        row = ScoreRow(
+            self.name,
+            key.task,
+            key.delta,
+            key.seed,
+            task.metric,
+            result.value,
+            result.count,
+            tuned=attached.layout.size,
+        )
+        tensors = {"vector": vector, "displacement": vector - attached.initial}
+        return Content(tensors, {"layout": _layout(attached)}, row.timed(fit))
+
+
+def _layout(attached: AttachedDelta) -> list[list[object]]:
+    return [[name, list(shape)] for name, shape in attached.layout.entries]
+
+
+def training_history(fit: Fit) -> dict[str, object]:
+    """What an artefact keeps of its training."""
+    return {"curve": fit.curve, "best_step": fit.best_step}
+
+
+INDEPENDENT = STAGES.register(Independent())

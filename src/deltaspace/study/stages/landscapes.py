@@ -1,0 +1,95 @@
+"""Landscapes: every delta on a slice of the subspace."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from deltaspace.landscape import Landscape, sample
+from deltaspace.study.graph import STAGES, Artefact, Content, MadeFrom, Stage
+from deltaspace.study.recipe import Recipe
+from deltaspace.study.resources import Resources
+from deltaspace.study.slices import SettledSlice, make_slice
+from deltaspace.study.stages.optimized import OPTIMIZED
+from deltaspace.study.stages.optimized import Key as VectorKey
+from deltaspace.study.stages.subspace import SUBSPACE
+from deltaspace.study.stages.subspace import Key as SubspaceKey
+from deltaspace.training import Resume
+
+
+class Key(NamedTuple):
+    """On which slice."""
+
+    slice: SettledSlice
+
+
+class Landscapes(Stage[Key]):
+    """Those that the recipe asks for; others may be explored beside them."""
+
+    name = "landscapes"
+    title = "landscapes"
+    position = 60
+    explored = True
+
+    def keys(self, recipe: Recipe) -> Iterator[Key]:
+        return (Key(recipe.settle(spec)) for spec in recipe.landscapes)
+
+    def path(self, key: Key) -> str:
+        return f"{self.name}/{key.slice.name}{self.suffix}"
+
+    def described(self, key: Key) -> dict[str, Any]:
+        return key.slice.described()
+
+    def made_from(self, resources: Resources, key: Key) -> MadeFrom:
+        vectors = [OPTIMIZED.artefact(vector) for vector in self._vectors(resources, key)]
+        settings = [resources.tasks[key.slice.spec.task].fingerprint, key.slice.described(), list(resources.recipe.deltas)]
+        return MadeFrom((self._subspace(key), *vectors), settings)
+
+    def make(self, resources: Resources, key: Key, resume: Resume) -> Content:
+        chosen, spec = key.slice, key.slice.spec
+        subspace = SUBSPACE.load(resources, SubspaceKey(chosen.dim, chosen.seed))
+        read: dict[tuple[str, str], dict[str, Tensor]] = {}
+        for vector in self._vectors(resources, key):
+            read[vector.task, vector.delta] = resources.read(OPTIMIZED.artefact(vector))[0]
+        vectors = {name: tensors["vector"] for name, tensors in read.items()}
+        landscape = sample(
+            subspace,
+            resources.deltas(chosen.seed),
+            resources.tasks[spec.task],
+            make_slice(chosen, subspace.to("cpu"), vectors),
+            spec.sampling(),
+            resume=resume,
+        )
+        for (task, delta), tensors in read.items():
+            if task == spec.task:
+                mark(landscape, delta, tensors["vector"], tensors["trajectory"])
+        return Content(*landscape.pack())
+
+    def _subspace(self, key: Key) -> Artefact:
+        return SUBSPACE.artefact(SubspaceKey(key.slice.dim, key.slice.seed))
+
+    def _vectors(self, resources: Resources, key: Key) -> list[VectorKey]:
+        """The vectors of the slice's task, which it shows, and those that it is laid through."""
+        recipe, chosen = resources.recipe, key.slice
+        names = [(chosen.spec.task, delta) for delta in recipe.deltas if chosen.spec.task in recipe.unseen_tasks]
+        names += [name for point in chosen.named if (name := recipe.vector_of(point, chosen.spec.task)) is not None]
+        return [VectorKey(chosen.dim, delta, task, chosen.seed) for task, delta in dict.fromkeys(names)]
+
+
+def mark(landscape: Landscape, delta: str, vector: Tensor, trajectory: Tensor) -> None:
+    """Note where on a landscape the vector lies that was found through a delta, and how tuning went there.
+
+    Args:
+        landscape: of the vector's task; changed in place.
+        delta: the delta.
+        vector: (d,).
+        trajectory: (steps + 1, d).
+    """
+    coordinates, distances = landscape.slice.project(vector.unsqueeze(0))
+    landscape.marks[delta] = {"place": coordinates[0].tolist(), "distance": float(distances[0])}
+    landscape.trajectories[delta] = landscape.slice.project(trajectory)[0].tolist()
+
+
+LANDSCAPES = STAGES.register(Landscapes())

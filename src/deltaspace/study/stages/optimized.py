@@ -1,0 +1,77 @@
+"""Subspace optimization: the intrinsic vector of every unseen task, tuned through every delta."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from torch import Tensor
+
+from deltaspace.study.graph import STAGES, Content, MadeFrom, Stage
+from deltaspace.study.recipe import Recipe
+from deltaspace.study.resources import Resources
+from deltaspace.study.scores import ScoreRow
+from deltaspace.study.stages.independent import training_history
+from deltaspace.study.stages.subspace import SUBSPACE
+from deltaspace.study.stages.subspace import Key as SubspaceKey
+from deltaspace.subspace import optimize, transfer
+from deltaspace.training import Resume
+
+
+class Key(NamedTuple):
+    """In which subspace, through which delta, for which task."""
+
+    dim: int
+    delta: str
+    task: str
+    seed: int
+
+    @property
+    def subspace(self) -> SubspaceKey:
+        """The key of its subspace."""
+        return SubspaceKey(self.dim, self.seed)
+
+
+class OptimizedStage(Stage[Key]):
+    """The vectors, with their scores through the delta that they were found through."""
+
+    name = "optimized"
+    title = "optimization"
+    position = 30
+
+    def keys(self, recipe: Recipe) -> Iterator[Key]:
+        for dim, seed in itertools.product(recipe.dim, recipe.seed):
+            for task, delta in itertools.product(recipe.unseen_tasks, recipe.deltas):
+                yield Key(dim, delta, task, seed)
+
+    def made_from(self, resources: Resources, key: Key) -> MadeFrom:
+        settings = [resources.tasks[key.task].fingerprint, key.delta, resources.recipe.optimize.model_dump()]
+        return MadeFrom((SUBSPACE.artefact(key.subspace),), settings)
+
+    def make(self, resources: Resources, key: Key, resume: Resume) -> Content:
+        attached, task = resources.attached(key.delta, key.seed), resources.tasks[key.task]
+        subspace = SUBSPACE.load(resources, key.subspace)
+        tuned = optimize(subspace, attached, task, resources.recipe.optimize, seed=key.seed, resume=resume)
+        result = transfer(subspace, tuned.vector, attached, task)
+        row = ScoreRow(
+            self.name,
+            key.task,
+            key.delta,
+            key.seed,
+            task.metric,
+            result.value,
+            result.count,
+            source_delta=key.delta,
+            dim=key.dim,
+            tuned=key.dim,
+        )
+        metadata = {"start": tuned.start, "factor": tuned.factor, **training_history(tuned.fit)}
+        return Content({"vector": tuned.vector, "trajectory": tuned.trajectory}, metadata, row.timed(tuned.fit))
+
+    def vector(self, resources: Resources, key: Key) -> Tensor:
+        """A vector that is there, (d,)."""
+        return resources.read(self.artefact(key))[0]["vector"]
+
+
+OPTIMIZED = STAGES.register(OptimizedStage())

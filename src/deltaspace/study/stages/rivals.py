@@ -1,0 +1,93 @@
+"""Rivals: other ways of tuning about d numbers on the unseen tasks, by the same training loop."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from torch import Tensor
+
+from deltaspace.deltas import AttachedDelta, Lora
+from deltaspace.rivals import RANDOM, RIVALS, Tuned, attach_rival, tune
+from deltaspace.scoring import score
+from deltaspace.study.graph import STAGES, Content, MadeFrom, Stage
+from deltaspace.study.recipe import Recipe
+from deltaspace.study.resources import Resources
+from deltaspace.study.scores import ScoreRow
+from deltaspace.study.stages.independent import training_history
+from deltaspace.study.stages.subspace import Key as SubspaceKey
+from deltaspace.study.stages.subspace import approximated, source_solutions
+from deltaspace.subspace import Optimized, optimize
+from deltaspace.training import Resume
+
+
+class Key(NamedTuple):
+    """Of which size, which rival, of which delta, for which task."""
+
+    dim: int
+    rival: str
+    delta: str
+    task: str
+    seed: int
+
+
+class Rivals(Stage[Key]):
+    """A random subspace of every delta; methods of peft as themselves, in the tables beside LoRA."""
+
+    name = "rivals"
+    title = "rivals"
+    position = 40
+
+    def keys(self, recipe: Recipe) -> Iterator[Key]:
+        for dim, seed, rival, task in itertools.product(recipe.dim, recipe.seed, recipe.rivals, recipe.unseen_tasks):
+            for delta in recipe.deltas if rival == RANDOM else [Lora.name]:
+                yield Key(dim, rival, delta, task, seed)
+
+    def made_from(self, resources: Resources, key: Key) -> MadeFrom:
+        recipe = resources.recipe
+        settings = [key.rival, key.delta, key.dim, key.seed, resources.tasks[key.task].fingerprint]
+        settings += [recipe.optimize.model_dump(), RIVALS[key.rival].lr]
+        # Random directions have the length of the source tasks' displacements.
+        return MadeFrom(source_solutions(recipe, key.seed) if key.rival == RANDOM else (), settings)
+
+    def make(self, resources: Resources, key: Key, resume: Resume) -> Content:
+        attached, tuned, parameters = self._tuned(resources, key, resume)
+        task = resources.tasks[key.task]
+        result = score(attached, task, parameters)
+        row = ScoreRow(
+            self.name,
+            key.task,
+            key.delta,
+            key.seed,
+            task.metric,
+            result.value,
+            result.count,
+            source_delta=key.delta,
+            dim=key.dim,
+            rival=key.rival,
+            tuned=len(tuned.vector),
+        )
+        metadata = {"factor": tuned.factor, **training_history(tuned.fit)}
+        return Content({"vector": tuned.vector}, metadata, row.timed(tuned.fit))
+
+    def _tuned(self, resources: Resources, key: Key, resume: Resume) -> tuple[AttachedDelta, Optimized | Tuned, Tensor]:
+        """What was tuned, how, and the parameters that came of it, (n,)."""
+        settings, task = resources.recipe.optimize, resources.tasks[key.task]
+        if key.rival == RANDOM:
+            size = SubspaceKey(key.dim, key.seed)
+            subspace = resources.once((RANDOM, size), lambda: approximated(resources, size, "gaussian"))
+            attached = resources.attached(key.delta, key.seed)
+            optimized = optimize(subspace, attached, task, settings, seed=key.seed, resume=resume)
+            return attached, optimized, subspace.decode(key.delta, optimized.vector)
+        attached = resources.once(
+            (self.name, key.rival, key.dim, key.seed),
+            lambda: attach_rival(key.rival, key.dim, resources.backbone, key.seed),
+        )
+        lr = RIVALS[key.rival].lr
+        assert lr is not None
+        tuned = tune(attached, task, settings, lr=lr, seed=key.seed, resume=resume)
+        return attached, tuned, tuned.vector
+
+
+RIVAL_STAGE = STAGES.register(Rivals())

@@ -1,0 +1,69 @@
+"""Subspace solution transfer: every vector decoded as every other delta. Nothing is trained."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from deltaspace.study.graph import STAGES, Content, MadeFrom, Stage
+from deltaspace.study.recipe import Recipe
+from deltaspace.study.resources import Resources
+from deltaspace.study.scores import ScoreRow
+from deltaspace.study.stages.optimized import OPTIMIZED
+from deltaspace.study.stages.optimized import Key as VectorKey
+from deltaspace.study.stages.subspace import SUBSPACE
+from deltaspace.subspace import transfer
+from deltaspace.training import Resume
+
+
+class Key(NamedTuple):
+    """In which subspace, from which delta to which, for which task."""
+
+    dim: int
+    source: str
+    delta: str
+    task: str
+    seed: int
+
+    @property
+    def vector(self) -> VectorKey:
+        """The key of the vector that is decoded."""
+        return VectorKey(self.dim, self.source, self.task, self.seed)
+
+
+class Transferred(Stage[Key]):
+    """Scores alone."""
+
+    name = "transferred"
+    title = "transfer"
+    position = 50
+    suffix = ".json"
+
+    def keys(self, recipe: Recipe) -> Iterator[Key]:
+        for dim, seed in itertools.product(recipe.dim, recipe.seed):
+            for task, (source, delta) in itertools.product(recipe.unseen_tasks, itertools.permutations(recipe.deltas, 2)):
+                yield Key(dim, source, delta, task, seed)
+
+    def made_from(self, resources: Resources, key: Key) -> MadeFrom:
+        return MadeFrom((OPTIMIZED.artefact(key.vector), SUBSPACE.artefact(key.vector.subspace)), [key.delta])
+
+    def make(self, resources: Resources, key: Key, resume: Resume) -> Content:
+        attached, task = resources.attached(key.delta, key.seed), resources.tasks[key.task]
+        vector = OPTIMIZED.vector(resources, key.vector).to(resources.backbone.device)
+        result = transfer(SUBSPACE.load(resources, key.vector.subspace), vector, attached, task)
+        row = ScoreRow(
+            self.name,
+            key.task,
+            key.delta,
+            key.seed,
+            task.metric,
+            result.value,
+            result.count,
+            source_delta=key.source,
+            dim=key.dim,
+        )
+        return Content(row=row)
+
+
+TRANSFERRED = STAGES.register(Transferred())

@@ -1,0 +1,149 @@
+"""How the maps of all deltas of a subspace are made: what every projection method says of itself and does."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+import torch
+from jaxtyping import Float
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from deltaspace.deltas.delta import AttachedDelta
+from deltaspace.subspace.fitting.displacements import runs
+from deltaspace.subspace.fitting.source import Source
+from deltaspace.subspace.maps import Map
+from deltaspace.tasks.task import Task
+from deltaspace.training import NO_RESUME, Resume, Training
+
+Scaling = Literal["delta", "block"]
+
+
+class Approximation(Training):
+    """How the approximation trains."""
+
+    alpha: float = Field(1.0, ge=0, description="weight of the reconstruction")
+    tasks: int = Field(4, ge=1, description="source tasks in a batch, which they share equally")
+    temperature: float | None = Field(
+        None,
+        gt=0,
+        description="tasks are drawn in proportion to their training examples to the power 1 / temperature; none: equally",
+    )
+    dev: int = Field(100, ge=1, description="dev examples of each source task that an evaluation takes")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What stage 1 has to find a subspace from.
+
+    Args:
+        attached: the deltas, on one backbone.
+        sources: of each of them, its source solutions.
+        tasks: the source tasks.
+        dim: d.
+        settings: how trained methods train.
+        seed: decides what is drawn.
+    """
+
+    attached: Sequence[AttachedDelta]
+    sources: Sequence[Source]
+    tasks: Sequence[Task]
+    dim: int
+    settings: Approximation
+    seed: int
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What a method found.
+
+    Args:
+        maps: of every delta.
+        codes: of every delta and source task, (deltas, tasks, d); no tasks where the method needs no solutions.
+        offsets: of every delta a displacement that is there at every vector, (n,); none is zero for all.
+        history: how it was trained: steps, seconds, best_step and curve; empty for closed forms.
+    """
+
+    maps: Sequence[Map]
+    codes: Float[Tensor, "deltas tasks dim"]
+    offsets: Sequence[Float[Tensor, " _"]] | None = None
+    history: dict[str, Any] = field(default_factory=dict)
+
+
+class ProjectionMethod(BaseModel, ABC):
+    """A way of making the maps of all deltas. The fields are its settings, as a recipe writes them."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: ClassVar[str]
+    source: ClassVar[str]
+    summary: ClassVar[str]
+    # Whether stage 1 trains it.
+    trained: ClassVar[bool] = False
+    # Whether all deltas have the same code for a task.
+    shared: ClassVar[bool] = True
+    needs_solutions: ClassVar[bool] = True
+
+    scaling: Scaling = Field("delta", description="units of a displacement: one for a delta, or one for each tensor block")
+
+    @abstractmethod
+    def make(self, sources: Sequence[Source], dim: int, seed: int) -> list[Map]:
+        """The maps of all deltas, before any training.
+
+        Args:
+            sources: of every delta.
+            dim: d.
+            seed: decides what is drawn.
+
+        Raises:
+            DeltaspaceError: d does not suit the number of source tasks.
+        """
+
+    def fit(self, problem: Problem, drawn: int, resume: Resume = NO_RESUME) -> Fitted:
+        """The maps and the source tasks' codes; in closed form, unless a method trains them.
+
+        Args:
+            problem: what they are made from.
+            drawn: the seed of what `make` draws.
+            resume: see `deltaspace.training.fit`.
+
+        Raises:
+            DeltaspaceError: as `make`; or the training diverges.
+        """
+        maps = self.make(problem.sources, problem.dim, drawn)
+        codes = [_codes(m, source, problem.dim) for m, source in zip(maps, problem.sources, strict=True)]
+        return Fitted(maps, torch.stack(codes))
+
+    def units(self, source: Source) -> Float[Tensor, " params"]:
+        """The scale of the entries of one delta's displacement; without solutions its length is 1."""
+        displacements = source.displacements
+        (tasks, count), device = displacements.shape, displacements.device
+        if tasks == 0:
+            return torch.full((count,), 1 / math.sqrt(count), device=device)
+        tiny = torch.finfo(torch.float32).tiny ** 0.5
+        squares = torch.zeros(tasks, device=device)
+        entries = torch.empty(count, device=device)
+        for start, stop in runs(displacements):
+            part = displacements.columns(start, stop).square()
+            squares += part.sum(1)
+            entries[start:stop] = part.mean(0)
+        length = squares.sqrt().mean().clamp_min(tiny)
+        if self.scaling == "delta":
+            return (length / math.sqrt(count)).repeat(count)
+        sizes = list(source.blocks)
+        blocks = torch.stack([part.mean() for part in entries.split(sizes)]).sqrt()
+        # A block that no source task moves keeps a small unit: it can still be moved.
+        blocks = blocks.clamp_min(1e-3 * float(blocks.max())).clamp_min(tiny)
+        units = blocks.repeat_interleave(torch.tensor(sizes, device=device))
+        return units * (length / units.norm())
+
+
+def _codes(fitted: Map, source: Source, dim: int) -> Float[Tensor, "tasks dim"]:
+    # One task at a time: the displacements may be larger than memory.
+    displacements = source.displacements
+    codes = [fitted.encode(displacements.take([task])) for task in range(source.tasks)]
+    return torch.cat(codes) if codes else torch.zeros(0, dim, device=displacements.device)

@@ -1,0 +1,117 @@
+"""A subspace as an artefact of its own: a folder, here or on the Hugging Face Hub. docs/format.md documents every byte.
+
+subspace.json          what is in it, for people and for `deltaspace info`
+subspace.safetensors   initial vectors, projections, codes of the source tasks
+vectors.safetensors    the intrinsic vectors of all tasks
+README.md              model card
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from deltaspace.errors import DeltaspaceError
+from deltaspace.storage import download, hub_name, push_to_hub, read_json, write_json, write_text
+from deltaspace.subspace.subspace import FORMAT, Subspace
+from deltaspace.subspace.vectors import Vectors
+
+_DESCRIPTION, _TENSORS, _VECTORS = "subspace.json", "subspace.safetensors", "vectors.safetensors"
+
+
+def save_subspace(subspace: Subspace, folder: Path | str) -> Path:
+    """Write a subspace and its vectors as a folder (docs/format.md); each file atomically."""
+    folder = Path(folder)
+    subspace.save(folder / _TENSORS)
+    subspace.vectors.save(folder / _VECTORS)
+    write_json(folder / _DESCRIPTION, describe(subspace))
+    write_text(folder / "README.md", _card(subspace))
+    return folder
+
+
+def load_subspace(name: str | Path) -> Subspace:
+    """Read a folder of `save_subspace`, or one on the Hugging Face Hub.
+
+    Raises:
+        DeltaspaceError: there is no such folder, it is damaged, or a newer version wrote it.
+    """
+    folder = download(name, _TENSORS)
+    subspace = Subspace.load(folder / _TENSORS)
+    if (folder / _VECTORS).exists():
+        subspace.vectors = Vectors.load(folder / _VECTORS)
+        if subspace.vectors.dim != subspace.dim:
+            found, expected = subspace.vectors.dim, subspace.dim
+            raise DeltaspaceError(f"{folder / _VECTORS} is of another subspace", found=found, expected=expected)
+    return subspace
+
+
+def push_subspace(subspace: Subspace, repo: str, *, private: bool = False) -> str:
+    """Put a subspace on the Hub; returns the commit's address. Raises as `deltaspace.storage.push_to_hub`."""
+    with TemporaryDirectory() as folder:
+        return push_to_hub(save_subspace(subspace, folder), repo, private=private)
+
+
+def describe(subspace: Subspace) -> dict[str, Any]:
+    """What is in a subspace, as JSON."""
+    deltas = {
+        name: {
+            "parameters": len(entry.initial),
+            "map": entry.map.kind,
+            "scale": round(entry.map.scale, 6),
+            "settings": entry.settings,
+        }
+        for name, entry in subspace.entries.items()
+    }
+    return {
+        "format": FORMAT,
+        "dim": subspace.dim,
+        "model": subspace.plm.name,
+        "family": subspace.plm.family,
+        "model_fingerprint": subspace.plm.fingerprint,
+        "seed": subspace.seed,
+        "shared": subspace.shared,
+        "deltas": deltas,
+        "source_tasks": list(subspace.sources),
+        "tasks": [{"task": task, "delta": delta} for task, delta in subspace.vectors],
+    }
+
+
+def read_description(name: str | Path) -> dict[str, Any]:
+    """`describe` of a folder here or on the Hub, without reading its tensors.
+
+    Raises:
+        DeltaspaceError: as `load_subspace`.
+    """
+    described = read_json(download(name, _DESCRIPTION) / _DESCRIPTION)
+    if not isinstance(described, dict) or "deltas" not in described:
+        raise DeltaspaceError(f"{name} is not a subspace", expected=f"a folder with {_DESCRIPTION}, written by save_subspace")
+    return described
+
+
+def _card(subspace: Subspace) -> str:
+    described = describe(subspace)["deltas"]
+    deltas = "\n".join(f"| {name} | {delta['parameters']:,} | {delta['map']} |" for name, delta in described.items())
+    return f"""---
+library_name: deltaspace
+base_model: {hub_name(subspace.plm.name)}
+---
+
+# A subspace of {subspace.plm.name}
+
+One space of {subspace.dim} dimensions in which {", ".join(subspace.entries)} have their solutions. A task is {subspace.dim}
+numbers; each of its {len(subspace.vectors)} vectors decodes as any of these deltas.
+
+| delta | parameters | map |
+| --- | --- | --- |
+{deltas}
+
+Source tasks: {", ".join(subspace.sources) or "none"}. Tasks: {", ".join(subspace.vectors.tasks) or "none"}.
+
+    from deltaspace import SubspaceModel, load_backbone, load_subspace
+
+    subspace = load_subspace("this folder, or its name on the Hub")
+    model = SubspaceModel(subspace, load_backbone("{subspace.plm.name}"))
+    model.set_task("{next(iter([*subspace.vectors.tasks, *subspace.sources]), "name of a task")}", \
+delta="{next(iter(subspace.entries))}")
+"""

@@ -1,0 +1,1 @@
+"""The stages that work in a subspace: approximate, optimize, transfer. One file a stage."""
