@@ -54,7 +54,6 @@ def import_(
         seed=seed,
         initial_seed=initial_seed,
         same_base=same_base,
-        base=path.parent,
     )
     for imported in imports:
         score = f"score {imported.score.value:.1f} on {imported.score.count} test examples"

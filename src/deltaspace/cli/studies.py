@@ -85,7 +85,7 @@ def check(
 
     quiet()
     loaded = load_recipe(recipe)
-    tasks = check_recipe(loaded, recipe.parent)
+    tasks = check_recipe(loaded)
     if full:
         print(yaml.safe_dump(loaded.model_dump(mode="json", by_alias=True), sort_keys=False), end="")
     for task in tasks:
@@ -108,5 +108,5 @@ def _run(recipe: Path, out: Path, until: str | None = None, tracker: Tracker | N
             from deltaspace.cli.trackers import Tracking
 
             observers.append(stack.enter_context(Tracking(tracker.value, out, loaded)))
-        made = run_study(loaded, out, base=recipe.parent, until=until, observer=Observers(observers))
+        made = run_study(loaded, out, until=until, observer=Observers(observers))
     print_made(out, made, time.perf_counter() - started, shown)

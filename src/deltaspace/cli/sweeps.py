@@ -25,7 +25,7 @@ def sweep(sweep_file: SweepFile, out: Out) -> None:
     quiet()
     started = time.perf_counter()
     with bars() as shown:
-        loaded, recipe, base = load_sweep(sweep_file)
-        made = run_sweep(loaded, recipe, out, base=base, observer=shown)
+        loaded, recipe = load_sweep(sweep_file)
+        made = run_sweep(loaded, recipe, out, observer=shown)
     print_made(out, made, time.perf_counter() - started, shown)
     show(out)

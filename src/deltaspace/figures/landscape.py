@@ -84,7 +84,7 @@ def _handle(look: Look, label: str) -> Line2D:
 
 def _draw_mark(axes: Axes, landscape: Landscape, delta: str, look: Look) -> None:
     if delta in landscape.marks:
-        x, y = landscape.marks[delta]["place"]
+        x, y = landscape.marks[delta].coordinates
         axes.plot(x, y, look.marker, color=look.color, markeredgecolor="white", markersize=8, zorder=5)
 
 

@@ -90,7 +90,7 @@ def _draw_trajectory(axes: Axes, landscape: Landscape, delta: str) -> None:
         axes.plot(trajectory[:, 0], trajectory[:, 1], color="black", linewidth=1.0)
         axes.plot(*trajectory[0], "o", markerfacecolor="none", markeredgecolor="black", markersize=6)
     if delta in landscape.marks:
-        axes.plot(*landscape.marks[delta]["place"], "*", color="black", markeredgecolor="white", markersize=12)
+        axes.plot(*landscape.marks[delta].coordinates, "*", color="black", markeredgecolor="white", markersize=12)
     horizontal, vertical = landscape.slice.grids
     axes.set_xlim(horizontal.low, horizontal.high)
     axes.set_ylim(vertical.low, vertical.high)

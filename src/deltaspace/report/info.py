@@ -13,10 +13,10 @@ def info_tables(described: Mapping[str, Any]) -> list[Table]:
     model = described["model"] or "an unnamed model"
     title = f"{described['dim']} dimensions of {model} ({described['model_fingerprint'][:12]})"
     deltas = Table(title=title, title_justify="left", min_width=len(title))
-    for heading in ("delta", "parameters", "projection", "length of a displacement"):
-        deltas.add_column(heading, justify="left" if heading in ("delta", "projection") else "right")
+    for heading in ("delta", "parameters", "map", "length of a displacement"):
+        deltas.add_column(heading, justify="left" if heading in ("delta", "map") else "right")
     for name, delta in described["deltas"].items():
-        deltas.add_row(name, f"{delta['parameters']:,}", delta["projection"], f"{delta['scale']:.3g}")
+        deltas.add_row(name, f"{delta['parameters']:,}", delta["map"], f"{delta['scale']:.3g}")
     sources, vectors = described["source_tasks"], described["tasks"]
     tasks = Table(title=f"{len(sources)} source tasks, {len(vectors)} vectors", title_justify="left")
     tasks.add_column("task")

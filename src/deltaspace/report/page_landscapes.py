@@ -87,7 +87,7 @@ def _mark(landscape: Landscape, delta: str) -> dict[str, Any] | None:
     if delta not in landscape.marks:
         return None
     mark = landscape.marks[delta]
-    return {"at": mark["place"], "on_slice": mark["distance"] < _ON_SLICE}
+    return {"at": list(mark.coordinates), "on_slice": mark.distance < _ON_SLICE}
 
 
 def _region(region: Region) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 from deltaspace.averages import average_rows, task_rows
 from deltaspace.figures import Results
 from deltaspace.report.regions import region_rows
-from deltaspace.study import read_history
+from deltaspace.study import RunRecord, read_history
 
 _LABELS = {"dim": "d", "n_test": "n"}
 _AVERAGES = {"relative": "relative %", "recovered": "recovered %"}
@@ -37,7 +37,7 @@ def page_tables(results: Results) -> list[dict[str, Any]]:
         title = "Common regions, 95 % intervals over the examples"
         tables.append(_table("regions", title, regions, _REGIONS) | {"rows": regions})
     tables.append(_table("rows", "Every score", scores, {}))
-    if runs := [_run(entry) for entry in read_history(results.folder)]:
+    if runs := [_run(record) for record in read_history(results.folder)]:
         tables.append(_table("runs", "What ran where", runs, {}) | {"rows": runs})
     return tables
 
@@ -54,14 +54,14 @@ def _table(name: str, title: str, rows: Sequence[Mapping[str, Any]], labels: Map
     return {"id": name, "title": title, "columns": columns}
 
 
-def _run(entry: Mapping[str, Any]) -> dict[str, Any]:
-    machine = entry["machine"]
+def _run(record: RunRecord) -> dict[str, Any]:
+    machine = record.machine
     accelerator = machine["accelerator"] or "no GPU"
     return {
-        "started": entry["started"],
-        "made": ", ".join(f"{stage}: {count}" for stage, count in entry["artefacts"].items()),
-        "seconds": round(sum(entry["seconds"].values()), 1),
+        "started": record.started,
+        "made": ", ".join(f"{stage}: {count}" for stage, count in record.artefacts.items()),
+        "seconds": round(sum(record.seconds.values()), 1),
         "machine": f"{machine['processor']}, {machine['cores']} cores, {accelerator}, {machine['system']}",
-        "versions": ", ".join(f"{name} {version}" for name, version in entry["versions"].items())
+        "versions": ", ".join(f"{name} {version}" for name, version in record.versions.items())
         + f", Python {machine['python']}",
     }
