@@ -13,10 +13,11 @@ def browser():
     """Chromium. Where there is none, tests that need it are skipped; in CI, which installs it, they fail."""
     from playwright.sync_api import Error, sync_playwright
 
-    own = next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None)
+    names = ("chromium", "chromium-browser", "google-chrome")
+    installed = next((path for name in names if (path := shutil.which(name))), None)
     with sync_playwright() as driver:
         try:
-            opened = driver.chromium.launch(executable_path=own, args=["--no-sandbox"])
+            opened = driver.chromium.launch(executable_path=installed, args=["--no-sandbox"])
         except Error as error:
             if os.environ.get("CI"):
                 raise

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import io
 import json
 import re
 import shutil
+from dataclasses import asdict, replace
 
+import numpy as np
 import pytest
 from playwright.sync_api import expect
 
 from deltaspace.cli import app, main
 from deltaspace.errors import DeltaspaceError
 from deltaspace.landscape import regions
-from deltaspace.report.page import THRESHOLDS, write_report
-from deltaspace.study import rows
-from deltaspace.study.landscapes import landscapes
+from deltaspace.report.page import write_report
+from deltaspace.report.page_landscapes import THRESHOLDS, landscape_data
+from deltaspace.study import read_landscapes, read_scores, read_subspace
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +35,7 @@ def page(report, browser, request):
     trouble = []
     opened.on("console", lambda message: trouble.append(message.text))
     opened.on("pageerror", lambda error: trouble.append(str(error)))
-    opened.on("request", lambda own: None if own.url.startswith(("file:", "data:")) else trouble.append(own.url))
+    opened.on("request", lambda asked: None if asked.url.startswith(("file:", "data:")) else trouble.append(asked.url))
     opened.goto(report.as_uri())
     yield opened
     assert trouble == []
@@ -48,7 +51,7 @@ def test_one_file_without_any_address(report):
 def test_its_numbers_are_those_of_show_json(page, study, capsys):
     app(["show", str(study), "--json"], standalone_mode=False)
     told = json.loads(capsys.readouterr().out)
-    assert page.evaluate("data.rows") == told == json.loads(json.dumps(rows(study)))
+    assert page.evaluate("data.rows") == told == json.loads(json.dumps([asdict(row) for row in read_scores(study)]))
     shown = page.locator("#table-rows tbody tr")
     assert shown.count() == len(told)
     heads = page.locator("#table-rows th").all_inner_texts()
@@ -58,10 +61,10 @@ def test_its_numbers_are_those_of_show_json(page, study, capsys):
 
 
 def test_the_slider_changes_every_share_to_the_right_number(page, study):
-    for number, (name, own) in enumerate(landscapes(study).items()):
+    for number, (name, landscape) in enumerate(read_landscapes(study).items()):
         page.select_option("#slice", str(number))
         assert page.locator("#slice option:checked").inner_text() == name
-        for region in regions(own, THRESHOLDS):
+        for region in regions(landscape, THRESHOLDS):
             page.locator("#threshold").fill(f"{region.threshold:g}")
             told = page.locator("#region").inner_text()
             common = region.shares["common"]
@@ -74,11 +77,11 @@ def test_the_slider_changes_every_share_to_the_right_number(page, study):
 
 def test_sorting_by_a_heading(page, study):
     page.locator("#table-rows th button", has_text="score").first.click()
-    place = [text.split()[0] for text in page.locator("#table-rows th").all_inner_texts()].index("score")
-    read = f"[...document.querySelectorAll('#table-rows tbody tr')].map(row => Number(row.cells[{place}].title))"
-    wanted = sorted(row["score"] for row in rows(study))
+    column = [text.split()[0] for text in page.locator("#table-rows th").all_inner_texts()].index("score")
+    read = f"[...document.querySelectorAll('#table-rows tbody tr')].map(row => Number(row.cells[{column}].title))"
+    wanted = sorted(row.score for row in read_scores(study))
     assert page.evaluate(read) == wanted
-    head = page.locator("#table-rows th").nth(place)
+    head = page.locator("#table-rows th").nth(column)
     assert head.get_attribute("aria-sort") == "ascending"
     head.locator("button").click()
     assert page.evaluate(read) == wanted[::-1] and head.get_attribute("aria-sort") == "descending"
@@ -91,10 +94,10 @@ def test_copies_have_every_digit(page, study):
         expect(page.locator("#copied")).to_have_text(f"Every score as {name} copied")
         return page.evaluate("navigator.clipboard.readText()")
 
-    told = rows(study)
+    told = read_scores(study)
     table = list(csv.DictReader(io.StringIO(copied("CSV"))))
-    assert [float(row["score"]) for row in table] == [row["score"] for row in told]
-    assert [row["task"] for row in table] == [row["task"] for row in told]
+    assert [float(row["score"]) for row in table] == [row.score for row in told]
+    assert [row["task"] for row in table] == [row.task for row in told]
     lines = copied("Markdown").splitlines()
     assert len(lines) == len(told) + 2 and set(lines[1]) <= set("|-: ")
     lines = copied("LaTeX").splitlines()
@@ -123,18 +126,18 @@ def test_the_keyboard_alone_reaches_and_does_everything(page):
             assert page.locator("#cell").inner_text() != first
             page.keyboard.press("Home")
             assert re.search(r"Cell -?[\d.]+, -?[\d.]+: adapter [\d.]+, loss", page.locator("#cell").inner_text())
-    for name in ("slice", "delta", "metric", "threshold", "ways", "canvas", "CSV", "Markdown", "LaTeX", "task"):
+    for name in ("slice", "delta", "metric", "threshold", "trajectories", "canvas", "CSV", "Markdown", "LaTeX", "task"):
         assert name in seen
     assert seen[0] == "Skip to the content"
 
 
 def test_pointing_at_a_cell_tells_its_values(page, study):
-    own = next(iter(landscapes(study).values()))
+    landscape = next(iter(read_landscapes(study).values()))
     box = page.locator("#canvas").bounding_box()
     page.mouse.move(box["x"] + 0.13 * box["width"], box["y"] + 0.06 * box["height"])
     told = page.locator("#cell").inner_text()
     # The cell at the upper left: the last row of the grid, whose y grows upwards.
-    for delta, scores in zip(own.deltas, own.filled(), strict=True):
+    for delta, scores in zip(landscape.deltas, landscape.filled(), strict=True):
         assert re.search(rf"{delta} {scores[-1, 0]:.1f}".replace(".0", r"(\.0)?"), told)
 
 
@@ -143,13 +146,13 @@ def test_the_picture_changes_with_every_control(page):
         return page.evaluate("document.getElementById('canvas').toDataURL()")
 
     # The tiny study's tuning moves by less than a cell.
-    page.evaluate("data.landscapes[0].deltas.forEach((delta) => { delta.path = [[-15, -15], [10, 15]]; })")
+    page.evaluate("data.landscapes[0].deltas.forEach((delta) => { delta.trajectory = [[-15, -15], [10, 15]]; })")
     seen = [picture()]
     for change in (
         lambda: page.locator("#threshold").fill("80"),
         lambda: page.select_option("#delta", "lora"),
         lambda: page.select_option("#metric", "loss"),
-        lambda: page.locator("#ways").uncheck(),
+        lambda: page.locator("#trajectories").uncheck(),
         lambda: page.select_option("#slice", "1"),
     ):
         change()
@@ -176,8 +179,8 @@ def test_it_fits_its_window_and_its_text_has_contrast(page):
             return 0.2126 * r + 0.7152 * g + 0.0722 * b;
           };
           const behind = (element) => {
-            for (let own = element; own; own = own.parentElement) {
-              const color = getComputedStyle(own).backgroundColor;
+            for (let outer = element; outer; outer = outer.parentElement) {
+              const color = getComputedStyle(outer).backgroundColor;
               if (color !== "rgba(0, 0, 0, 0)") return color;
             }
           };
@@ -198,42 +201,70 @@ def test_roles_names_and_alternatives(page):
         assert len(image.get_attribute("alt")) > 20
     for name in ("Slice", "Delta", "Metric"):
         assert page.get_by_role("combobox", name=name).count() == 1
-    assert page.get_by_role("checkbox", name="optimizers' paths").count() == 1
+    assert page.get_by_role("checkbox", name="optimizers' trajectories").count() == 1
     assert page.get_by_role("slider", name="Threshold").count() == 1
     assert page.get_by_role("table", name="Every score").count() == 1
     assert page.locator("[aria-live=polite]").count() >= 3
-    named = "own => own.labels?.length || own.ariaLabel || own.textContent.trim()"
+    named = "element => element.labels?.length || element.ariaLabel || element.textContent.trim()"
     assert page.evaluate(f"[...document.querySelectorAll('button,select,input,canvas')].every({named})")
 
 
 def test_a_study_without_landscapes_has_a_report(study, tmp_path, browser):
-    own = tmp_path / "study"
-    shutil.copytree(study, own)
-    shutil.rmtree(own / "landscapes")
+    copy = tmp_path / "study"
+    shutil.copytree(study, copy)
+    shutil.rmtree(copy / "landscapes")
     opened = browser.new_page()
     errors = []
     opened.on("pageerror", lambda error: errors.append(str(error)))
-    opened.goto(write_report(own).as_uri())
+    opened.goto(write_report(copy).as_uri())
     assert opened.locator("#canvas").count() == 0 and opened.locator("#table-tasks tbody tr").count() == 2 and not errors
     opened.close()
 
 
 def test_a_recipe_cannot_break_the_page(study, tmp_path):
-    own = tmp_path / "<b>study & {{data}}"
-    shutil.copytree(study, own)
-    recipe = own / "recipe.yaml"
+    copy = tmp_path / "<b>study & {{data}}"
+    shutil.copytree(study, copy)
+    recipe = copy / "recipe.yaml"
     recipe.write_text(recipe.read_text() + "# </pre><script>alert(1)</script> {{data}}\n")
-    text = write_report(own).read_text(encoding="utf-8")
+    text = write_report(copy).read_text(encoding="utf-8")
     assert "<script>alert" not in text and "<b>study" not in text and "{{data}}" in text
+
+
+def test_it_shows_what_can_be_drawn(study, tmp_path, monkeypatch):
+    told = []
+    write_report(study, tmp_path / "index.html", progress=lambda done, total, name: told.append((done, total, name)))
+    names = [name for *_, name in told]
+    assert [done for done, *_ in told] == list(range(1, len(told) + 1)) and {total for _, total, _ in told} == {len(told)}
+    assert names == 2 * ["landscape", "panels"] + ["scores", "transfer", "similarity", "map", "curves"]
+    unshared = replace(read_subspace(study), shared=False)
+    monkeypatch.setattr("deltaspace.figures._results.read_subspace", lambda folder, dim: unshared)
+    told.clear()
+    write_report(study, tmp_path / "index.html", progress=lambda done, total, name: told.append(name))
+    assert told == [name for name in names if name != "similarity"]
+
+
+def test_the_script_is_given_masks_shares_and_shades(study):
+    """What the page draws is what Python computed, cell by cell."""
+    for name, landscape in read_landscapes(study).items():
+        data = landscape_data(name, landscape)
+        for region, packed in zip(regions(landscape, THRESHOLDS), data["regions"], strict=True):
+            masks = [*packed["inside"], packed["common"]]
+            for mask, wanted in zip(masks, [*region.inside, region.common], strict=True):
+                bits = np.unpackbits(np.frombuffer(base64.b64decode(mask), np.uint8), bitorder="little")[: wanted.size]
+                assert np.array_equal(bits.astype(bool), wanted.ravel())
+            assert packed["shares"] == {key: [s.value, s.low, s.high] for key, s in region.shares.items()}
+        for delta, scores in zip(data["deltas"], landscape.filled(), strict=True):
+            shades = np.frombuffer(base64.b64decode(delta["shades"]["score"]), np.uint8).astype(int)
+            assert len(shades) == scores.size and (np.diff(shades[np.argsort(scores.ravel())]) >= 0).all()
 
 
 def test_what_has_no_report(tmp_path, study, monkeypatch, capsys):
     with pytest.raises(DeltaspaceError, match="is not a study"):
         write_report(tmp_path)
-    own = tmp_path / "early"
-    own.mkdir()
-    shutil.copy(study / "recipe.yaml", own)
-    monkeypatch.setattr("sys.argv", ["deltaspace", "report", str(own)])
+    early = tmp_path / "early"
+    early.mkdir()
+    shutil.copy(study / "recipe.yaml", early)
+    monkeypatch.setattr("sys.argv", ["deltaspace", "report", str(early)])
     with pytest.raises(SystemExit) as stopped:
         main()
     assert stopped.value.code == 2 and "nothing to report yet" in capsys.readouterr().err

@@ -1,53 +1,57 @@
-"""Tables and figure from rows with known numbers."""
+"""Tables and figures from rows with known numbers."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
 
+from deltaspace.averages import average_rows, task_rows
 from deltaspace.errors import DeltaspaceError
 from deltaspace.figures import save_figure, scores_figure, sweep_figure
 from deltaspace.report.tables import sweep_table, tables
-from deltaspace.study.folder import measures
+from deltaspace.study import ScoreRow, SweepRow, measures
 
 DELTAS = ("adapter", "lora", "prefix")
 
 
-def row(stage, delta, source, seed, score, dim=4, task="movies", zero_shot=60.0, independent=80.0):
-    relative, recovered = measures(score, independent, zero_shot)
-    measured = {"relative": relative, "recovered": recovered} if dim else {"relative": None, "recovered": None}
-    return {
-        "stage": stage,
-        "task": task,
-        "delta": delta,
-        "source_delta": source,
-        "seed": seed,
-        "dim": dim,
-        "tuned": dim or 0,
-        "metric": "accuracy",
-        "score": score,
-        "n_test": 500,
-        "seconds": 1.0,
-        "steps": 1,
-        **measured,
-    }
+def row(stage, delta, source, seed, score, dim=4, rival=None):
+    relative, recovered = measures(score, 80.0, 60.0) if dim else (None, None)
+    return ScoreRow(
+        stage=stage,
+        task="movies",
+        delta=delta,
+        seed=seed,
+        metric="accuracy",
+        score=score,
+        n_test=500,
+        source_delta=source,
+        dim=dim,
+        rival=rival,
+        tuned=dim or 0,
+        seconds=1.0,
+        steps=1,
+        relative=relative,
+        recovered=recovered,
+    )
 
 
 @pytest.fixture
 def rows():
-    found = []
+    made = []
     for seed, score in ((0, 70.0), (1, 74.0)):
         for delta in DELTAS:
-            found += [row("zero_shot", delta, None, seed, 60.0, dim=None), row("independent", delta, None, seed, 80.0, dim=None)]
-            found += [row("optimized", delta, delta, seed, score)]
-            found += [row("transferred", other, delta, seed, score - 2) for other in DELTAS if other != delta]
-    return found
+            made += [row("zero_shot", delta, None, seed, 60.0, dim=None), row("independent", delta, None, seed, 80.0, dim=None)]
+            made += [row("optimized", delta, delta, seed, score)]
+            made += [row("transferred", other, delta, seed, score - 2) for other in DELTAS if other != delta]
+    return made
 
 
-def text(found):
+def text(shown):
     console = Console(width=100, record=True, force_terminal=False)
     with console.capture() as captured:
-        for table in found:
+        for table in shown:
             console.print(table)
     return captured.get()
 
@@ -69,50 +73,65 @@ def test_tables_tell_means_and_the_spread_over_seeds(rows):
 
 
 def test_no_number_is_cut_where_names_are_long_and_gains_negative(rows):
-    for one in rows:
-        one["task"] = "a-task-with-a-name-that-is-longer-than-most-of-them"
-        if one["dim"]:
-            one["relative"], one["recovered"] = 101.26, -143.21
-    shown = text(tables(rows))
+    long = [replace(row, task="a-task-with-a-name-that-is-longer-than-most-of-them") for row in rows]
+    shown = text(tables([replace(row, relative=101.26, recovered=-143.21) if row.dim else row for row in long]))
     assert shown.count("101|-143") == 2 * 6
     assert shown.count("101.3|-143.2") == 2 * 4 + 2
     assert max(map(len, shown.splitlines())) <= 100
 
 
 def test_what_is_undefined_is_shown_as_such(rows):
-    for one in rows:
-        if one["stage"] == "optimized":
-            one["recovered"] = None
-    assert "90.0|–" in text(tables(rows))
+    undefined = [replace(row, recovered=None) if row.stage == "optimized" else row for row in rows]
+    assert "90.0|–" in text(tables(undefined))
+    assert next(row for row in average_rows(undefined) if row.stage == "optimized").recovered is None
+
+
+def test_averages_of_tasks_have_every_stage(rows):
+    [task] = task_rows(rows)
+    assert (task.task, task.dim, task.zero_shot, task.independent) == ("movies", 4, 60.0, 80.0)
+    assert (task.optimized, task.optimized_relative, task.optimized_recovered) == pytest.approx((72.0, 90.0, 60.0))
+    assert (task.transferred, task.transferred_relative, task.transferred_recovered) == pytest.approx((70.0, 87.5, 50.0))
+    [early] = task_rows([row for row in rows if row.stage == "optimized"])
+    assert (early.optimized, early.zero_shot, early.transferred_recovered) == (72.0, None, None)
 
 
 def test_the_figure_shows_every_task_stage_and_pair(rows, tmp_path):
-    drawn = scores_figure(rows)
-    labels = [label.get_text() for label in drawn.axes[0].get_yticklabels()]
+    figure = scores_figure(rows)
+    labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert len(labels) == 9
     assert "movies: adapter → lora" in labels
     for ending, start in ((".png", b"\x89PNG"), (".pdf", b"%PDF"), (".svg", b"<?xml")):
-        assert save_figure(drawn, tmp_path / f"figure{ending}").read_bytes().startswith(start)
+        assert save_figure(figure, tmp_path / f"figure{ending}").read_bytes().startswith(start)
     with pytest.raises(DeltaspaceError, match="nothing to draw"):
-        scores_figure([one for one in rows if one["dim"] is None])
+        scores_figure([row for row in rows if row.dim is None])
+
+
+def lines_of(shown):
+    return {tuple(line.split()[:2]): line.split() for line in shown.replace("│", " ").splitlines() if line}
 
 
 def test_rivals_stand_beside_the_subspace(rows):
-    rivals = [row("rival", "lora", "lora", seed, score) | {"rival": "unilora"} for seed, score in ((0, 66.0), (1, 68.0))]
-    lines = {tuple(line.split()[:2]): line.split() for line in text(tables(rows + rivals)).replace("│", " ").splitlines() if line}
+    rivals = [row("rivals", "lora", "lora", seed, score, rival="unilora") for seed, score in ((0, 66.0), (1, 68.0))]
+    lines = lines_of(text(tables(rows + rivals)))
     assert lines["unilora", "lora"][2:] == ["4", "67.0±1.4", "83.8±1.8", "35.0±7.1"]
     assert lines["subspace", "average"][2:] == ["4", "72.0±2.8", "90.0±3.5", "60.0±14.1"]
     assert lines["full", "delta"][2:] == ["average", "0", "80.0±0.0", "–", "–"]
     assert "Ways of tuning" not in text(tables(rows))
 
 
+def test_a_stage_of_another_package_has_a_table(rows):
+    toys = [row("toy", "lora", "adapter", seed, score) for seed, score in ((0, 66.0), (1, 68.0))]
+    shown = text(tables(rows + toys))
+    assert "Toy" in shown
+    assert lines_of(shown)["movies", "lora"][2:] == ["adapter", "4", "4", "67.0±1.4", "83.8±1.8", "35.0±7.1"]
+
+
 @pytest.fixture
 def swept(rows):
-    found = []
-    for kind, tasks, dim in (("svd", 2, 4), ("svd", 4, 4), ("dense", 4, 4), ("dense", 4, 8)):
-        place = {"projection": kind, "source_tasks": tasks, "deltas": 3}
-        found += [{**one, **place, "dim": dim} for one in rows if one["dim"]]
-    return found
+    made = []
+    for projection, tasks, dim in (("svd", 2, 4), ("svd", 4, 4), ("dense", 4, 4), ("dense", 4, 8)):
+        made += [SweepRow.at(replace(row, dim=dim), projection, tasks, 3) for row in rows if row.dim]
+    return made
 
 
 def test_a_sweep_is_a_table_of_its_points(swept):
@@ -121,11 +140,11 @@ def test_a_sweep_is_a_table_of_its_points(swept):
     assert max(map(len, shown.splitlines())) <= 100
 
 
-def test_the_figure_of_a_sweep_has_a_column_for_each_thing_that_varies(swept):
-    drawn = sweep_figure(swept)
-    assert [axes.get_xlabel() for axes in drawn.axes[:2]] == ["d", "source tasks"]
-    points = {line.get_label(): list(line.get_xdata()) for line in drawn.axes[0].lines}
+def test_the_figure_of_a_sweep_has_a_column_for_each_setting_that_varies(swept):
+    figure = sweep_figure(swept)
+    assert [axes.get_xlabel() for axes in figure.axes[:2]] == ["d", "source tasks"]
+    points = {line.get_label(): list(line.get_xdata()) for line in figure.axes[0].lines}
     assert points["dense, optimization"] == [4, 8]
-    assert [list(line.get_ydata()) for line in drawn.axes[0].lines if line.get_label() == "dense, transfer"] == [[87.5, 87.5]]
+    assert [list(line.get_ydata()) for line in figure.axes[0].lines if line.get_label() == "dense, transfer"] == [[87.5, 87.5]]
     with pytest.raises(DeltaspaceError, match="only one point"):
-        sweep_figure([one for one in swept if one["dim"] == 8])
+        sweep_figure([row for row in swept if row.dim == 8])

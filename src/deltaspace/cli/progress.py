@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import time
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from deltaspace.study.history import stage_of
-from deltaspace.study.run import Report
+from deltaspace.study import STAGES, Observer
+
+if TYPE_CHECKING:
+    from deltaspace.study import Artefact
 
 
-class Bars(Report):
-    """Artefacts of the study above, steps of the running training below. `seconds` is the time of each stage."""
+class Bars(Observer):
+    """Artefacts of the study above, steps of the running training below. `seconds` is the time of each stage, by its title."""
 
     def __init__(self, console: Console) -> None:
         self._progress = Progress(
@@ -28,8 +31,8 @@ class Bars(Report):
             disable=not console.is_terminal,
         )
         self._console = console
-        self._all: TaskID | None = None
-        self._one: TaskID | None = None
+        self._artefacts: TaskID | None = None
+        self._steps: TaskID | None = None
         self._started = 0.0
         self.seconds: dict[str, float] = {}
 
@@ -44,29 +47,29 @@ class Bars(Report):
         self._console.print(name, style="bold", highlight=False)
 
     def plan(self, todo: int, done: int) -> None:
-        if self._all is not None:
-            self._progress.remove_task(self._all)
-            self._all = None
+        if self._artefacts is not None:
+            self._progress.remove_task(self._artefacts)
+            self._artefacts = None
         if todo:
             self._console.print(f"{done} artefacts are there and valid, {todo} to make", highlight=False)
-            self._all = self._progress.add_task("study", total=todo, note="", rate="")
+            self._artefacts = self._progress.add_task("study", total=todo, note="", rate="")
 
-    def start(self, path: str, reason: str) -> None:
-        self._console.print(f"{path} ({reason})", highlight=False)
+    def start(self, artefact: Artefact, reason: str) -> None:
+        self._console.print(f"{artefact.path} ({reason})", highlight=False)
         self._started = time.perf_counter()
 
     def progress(self, step: int, steps: int, text: str) -> None:
-        if self._one is None:
-            self._one = self._progress.add_task("steps", total=steps, note=text, rate="")
-        speed = self._progress.tasks[self._progress.task_ids.index(self._one)].speed
+        if self._steps is None:
+            self._steps = self._progress.add_task("steps", total=steps, note=text, rate="")
+        speed = self._progress.tasks[self._progress.task_ids.index(self._steps)].speed
         rate = f"{speed:.1f}/s" if speed else ""
-        self._progress.update(self._one, completed=step, total=steps, note=text, rate=rate)
+        self._progress.update(self._steps, completed=step, total=steps, note=text, rate=rate)
 
-    def end(self, path: str) -> None:
-        stage = stage_of(path)
-        self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - self._started
-        if self._one is not None:
-            self._progress.remove_task(self._one)
-            self._one = None
-        if self._all is not None:
-            self._progress.advance(self._all)
+    def end(self, artefact: Artefact) -> None:
+        title = STAGES[artefact.stage].title
+        self.seconds[title] = self.seconds.get(title, 0.0) + time.perf_counter() - self._started
+        if self._steps is not None:
+            self._progress.remove_task(self._steps)
+            self._steps = None
+        if self._artefacts is not None:
+            self._progress.advance(self._artefacts)

@@ -5,21 +5,40 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from deltaspace.errors import DeltaspaceError
-from deltaspace.figures.style import MEASURES, looks, new_figure, plain
-from deltaspace.study.folder import Row
+from deltaspace.figures._drawing import FIGURES, Drawing
+from deltaspace.figures._style import MEASURES, looks, new_figure, plain
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_STAGES = {"optimized": "o", "transferred": "D"}
+    from deltaspace.averages import Measure
+    from deltaspace.study import ScoreRow
+
+_MARKERS = {"optimized": "o", "transferred": "D"}
 # More tasks than this show averages over pairs of deltas.
 _TASKS = 8
 
 
-def scores_figure(rows: Sequence[Row], dim: int | None = None) -> Figure:
+class _Line(NamedTuple):
+    """What a line of the figure is of; source and delta are empty where it is the average over all pairs of them."""
+
+    task: str
+    stage: str
+    source: str
+    delta: str
+
+    @property
+    def label(self) -> str:
+        if not self.delta:
+            return self.task if self.stage == "optimized" else f"{self.task}, transfer"
+        pair = self.delta if self.source == self.delta else f"{self.source} → {self.delta}"
+        return f"{self.task}: {pair}"
+
+
+def scores_figure(rows: Sequence[ScoreRow], dim: int | None = None) -> Figure:
     """Dots with intervals: left relative performance, right recovered gain; 100 is the independent solution.
 
     Thick lines are the range over seeds. Thin ones are what other test examples would have given: the 95 % interval of an
@@ -27,64 +46,70 @@ def scores_figure(rows: Sequence[Row], dim: int | None = None) -> Figure:
     the mean and range over its deltas, and over its transfers.
 
     Args:
-        rows: of `deltaspace.study.rows`.
+        rows: of `deltaspace.study.read_scores`.
         dim: which d; the smallest by default.
 
     Raises:
         DeltaspaceError: matplotlib is missing, or the study has no optimized vectors yet.
     """
-    part = [row for row in rows if row["stage"] in _STAGES]
+    part = [row for row in rows if row.stage in _MARKERS]
     if not part:
         raise DeltaspaceError("nothing to draw: the study has no optimized vectors yet", mend="run its recipe to the end")
-    dim = dim or min(row["dim"] for row in part)
-    part = [row for row in part if row["dim"] == dim]
-    deltas = looks(list(dict.fromkeys(row["delta"] for row in part)))
-    many = len({row["task"] for row in part}) > _TASKS
-    groups: dict[tuple[str, ...], list[Row]] = {}
+    dim = dim or min(row.dim for row in part if row.dim is not None)
+    part = [row for row in part if row.dim == dim]
+    delta_looks = looks(list(dict.fromkeys(row.delta for row in part)))
+    many = len({row.task for row in part}) > _TASKS
+    groups: dict[_Line, list[ScoreRow]] = {}
     for row in part:
-        rest = () if many else (row["source_delta"], row["delta"])
-        groups.setdefault((row["task"], row["stage"], *rest), []).append(row)
-    keys = sorted(groups)
-    references = {(row["stage"], row["task"], row["delta"], row["seed"]): row["score"] for row in rows}
-    drawn = new_figure(8, 1.1 + 0.22 * len(keys))
-    left, right = drawn.subplots(1, 2, sharey=True)
+        pair = ("", "") if many else (row.source_delta or "", row.delta)
+        groups.setdefault(_Line(row.task, row.stage, *pair), []).append(row)
+    lines = sorted(groups)
+    references = {(row.stage, row.task, row.delta, row.seed): row.score for row in rows}
+    figure = new_figure(8, 1.1 + 0.22 * len(lines))
+    left, right = figure.subplots(1, 2, sharey=True)
     for axes, (measure, title) in zip((left, right), MEASURES.items(), strict=True):
         axes.axvline(100, color="0.6", linewidth=1)
-        for place, key in enumerate(keys):
-            values = [row[measure] for row in groups[key]]
+        for height, line in enumerate(lines):
+            values = [getattr(row, measure) for row in groups[line]]
             if None in values:
                 # The independent solution gained nothing over zero-shot: there is no gain to recover.
-                axes.annotate("undefined", (100, place), fontsize=7, va="center")
+                axes.annotate("undefined", (100, height), fontsize=7, va="center")
                 continue
-            color = "0.2" if many else deltas[key[3]].color
-            if (half := _half_interval(groups[key], references, measure)) and not many:
-                middle = statistics.fmean(values)
-                axes.plot([middle - half, middle + half], [place, place], color=color, linewidth=0.7)
-            axes.plot([min(values), max(values)], [place, place], color=color, linewidth=2.5)
-            axes.plot(statistics.fmean(values), place, _STAGES[key[1]], color=color, markersize=5)
+            mean, color = statistics.fmean(values), "0.2" if many else delta_looks[line.delta].color
+            if (half := _half_interval(groups[line], references, measure)) and not many:
+                axes.plot([mean - half, mean + half], [height, height], color=color, linewidth=0.7)
+            axes.plot([min(values), max(values)], [height, height], color=color, linewidth=2.5)
+            axes.plot(mean, height, _MARKERS[line.stage], color=color, markersize=5)
         axes.set_xlabel(title)
         plain(axes, "x")
-    left.set_yticks(range(len(keys)), [_label(key) for key in keys])
+    left.set_yticks(range(len(lines)), [line.label for line in lines])
     left.invert_yaxis()
-    drawn.suptitle(f"d = {dim}: optimization (dots), transfer (diamonds); 100 = independent solution")
-    return drawn
+    figure.suptitle(f"d = {dim}: optimization (dots), transfer (diamonds); 100 = independent solution")
+    return figure
 
 
-def _half_interval(rows: Sequence[Row], references: Mapping[tuple[str, str, str, int], float], measure: str) -> float | None:
+def _half_interval(
+    rows: Sequence[ScoreRow], references: Mapping[tuple[str, str, str, int], float], measure: Measure
+) -> float | None:
     """Half of the 95 % interval of the mean of a measure over seeds, whose test examples are the same; for accuracies only."""
     halves = []
     for row in rows:
-        best, start = (references.get((stage, row["task"], row["delta"], row["seed"])) for stage in ("independent", "zero_shot"))
+        best, start = (references.get((stage, row.task, row.delta, row.seed)) for stage in ("independent", "zero_shot"))
         unit = best if measure == "relative" or best is None or start is None else best - start
-        if row["metric"] != "accuracy" or not unit:
+        if row.metric != "accuracy" or not unit:
             return None
-        share = row["score"] / 100
-        halves.append(100 * abs(1.96 * 100 * math.sqrt(share * (1 - share) / row["n_test"]) / unit))
+        share = row.score / 100
+        halves.append(100 * abs(1.96 * 100 * math.sqrt(share * (1 - share) / row.n_test) / unit))
     return statistics.fmean(halves)
 
 
-def _label(key: tuple[str, ...]) -> str:
-    if len(key) == 2:
-        return key[0] if key[1] == "optimized" else f"{key[0]}, transfer"
-    task, _, source, delta = key
-    return f"{task}: {delta}" if source == delta else f"{task}: {source} → {delta}"
+FIGURES.register(
+    Drawing(
+        name="scores",
+        draw=lambda results, options: scores_figure(results.scores, options.dim),
+        drawable=lambda results, options: any(row.stage == "optimized" for row in results.scores),
+        caption="Relative performance and recovered gain of every unseen task; 100 is the independent solution, thick lines "
+        "are the range over seeds, thin ones the 95 % interval over test examples.",
+        order=10,
+    )
+)

@@ -1,4 +1,4 @@
-"""Both measures against what a sweep varies: d, source tasks, deltas."""
+"""Both measures against what a parameter sweep varies: d, source tasks, deltas."""
 
 from __future__ import annotations
 
@@ -7,57 +7,79 @@ import statistics
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from deltaspace.averages import over_seeds
 from deltaspace.errors import DeltaspaceError
-from deltaspace.figures.style import MEASURES, looks, new_figure, plain
-from deltaspace.report.tables import over_seeds
-from deltaspace.study.folder import Row
+from deltaspace.figures._drawing import FIGURES, Drawing
+from deltaspace.figures._style import MEASURES, looks, new_figure, plain
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_STAGES = {"optimized": ("-", "optimization"), "transferred": ("--", "transfer")}
+    from deltaspace.averages import Measure
+    from deltaspace.study import SweepRow
+
+_DASHES = {"optimized": ("-", "optimization"), "transferred": ("--", "transfer")}
+_SETTINGS = {"dim": "d", "source_tasks": "source tasks", "deltas": "deltas"}
 
 
-def sweep_figure(rows: Sequence[Row]) -> Figure:
-    """Both measures against each thing that a sweep varies in numbers, a line for each kind of projections.
+def sweep_figure(rows: Sequence[SweepRow]) -> Figure:
+    """Both measures against each setting that a sweep varies in numbers, a line for each kind of projections.
 
-    Where several things vary, a line keeps the others at the most that the sweep has of them.
+    Where several settings vary, a line keeps the others at the largest number that the sweep has of them.
 
     Args:
-        rows: of `deltaspace.study.sweep_rows`.
+        rows: of `deltaspace.study.read_sweep_scores`.
 
     Raises:
-        DeltaspaceError: matplotlib is missing, or no such thing varies yet.
+        DeltaspaceError: matplotlib is missing, or no such setting varies yet.
     """
-    axis_names = {"dim": "d", "source_tasks": "source tasks", "deltas": "deltas"}
-    most = {key: max((row[key] for row in rows), default=0) for key in axis_names}
-    varied = [key for key in axis_names if len({row[key] for row in rows}) > 1]
+    numbers = {setting: {getattr(row, setting) for row in rows} for setting in _SETTINGS}
+    varied = [setting for setting in _SETTINGS if len(numbers[setting]) > 1]
     if not varied:
         raise DeltaspaceError(
             "nothing to draw: only one point is there", mend="vary d, source_tasks or deltas, or let the sweep end"
         )
-    kinds = looks(list(dict.fromkeys(row["projection"] for row in rows)))
-    drawn = new_figure(4 * len(varied), 6.5)
-    grid = drawn.subplots(2, len(varied), squeeze=False, sharey="row")
-    for column, key in enumerate(varied):
-        part = [row for row in rows if all(row[other] == most[other] for other in varied if other != key)]
+    kind_looks = looks(list(dict.fromkeys(row.projection for row in rows)))
+    figure = new_figure(4 * len(varied), 6.5)
+    grid = figure.subplots(2, len(varied), squeeze=False, sharey="row")
+    for column, setting in enumerate(varied):
+        fixed = {other: max(numbers[other]) for other in varied if other != setting}
+        part = [row for row in rows if all(getattr(row, other) == number for other, number in fixed.items())]
         for axes, measure, title in zip(grid[:, column], MEASURES, MEASURES.values(), strict=True):
-            for (kind, look), (stage, (dash, label)) in itertools.product(kinds.items(), _STAGES.items()):
-                own = [row for row in part if row["projection"] == kind and row["stage"] == stage]
-                values = {at: over_seeds([row for row in own if row[key] == at], measure) for at in sorted({r[key] for r in own})}
-                values = {at: found for at, found in values.items() if found}
+            for (kind, look), (stage, (dash, label)) in itertools.product(kind_looks.items(), _DASHES.items()):
+                line = _line([row for row in part if (row.projection, row.stage) == (kind, stage)], setting, measure)
                 axes.plot(
-                    list(values),
-                    [statistics.fmean(found) for found in values.values()],
+                    list(line),
+                    list(line.values()),
                     dash,
                     marker=look.marker,
                     color=look.color,
                     label=f"{kind}, {label}",
                     markersize=4,
                 )
-            axes.set_xlabel(axis_names[key])
+            axes.set_xlabel(_SETTINGS[setting])
             axes.set_ylabel(title if column == 0 else "")
             plain(axes)
     handles, labels = grid[0, 0].get_legend_handles_labels()
-    drawn.legend(handles, labels, loc="outside lower center", ncols=2)
-    return drawn
+    figure.legend(handles, labels, loc="outside lower center", ncols=2)
+    return figure
+
+
+def _line(rows: Sequence[SweepRow], setting: str, measure: Measure) -> dict[int, float]:
+    """The mean of a measure over tasks, deltas and seeds at each number of a setting; without those where it is not defined."""
+    line = {}
+    for number in sorted({getattr(row, setting) for row in rows}):
+        if means := over_seeds([row for row in rows if getattr(row, setting) == number], measure):
+            line[number] = statistics.fmean(means)
+    return line
+
+
+FIGURES.register(
+    Drawing(
+        name="sweep",
+        draw=lambda results, options: sweep_figure(results.sweep_scores),
+        drawable=lambda results, options: bool(results.sweep_scores),
+        caption="Both measures against what the sweep varies.",
+        of="sweep",
+    )
+)

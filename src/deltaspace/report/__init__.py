@@ -1,1 +1,1 @@
-"""Tables and figures."""
+"""What a study found: tables for the terminal, one HTML page with everything."""

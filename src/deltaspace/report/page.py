@@ -9,50 +9,28 @@ import json
 import math
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import yaml
-
+from deltaspace.averages import average_rows
 from deltaspace.errors import DeltaspaceError
+from deltaspace.figures import FIGURES, Drawing, Options, Results
+from deltaspace.landscape.region import DEFAULT_THRESHOLD
+from deltaspace.report.page_landscapes import landscape_data, shade_colors
+from deltaspace.report.page_tables import page_tables
 from deltaspace.storage import write_text
-from deltaspace.landscape import Landscape, Region, regions
-from deltaspace.figures import Options, draw
-from deltaspace.report.tables import average_rows, region_rows, task_rows
-from deltaspace.study.folder import Row, rows
-from deltaspace.study.history import history
-from deltaspace.study.landscapes import landscapes
-from deltaspace.study.sweep import is_sweep
+from deltaspace.study import load_recipe
 from deltaspace.training import Progress
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# The interactive landscape's thresholds: for each, the interval of every share is worked out here.
-THRESHOLDS = tuple(float(q) for q in range(80, 101))
+    from deltaspace.study import Recipe, ScoreRow
+
 _DPI = 110
-_FIGURES = {
-    "scores": "Relative performance and recovered gain of every unseen task; 100 is the independent solution, thick lines "
-    "are the range over seeds, thin ones the 95 % interval over test examples.",
-    "transfer": "Averages over the unseen tasks: a vector found through a row's delta, decoded as a column's.",
-    "similarity": "Cosine of the vectors that two deltas found for one task, seen from the mean of the source tasks' codes.",
-    "map": "Tasks by their intrinsic vectors, on the two principal axes of all of them.",
-    "curves": "Score and loss on dev over the steps of the trainings, mean over tasks.",
-}
-_LABELS = {"dim": "d", "n_test": "n"}
-_TASK_LABELS = {
-    "zero_shot": "zero-shot",
-    "optimized_relative": "optimized rel. %",
-    "optimized_recovered": "optimized rec. %",
-    "transferred_relative": "transferred rel. %",
-    "transferred_recovered": "transferred rec. %",
-}
-_LANDSCAPE_FIGURES = {
-    "landscape": "Every delta's border at 95 % of its best, and the common region in gray.",
-    "panels": "Scores of each delta, with its border at 95 % of its best and the way of its optimizer.",
-}
+_SCRIPTS = ("page.js", "tables.js", "landscape.js")
 
 
 def write_report(study: Path, path: Path | None = None, *, progress: Progress | None = None) -> Path:
@@ -67,29 +45,36 @@ def write_report(study: Path, path: Path | None = None, *, progress: Progress | 
         Where it is.
 
     Raises:
-        DeltaspaceError: the folder is no study or has no optimized vectors yet, or the file cannot be written.
+        DeltaspaceError: the folder is no study or has no optimized vectors yet, matplotlib is missing, or the file cannot be
+            written.
     """
-    if is_sweep(study):
+    results = Results(study)
+    if results.is_sweep:
         raise DeltaspaceError(f"{study} is a sweep", expected="a study", mend="name one of the studies in it")
-    found = rows(study)
-    if not any(row["stage"] == "optimized" for row in found):
+    if not any(row.stage == "optimized" for row in results.scores):
         raise DeltaspaceError(f"{study} has nothing to report yet", mend="run its recipe to the end")
-    slices = landscapes(study)
-    recipe = yaml.safe_load((study / "recipe.yaml").read_text(encoding="utf-8"))
+    recipe = load_recipe(study / "recipe.yaml")
+    data = {
+        "rows": [asdict(row) for row in results.scores],
+        "tables": page_tables(results),
+        "threshold": DEFAULT_THRESHOLD,
+        "shades": shade_colors(),
+        "landscapes": [landscape_data(name, landscape) for name, landscape in results.landscapes.items()],
+    }
     parts = {
-        "title": html.escape(f"{study.resolve().name}: a study of {Path(str(recipe['model'])).name}"),
-        "summary": html.escape(_summary(recipe, found)),
+        "title": html.escape(f"{study.resolve().name}: a study of {Path(recipe.model).name}"),
+        "summary": html.escape(_summary(recipe, results.scores)),
         "recipe": html.escape((study / "recipe.yaml").read_text(encoding="utf-8")),
-        "figures": "\n".join(_figures(study, found, slices, progress)),
-        "data": _json({"rows": found, "tables": _tables(study, found, slices), "landscapes": _landscapes(slices)}),
+        "figures": "\n".join(_figures(results, progress)),
+        "data": _json(data),
         "landscape": _asset("landscape.html")
-        if slices
+        if results.landscapes
         else "<p>This study has no landscape yet: <code>deltaspace landscape STUDY --task TASK</code>.</p>",
         "style": _asset("page.css"),
-        "script": _asset("page.js"),
+        "script": "\n".join(_asset(name) for name in _SCRIPTS),
     }
-    # In one pass: what is put in may itself look like a place to put something in.
-    text = re.sub(r"\{\{(\w+)\}\}", lambda place: parts[place[1]], _asset("page.html"))
+    # In one pass: a part that is put in may itself have double braces.
+    text = re.sub(r"\{\{(\w+)\}\}", lambda braces: parts[braces[1]], _asset("page.html"))
     path = path or study / "report" / "index.html"
     write_text(path, text)
     return path
@@ -101,32 +86,31 @@ def _asset(name: str) -> str:
 
 def _json(value: Any) -> str:
     """JSON that can stand in a script element; NaN, which JSON lacks, as null."""
-    return json.dumps(_plain(value), ensure_ascii=False, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+    return json.dumps(_without_nan(value), ensure_ascii=False, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
 
 
-def _plain(value: Any) -> Any:
+def _without_nan(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _plain(own) for key, own in value.items()}
+        return {key: _without_nan(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(own) for own in value]
+        return [_without_nan(entry) for entry in value]
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
-def _summary(recipe: dict[str, Any], found: Sequence[Row]) -> str:
-    sources, unseen = (len(recipe["tasks"][kind]) for kind in ("source", "unseen"))
-    deltas = ", ".join(recipe["deltas"])
-    dims = " and ".join(map(str, recipe["dim"]))
-    tasks = f"from {_count(sources, 'source task')}; judged on {_count(unseen, 'unseen task')}"
-    text = f"One space of {dims} dimensions for {deltas}, {tasks}."
+def _summary(recipe: Recipe, rows: Sequence[ScoreRow]) -> str:
+    tasks = recipe.tasks
+    judged = f"from {_count(len(tasks.source), 'source task')}; judged on {_count(len(tasks.unseen), 'unseen task')}"
+    dims = " and ".join(map(str, recipe.dim))
+    text = f"One space of {dims} dimensions for {', '.join(recipe.deltas)}, {judged}."
     measured = []
-    for stage, name in (
+    for stage, what in (
         ("optimized", "tuned in it, a task reaches"),
         ("transferred", "transferred to another delta without training,"),
     ):
-        for own in average_rows([row for row in found if row["stage"] == stage]):
-            if own["delta"] == "average" and own["relative"] is not None and own["dim"] == min(recipe["dim"]):
-                recovered = "" if own["recovered"] is None else f" and {own['recovered']:.1f} % of its gain"
-                measured.append(f"{name} {own['relative']:.1f} % of the independent solution's score{recovered}")
+        for row in average_rows(rows):
+            if (row.stage, row.delta, row.dim) == (stage, "average", min(recipe.dim)) and row.relative is not None:
+                recovered = "" if row.recovered is None else f" and {row.recovered:.1f} % of its gain"
+                measured.append(f"{what} {row.relative:.1f} % of the independent solution's score{recovered}")
     return text + (" On average, " + "; ".join(measured) + "." if measured else "")
 
 
@@ -134,118 +118,31 @@ def _count(number: int, what: str) -> str:
     return f"{number} {what}{'s' * (number != 1)}"
 
 
-def _tables(study: Path, found: Sequence[Row], slices: dict[str, Landscape]) -> list[dict[str, Any]]:
-    """What the page shows as tables; the one without rows of its own shows all rows of the study."""
-    tables = [
-        _table(
-            "averages",
-            "Averages over the unseen tasks",
-            average_rows(found),
-            {"relative": "relative %", "recovered": "recovered %"},
-        ),
-        _table("tasks", "Unseen tasks, averages over deltas and seeds", task_rows(found), _TASK_LABELS),
+def _figures(results: Results, progress: Progress | None) -> Iterator[str]:
+    """The figures that the study has the data for, as HTML: those of each landscape, then those of the whole study."""
+    dim = min(row.dim for row in results.scores if row.stage == "optimized" and row.dim is not None)
+    drawings = sorted((drawing for drawing in FIGURES.values() if drawing.of == "study"), key=lambda drawing: drawing.order)
+    wanted: list[tuple[Drawing, str, Options]] = [
+        (drawing, f"{drawing.caption} Landscape {name}.", Options(landscape=name))
+        for name in results.landscapes
+        for drawing in drawings
+        if drawing.each_landscape
     ]
-    if slices:
-        labels = {"share": "share %", "low": "from", "high": "to"}
-        tables.append(_table("regions", "Common regions, 95 % intervals over the examples", region_rows(slices), labels))
-    tables.append(_table("rows", "Every score", found, {}, with_rows=False))
-    if runs := history(study):
-        tables.append(_table("runs", "What ran where", [_run(own) for own in runs], {}))
-    return tables
-
-
-def _table(
-    name: str, title: str, own: Sequence[dict[str, Any]], labels: dict[str, str], with_rows: bool = True
-) -> dict[str, Any]:
-    columns = []
-    for key in dict.fromkeys(key for row in own for key in row):
-        values = [row[key] for row in own if row.get(key) is not None]
-        if not values:
-            continue
-        number = all(isinstance(value, int | float) for value in values)
-        columns.append({"key": key, "label": labels.get(key, _LABELS.get(key, key.replace("_", " "))), "number": number})
-    found: dict[str, Any] = {"id": name, "title": title, "columns": columns}
-    return found | ({"rows": list(own)} if with_rows else {})
-
-
-def _run(entry: dict[str, Any]) -> dict[str, Any]:
-    machine = entry["machine"]
-    return {
-        "started": entry["started"],
-        "made": ", ".join(f"{stage}: {count}" for stage, count in entry["artefacts"].items()),
-        "seconds": round(sum(entry["seconds"].values()), 1),
-        "machine": f"{machine['processor']}, {machine['cores']} cores, {machine['accelerator'] or 'no GPU'}, {machine['system']}",
-        "versions": ", ".join(f"{name} {version}" for name, version in entry["versions"].items())
-        + f", Python {machine['python']}",
-    }
-
-
-def _landscapes(slices: dict[str, Landscape]) -> list[dict[str, Any]]:
-    return [_landscape(name, own) for name, own in slices.items()]
-
-
-def _landscape(name: str, own: Landscape) -> dict[str, Any]:
-    found = regions(own, THRESHOLDS)
-    done = own.done.reshape(len(own.deltas), -1)
-    scores, losses = (own.filled(what).reshape(len(own.deltas), -1) for what in ("score", "loss"))
-    return {
-        "name": name,
-        "task": own.task,
-        "metric": own.metric,
-        "examples": f"{own.examples} {own.split} examples",
-        "ticks": [list(ticks) for ticks in own.slice.ticks],
-        "labels": list(own.slice.labels),
-        "deltas": [
-            {
-                "name": delta,
-                "score": score.tolist(),
-                "loss": [round(float(value), 4) for value in loss],
-                "filled": np.flatnonzero(~known).tolist(),
-                "path": own.paths.get(delta, []),
-                "mark": own.marks.get(delta),
-            }
-            for delta, score, loss, known in zip(own.deltas, scores, losses, done, strict=True)
-        ],
-        "points": [{"name": key, "place": list(place)} for key, place in own.slice.marks.items() if key not in own.marks],
-        "regions": [_intervals(region) for region in found],
-    }
-
-
-def _intervals(region: Region) -> dict[str, Any]:
-    return {"threshold": region.threshold, "shares": {key: [share.low, share.high] for key, share in region.shares.items()}}
-
-
-def _figures(study: Path, found: Sequence[Row], slices: dict[str, Landscape], progress: Progress | None) -> Iterator[str]:
-    dim = min(row["dim"] for row in found if row["stage"] == "optimized")
-    wanted: list[tuple[str, str, Options]] = [
-        (name, f"{_LANDSCAPE_FIGURES[name]} Landscape {own}.", Options(landscape=own))
-        for own in slices
-        for name in _LANDSCAPE_FIGURES
-    ]
-    drawable = _drawable(found)
-    wanted += [(name, text, Options(dim=dim)) for name, text in _FIGURES.items() if drawable[name]]
-    for number, (name, text, options) in enumerate(wanted, start=1):
-        yield _figure(draw(name, study, options), text, number)
+    wanted += [(drawing, drawing.caption, Options(dim=dim)) for drawing in drawings if not drawing.each_landscape]
+    wanted = [entry for entry in wanted if entry[0].drawable(results, entry[2])]
+    for number, (drawing, caption, options) in enumerate(wanted, start=1):
+        yield _figure(drawing.draw(results, options), caption, number)
         if progress is not None:
-            progress(number, len(wanted), name)
+            progress(number, len(wanted), drawing.name)
 
 
-def _drawable(found: Sequence[Row]) -> dict[str, bool]:
-    """Which figures a study has the data for."""
-    tuned = {(row["task"], row["delta"]) for row in found if row["stage"] == "optimized"}
-    tasks = {row["task"] for row in found if row["stage"] in ("optimized", "independent")}
-    several = len({delta for _, delta in tuned}) > 1
-    transferred = any(row["stage"] == "transferred" for row in found)
-    return {"scores": True, "transfer": transferred, "similarity": several, "map": len(tuned) + len(tasks) > 3, "curves": True}
-
-
-def _figure(drawn: Figure, text: str, number: int) -> str:
+def _figure(figure: Figure, text: str, number: int) -> str:
     buffer = io.BytesIO()
-    drawn.savefig(buffer, format="png", dpi=_DPI)
-    width, height = (round(inches * _DPI) for inches in drawn.get_size_inches())
-    data = base64.b64encode(buffer.getvalue()).decode()
+    figure.savefig(buffer, format="png", dpi=_DPI)
+    width, height = (round(inches * _DPI) for inches in figure.get_size_inches())
+    image = base64.b64encode(buffer.getvalue()).decode()
     caption = html.escape(text)
     return (
-        f'<figure><img src="data:image/png;base64,{data}" alt="{caption}" width="{width}" height="{height}" loading="lazy" '
+        f'<figure><img src="data:image/png;base64,{image}" alt="{caption}" width="{width}" height="{height}" loading="lazy" '
         f'decoding="async"><figcaption>Figure {number}. {caption}</figcaption></figure>'
     )

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from deltaspace.averages import Measure
 from deltaspace.errors import DeltaspaceError
 from deltaspace.storage import replacing
 
@@ -16,11 +18,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe & Ito's colors, told apart by the color-blind; each with a marker and a dash of its own, told apart in black and white.
+# Okabe & Ito's colors, told apart by the color-blind; each with another marker and dash, told apart in black and white.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MARKERS = ("o", "s", "^", "D", "v", "P")
 DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1, 1, 1)))
-MEASURES = {"relative": "relative performance (%)", "recovered": "recovered gain (%)"}
+MEASURES: dict[Measure, str] = {"relative": "relative performance (%)", "recovered": "recovered gain (%)"}
 FORMATS = (".png", ".svg", ".pdf")
 _DPI = 200
 _SIZES: dict[Any, Any] = {
@@ -39,7 +41,7 @@ _SIZES: dict[Any, Any] = {
 
 @dataclass(frozen=True)
 class Look:
-    """How one of several things is drawn."""
+    """How one of several deltas, or of several projections, is told from the others."""
 
     color: str
     marker: str
@@ -59,13 +61,18 @@ def new_figure(width: float, height: float) -> Figure:
     Raises:
         DeltaspaceError: matplotlib is missing.
     """
-    try:
-        import matplotlib
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise DeltaspaceError("figures need the package matplotlib", mend="pip install 'deltaspace[figures]'") from None
-    matplotlib.rcParams.update(_SIZES)
+    require_matplotlib()
+    from matplotlib import rcParams
+    from matplotlib.figure import Figure
+
+    rcParams.update(_SIZES)
     return Figure(figsize=(width, height), layout="constrained")
+
+
+def require_matplotlib() -> None:
+    """Raise DeltaspaceError unless matplotlib is installed."""
+    if find_spec("matplotlib") is None:
+        raise DeltaspaceError("figures need the package matplotlib", mend="pip install 'deltaspace[figures]'")
 
 
 def plain(axes: Axes, grid: Literal["both", "x", "y"] = "both") -> None:
@@ -101,7 +108,7 @@ def check_format(path: Path) -> None:
         raise DeltaspaceError(f"no figure format {path.suffix!r}", expected=".png, .svg or .pdf")
 
 
-def save_figure(drawn: Figure, path: Path) -> Path:
+def save_figure(figure: Figure, path: Path) -> Path:
     """Write a figure as a PNG, SVG or PDF file, atomically.
 
     Raises:
@@ -109,5 +116,5 @@ def save_figure(drawn: Figure, path: Path) -> Path:
     """
     check_format(path)
     with replacing(path) as temporary:
-        drawn.savefig(temporary, format=path.suffix.lstrip("."), dpi=_DPI)
+        figure.savefig(temporary, format=path.suffix.lstrip("."), dpi=_DPI)
     return path

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from deltaspace.cli import app
+from deltaspace.cli.trackers import Tracking
 from deltaspace.errors import DeltaspaceError
 from deltaspace.storage import read_metadata
-from deltaspace.cli.trackers import Tracked
-from deltaspace.study import Report, load_recipe
+from deltaspace.study import load_recipe
 from tests.tiny import save_tiny, write_task
 
 
@@ -29,30 +31,29 @@ def recipe(tmp_path):
 def test_tensorboard_has_the_curves(recipe, tmp_path):
     out = tmp_path / "study"
     app(["run", str(recipe), "--out", str(out), "--track", "tensorboard"], standalone_mode=False)
-    [place] = {path.parent for path in (out / "tracking").rglob("events.out.tfevents*") if path.parent.name == "study"}
-    events = EventAccumulator(str(place))
+    [folder] = {path.parent for path in (out / "tracking").rglob("events.out.tfevents*") if path.parent.name == "study"}
+    events = EventAccumulator(str(folder))
     events.Reload()
-    own = read_metadata(out / "solutions/lora/two-0.safetensors")
-    told = events.Scalars("solutions/lora/two-0/dev score")
-    assert [event.value for event in told] == pytest.approx([metric for _, metric, _ in own["curve"]], abs=1e-4)
-    assert [event.step - told[0].step for event in told] == [step for step, *_ in own["curve"]]
-    [score] = events.Scalars("solutions/lora/two-0/test score")
-    assert score.value == pytest.approx(own["row"]["score"], abs=1e-4)
+    metadata = read_metadata(out / "independent/lora/two/0.safetensors")
+    told = events.Scalars("independent/lora/two/0/dev score")
+    assert [event.value for event in told] == pytest.approx([score for _, score, _ in metadata["curve"]], abs=1e-4)
+    assert [event.step - told[0].step for event in told] == [step for step, *_ in metadata["curve"]]
+    [score] = events.Scalars("independent/lora/two/0/test score")
+    assert score.value == pytest.approx(metadata["row"]["score"], abs=1e-4)
     steps = [event.step for tag in events.Tags()["scalars"] for event in events.Scalars(tag)]
     assert len(set(steps)) > len(told)
 
 
 def test_steps_never_go_back(recipe, tmp_path, monkeypatch):
-    tracked = Tracked(Report(), "tensorboard", tmp_path / "study", load_recipe(recipe))
+    tracking = Tracking("tensorboard", tmp_path / "study", load_recipe(recipe))
     seen = []
-    monkeypatch.setattr(tracked._accelerator, "log", lambda values, step: seen.append(step))
-    monkeypatch.setattr(
-        "deltaspace.cli.trackers.read_any", lambda path: {"curve": [[0, 1.0, 1.0], [5, 1.0, 1.0]], "row": {"score": 1.0}}
-    )
-    tracked.end("solutions/a.safetensors")
-    tracked.end("solutions/b.safetensors")
+    monkeypatch.setattr(tracking._accelerator, "log", lambda values, step: seen.append(step))
+    metadata = {"curve": [[0, 1.0, 1.0], [5, 1.0, 1.0]], "row": {"score": 1.0}}
+    monkeypatch.setattr("deltaspace.cli.trackers.read_artefact_metadata", lambda path: metadata)
+    tracking.end(SimpleNamespace(path="independent/a.safetensors"))
+    tracking.end(SimpleNamespace(path="independent/b.safetensors"))
     assert seen == sorted(seen) == [0, 5, 6, 6, 11, 12]
-    tracked.__exit__(None, None, None)
+    tracking.__exit__(None, None, None)
 
 
 def test_without_being_asked_nothing_is_tracked(recipe, tmp_path):
@@ -63,4 +64,4 @@ def test_without_being_asked_nothing_is_tracked(recipe, tmp_path):
 def test_a_tracker_that_is_not_installed(recipe, tmp_path, monkeypatch):
     monkeypatch.setattr("deltaspace.cli.trackers.get_available_trackers", list)
     with pytest.raises(DeltaspaceError, match="wandb is not installed"):
-        Tracked(Report(), "wandb", tmp_path, load_recipe(recipe))
+        Tracking("wandb", tmp_path, load_recipe(recipe))

@@ -1,0 +1,54 @@
+"""What verbs print with."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from deltaspace.cli.progress import Bars
+
+_WIDTH = 100
+
+
+def print_tables(tables: Iterable[Table]) -> None:
+    """Tables, 100 columns wide at most."""
+    console = Console(width=min(_WIDTH, Console().width) if sys.stdout.isatty() else _WIDTH)
+    for table in tables:
+        console.print(table)
+
+
+def print_json(value: Any) -> None:
+    """A value as JSON that people can read too."""
+    print(json.dumps(value, indent=1))
+
+
+def quiet() -> None:
+    """Silence transformers: its bars and hints would break ours."""
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+
+
+def bars() -> Bars:
+    """Two progress bars: artefacts of the study, steps of the training that runs; plain lines where there is no terminal."""
+    from deltaspace.cli.progress import Bars
+
+    return Bars(Console(stderr=True))
+
+
+def print_made(out: Path, made: int, seconds: float, observer: Bars) -> None:
+    """How a run ended."""
+    if made:
+        parts = ", ".join(f"{title} {spent:.0f} s" for title, spent in observer.seconds.items())
+        print(f"{out}: {made} made in {seconds:.0f} s ({parts})")
+    else:
+        print(f"{out}: everything is there and valid; nothing to do")

@@ -1,0 +1,147 @@
+"""Verbs that take solutions in and give tasks out as checkpoints."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from deltaspace.cli._options import Dim, Seed
+from deltaspace.cli._terminal import print_json, print_tables, quiet
+from deltaspace.errors import DeltaspaceError
+
+if TYPE_CHECKING:
+    from deltaspace.subspace import Subspace
+
+
+def import_(
+    study: Annotated[Path, typer.Argument(metavar="STUDY", help="The study's folder; made if need be.")],
+    checkpoints: Annotated[list[str], typer.Argument(metavar="FOLDER|HUB_ID…", help="peft's checkpoints (safetensors).")],
+    task: Annotated[list[str], typer.Option(help="Of which task; once for each checkpoint, in their order.")],
+    recipe: Annotated[Path | None, typer.Option(help="The recipe, where the study has none yet.")] = None,
+    delta: Annotated[
+        str | None, typer.Option(help="Which delta of the recipe they are; its only one of peft by default.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Which seed of the recipe; its first by default.")] = None,
+    initial_seed: Annotated[
+        int | None,
+        typer.Option(help="The seed that their initial values were drawn from (torch.manual_seed), where it is known."),
+    ] = None,
+    same_base: Annotated[bool, typer.Option("--same-base", help="Their model is the recipe's under another name.")] = False,
+) -> None:
+    """Take checkpoints of peft as solutions of a study's tasks, in place of training them.
+
+    Example: deltaspace import runs/zoo my-loras/sst2 my-loras/trec --task sst2 --task trec --recipe zoo.yaml
+    """
+    from deltaspace.study import import_checkpoints, load_recipe
+
+    quiet()
+    if len(task) != len(checkpoints) or len(set(task)) != len(task):
+        raise DeltaspaceError(
+            "each checkpoint is of one task",
+            found=f"{len(checkpoints)} checkpoints, --task {', '.join(task)}",
+            mend="one --task for each",
+        )
+    path = recipe or study / "recipe.yaml"
+    if recipe is None and not path.exists():
+        raise DeltaspaceError(f"{study} has no recipe yet", mend="name it: --recipe RECIPE")
+    imports = import_checkpoints(
+        load_recipe(path),
+        study,
+        dict(zip(task, checkpoints, strict=True)),
+        delta=delta,
+        seed=seed,
+        initial_seed=initial_seed,
+        same_base=same_base,
+    )
+    for imported in imports:
+        score = f"score {imported.score.value:.1f} on {imported.score.count} test examples"
+        print(f"{imported.name}: {imported.delta} of {imported.task}, {score}")
+    print(f"theta0 of {imports[0].delta}: {imports[0].initial}")
+
+
+def export(
+    study: Annotated[Path, typer.Argument(metavar="STUDY", help="A study's folder, or one of an exported subspace.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Where to.")],
+    task: Annotated[str | None, typer.Option(help="Decode this task; without it the whole subspace is written.")] = None,
+    delta: Annotated[str | None, typer.Option(help="As which delta.")] = None,
+    through: Annotated[
+        str | None, typer.Option(help="The vector found through this delta; by default through --delta itself.")
+    ] = None,
+    dim: Dim = None,
+    seed: Seed = None,
+    merge: Annotated[bool, typer.Option("--merge", help="Add the delta to the weights and write a plain model.")] = False,
+    push: Annotated[
+        str | None, typer.Option("--push-to-hub", metavar="OWNER/NAME", help="Put it on the Hugging Face Hub too.")
+    ] = None,
+) -> None:
+    """Write a task as a checkpoint of any delta, or the subspace itself with all its vectors.
+
+    Example: deltaspace export runs/demo --task products --delta lora -o products-lora
+    """
+    from deltaspace.storage import push_to_hub
+
+    quiet()
+    subspace = _subspace(study, dim, seed)
+    if task is not None:
+        _export_task(subspace, out, task, delta, through, merge)
+    elif delta or through or merge:
+        raise DeltaspaceError("--delta, --through and --merge are for one task", mend="name it: --task NAME")
+    else:
+        from deltaspace.subspace.folder import save_subspace
+
+        save_subspace(subspace, out)
+        print(f"{out}: a subspace of {subspace.dim} dimensions with {len(subspace.vectors)} vectors")
+    if push is not None:
+        print(f"pushed: {push_to_hub(out, push)}")
+
+
+def info(
+    source: Annotated[
+        str, typer.Argument(metavar="STUDY|FOLDER|HUB_ID", help="A study, or a subspace's folder here or on the Hub.")
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+    dim: Dim = None,
+) -> None:
+    """What is in a subspace: its model, deltas, projections, source tasks and vectors.
+
+    Example: deltaspace info runs/demo
+    """
+    from deltaspace.report.info import info_tables
+    from deltaspace.subspace.folder import describe, read_description
+
+    study = Path(source)
+    described = describe(_subspace(study, dim, None)) if _is_study(study) else read_description(source)
+    if as_json:
+        print_json(described)
+    else:
+        print_tables(info_tables(described))
+
+
+def _export_task(subspace: Subspace, out: Path, task: str, delta: str | None, through: str | None, merge: bool) -> None:
+    from deltaspace.backbone import load_backbone
+    from deltaspace.checkpoints.export import export_delta
+    from deltaspace.subspace import SubspaceModel
+
+    if delta is None:
+        raise DeltaspaceError("as which delta?", expected="--delta and one of " + ", ".join(subspace.entries))
+    subspace.entry(delta)
+    attached = SubspaceModel(subspace, load_backbone(subspace.plm.name, family=subspace.plm.family or None)).attached(delta)
+    vector = subspace.vector(task, through or delta)
+    parameters = subspace.to(attached.backbone.device).decode(delta, vector)
+    provenance = {"task": task, "vector found through": through or delta, "d": subspace.dim, "seed": subspace.seed}
+    export_delta(attached, parameters, out, merge=merge, provenance=provenance)
+    print(f"{out}: {task} as {delta}" + (", merged into the model" if merge else ""))
+
+
+def _is_study(folder: Path) -> bool:
+    return (folder / "recipe.yaml").exists()
+
+
+def _subspace(folder: Path, dim: int | None, seed: int | None) -> Subspace:
+    """The subspace of a study, or of an exported folder."""
+    from deltaspace.study import read_subspace
+    from deltaspace.subspace.folder import load_subspace
+
+    return read_subspace(folder, dim, seed) if _is_study(folder) else load_subspace(folder)

@@ -1,0 +1,176 @@
+"""Verbs that show what a study found: tables, figures, the report; and landscapes, sampled on demand."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from deltaspace.cli._options import Dim, Seed, StudyFolder
+from deltaspace.cli._terminal import bars, print_json, print_tables, quiet
+from deltaspace.errors import DeltaspaceError
+from deltaspace.figures import figure_names
+
+if TYPE_CHECKING:
+    from deltaspace.study import SliceSpec
+
+
+def show(
+    study: StudyFolder,
+    as_json: Annotated[bool, typer.Option("--json", help="Print all rows as JSON.")] = False,
+    figure: Annotated[Path | None, typer.Option(help="Write the figure here (.png, .svg, .pdf).")] = None,
+) -> None:
+    """What a study or a sweep found: scores, optimization, transfer, rivals.
+
+    Example: deltaspace show runs/demo --json
+    """
+    from deltaspace.figures import check_format, draw, save_figure
+    from deltaspace.report.tables import sweep_table, tables
+    from deltaspace.study import is_sweep, read_scores, read_sweep_scores
+
+    if figure is not None:
+        check_format(figure)
+    if is_sweep(study):
+        swept = read_sweep_scores(study)
+        rows, shown, name = list(map(asdict, swept)), [sweep_table(swept)], "sweep"
+    else:
+        scores = read_scores(study)
+        rows, shown, name = list(map(asdict, scores)), tables(scores), "scores"
+    if as_json:
+        print_json(rows)
+    else:
+        print_tables(shown)
+    if figure is not None:
+        print(f"figure: {save_figure(draw(name, study), figure)}")
+
+
+def landscape(
+    study: Annotated[Path, typer.Argument(metavar="STUDY", help="A finished study's folder.")],
+    task: Annotated[str, typer.Option(help="Whose examples are scored.")],
+    point: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Two (a line) or three (a plane), or with --direction one: a delta, TASK:DELTA, a source task, mean, zero."
+        ),
+    ] = None,
+    direction: Annotated[
+        list[str] | None, typer.Option(help="One or two: principal-1, principal-2 …, random-1 …, or d numbers with commas.")
+    ] = None,
+    grid: Annotated[str | None, typer.Option(metavar="MIN:MAX:N", help="For every axis; or one for each, with a comma.")] = None,
+    split: Annotated[str | None, typer.Option(help="test or dev.")] = None,
+    examples: Annotated[int | None, typer.Option(help="So many of them.")] = None,
+    tolerance: Annotated[
+        float | None, typer.Option(help="Fill in cells between coarser ones whose scores differ by at most this; 0 samples all.")
+    ] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="Of products: fp32, bf16, or auto: bf16 where the machine has it.")
+    ] = None,
+    dim: Dim = None,
+    seed: Seed = None,
+    name: Annotated[str | None, typer.Option(help="Of its file and figures.")] = None,
+    threshold: Annotated[float | None, typer.Option(help="The common region's, in percent of each delta's best.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the regions as JSON.")] = False,
+) -> None:
+    """How well every delta does on a slice of a study's subspace, and the region where all of them do.
+
+    What is left out is as in a recipe's landscapes.
+
+    Example: deltaspace landscape runs/demo --task movies --point adapter --point lora
+    """
+    from deltaspace.landscape.region import DEFAULT_THRESHOLD, check_threshold
+    from deltaspace.report.regions import region_rows, region_table
+    from deltaspace.study import sample_landscape
+
+    quiet()
+    threshold = DEFAULT_THRESHOLD if threshold is None else threshold
+    check_threshold(threshold)
+    points = tuple(point or ())
+    if direction and len(points) != 1:
+        raise DeltaspaceError(
+            "a slice along directions has one point", found=", ".join(points) or "none", mend="--point NAME, once"
+        )
+    asked = {
+        "task": task,
+        "points": None if direction else points,
+        "point": points[0] if direction else None,
+        "directions": tuple(_direction(text) for text in direction or ()),
+        "grid": grid,
+        "split": split,
+        "examples": examples,
+        "tolerance": tolerance,
+        "precision": precision,
+        "dim": dim,
+        "seed": seed,
+        "name": name,
+    }
+    spec = _slice_spec({key: value for key, value in asked.items() if value is not None})
+    with bars() as shown:
+        made, sampled = sample_landscape(study, spec, observer=shown)
+    if as_json:
+        print_json([asdict(row) for row in region_rows({made: sampled}, threshold)])
+        return
+    print_tables([region_table(made, sampled, threshold)])
+    print(f"figures: deltaspace figure landscape {study} --landscape {made} -o {made}.png")
+
+
+def figure(
+    name: Annotated[str, typer.Argument(metavar="FIGURE", help="One of " + ", ".join(figure_names()) + ".")],
+    study: StudyFolder,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Where to (.png, .svg, .pdf).")],
+    dim: Dim = None,
+    task: Annotated[str | None, typer.Option(help="Only this task (transfer, curves).")] = None,
+    landscape: Annotated[str | None, typer.Option(help="Which landscape; the first by default (landscape, panels).")] = None,
+    threshold: Annotated[float | None, typer.Option(help="In percent of each delta's best (landscape, panels).")] = None,
+    loss: Annotated[bool, typer.Option("--loss", help="Losses in place of scores (panels).")] = False,
+) -> None:
+    """One figure of a study, or of a sweep.
+
+    Example: deltaspace figure landscape runs/demo -o landscape.png
+    """
+    from deltaspace.figures import Options, check_format, draw, save_figure
+
+    check_format(out)
+    options = Options(dim=dim, task=task, landscape=landscape, quantity="loss" if loss else "score")
+    if threshold is not None:
+        options = replace(options, threshold=threshold)
+    print(f"figure: {save_figure(draw(name, study, options), out)}")
+
+
+def report(
+    study: Annotated[Path, typer.Argument(metavar="STUDY", help="A study's folder.")],
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Where to; report/index.html in the study by default.")] = None,
+) -> None:
+    """Everything a study found on one page that opens in a browser without a server: tables, figures, its landscapes.
+
+    Example: deltaspace report runs/demo
+    """
+    from deltaspace.report.page import write_report
+
+    with bars() as shown:
+        path = write_report(study, out, progress=shown.progress)
+    print(f"report: {path}")
+
+
+def _slice_spec(asked: dict[str, Any]) -> SliceSpec:
+    from pydantic import ValidationError
+
+    from deltaspace.study import SliceSpec
+
+    try:
+        return SliceSpec.model_validate(asked)
+    except ValidationError as error:
+        mistakes = [
+            f"{'.'.join(map(str, mistake['loc']))} {mistake['msg'].removeprefix('Value error, ')}".strip()
+            for mistake in error.errors()
+        ]
+        raise DeltaspaceError("no such slice: " + "; ".join(mistakes), mend="deltaspace landscape --help") from None
+
+
+def _direction(text: str) -> str | tuple[float, ...]:
+    """A direction as a slice takes it: a name, or numbers."""
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        return text

@@ -1,0 +1,112 @@
+"""Verbs that run a recipe, whole or up to a stage, and that check it."""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from deltaspace.cli._options import Out, RecipeFile, Tracker
+from deltaspace.cli._terminal import bars, print_made, quiet
+from deltaspace.cli.results import report, show
+
+
+def demo(out: Out = Path("runs/demo")) -> None:
+    """The whole method on a real model and real sentences, in minutes on a laptop.
+
+    Example: deltaspace demo
+    """
+    from importlib.resources import as_file, files
+
+    with as_file(files("deltaspace") / "demo.yaml") as recipe:
+        _run(recipe, out)
+    show(out)
+    report(out)
+
+
+def run(
+    recipe: RecipeFile,
+    out: Out,
+    track: Annotated[Tracker | None, typer.Option(help="Send the curves and scores to a tracker as well (accelerate's).")] = None,
+) -> None:
+    """Run all stages of a recipe; what is there and valid is kept.
+
+    Example: deltaspace run recipes/sentiment.yaml --out runs/sentiment
+    """
+    _run(recipe, out, tracker=track)
+
+
+def train(recipe: RecipeFile, out: Out) -> None:
+    """Stage 0 only: the independent solutions.
+
+    Example: deltaspace train recipes/sentiment.yaml --out runs/sentiment
+    """
+    _run(recipe, out, "independent")
+
+
+def approximate(recipe: RecipeFile, out: Out) -> None:
+    """Up to stage 1: the subspace, from the source tasks' solutions.
+
+    Example: deltaspace approximate recipes/sentiment.yaml --out runs/sentiment
+    """
+    _run(recipe, out, "subspace")
+
+
+def optimize(recipe: RecipeFile, out: Out) -> None:
+    """Up to stage 2: the unseen tasks' intrinsic vectors.
+
+    Example: deltaspace optimize recipes/sentiment.yaml --out runs/sentiment
+    """
+    _run(recipe, out, "rivals")
+
+
+def transfer(recipe: RecipeFile, out: Out) -> None:
+    """Up to stage 3: every vector decoded as every other delta. `run` samples the recipe's landscapes too.
+
+    Example: deltaspace transfer recipes/sentiment.yaml --out runs/sentiment
+    """
+    _run(recipe, out, "transferred")
+
+
+def check(
+    recipe: RecipeFile,
+    full: Annotated[bool, typer.Option("--full", help="Print the recipe with every default.")] = False,
+) -> None:
+    """Find every mistake of a recipe before anything runs: its keys, its tasks' files, its model.
+
+    Example: deltaspace check recipes/sentiment.yaml --full
+    """
+    import yaml
+
+    from deltaspace.study import check_recipe, load_recipe
+
+    quiet()
+    loaded = load_recipe(recipe)
+    tasks = check_recipe(loaded)
+    if full:
+        print(yaml.safe_dump(loaded.model_dump(mode="json", by_alias=True), sort_keys=False), end="")
+    for task in tasks:
+        sizes = f"{len(task.train)} train, {len(task.dev)} dev, {len(task.test)} test"
+        print(f"# {task.name}: {task.kind}, {task.metric}, {sizes}")
+    print(f"# {recipe} is right")
+
+
+def _run(recipe: Path, out: Path, until: str | None = None, tracker: Tracker | None = None) -> None:
+    from deltaspace.study import Observer, load_recipe, run_study
+    from deltaspace.study.observer import Observers
+
+    quiet()
+    started = time.perf_counter()
+    loaded = load_recipe(recipe)
+    with ExitStack() as stack:
+        shown = stack.enter_context(bars())
+        observers: list[Observer] = [shown]
+        if tracker is not None:
+            from deltaspace.cli.trackers import Tracking
+
+            observers.append(stack.enter_context(Tracking(tracker.value, out, loaded)))
+        made = run_study(loaded, out, until=until, observer=Observers(observers))
+    print_made(out, made, time.perf_counter() - started, shown)

@@ -1,0 +1,31 @@
+"""The verb that runs a parameter sweep."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from deltaspace.cli._options import Out
+from deltaspace.cli._terminal import bars, print_made, quiet
+from deltaspace.cli.results import show
+
+SweepFile = Annotated[Path, typer.Argument(metavar="SWEEP", help="A sweep (YAML): a recipe, and what to vary.")]
+
+
+def sweep(sweep_file: SweepFile, out: Out) -> None:
+    """One recipe over d, source tasks, deltas, projections, seeds; what is there and valid is kept.
+
+    Example: deltaspace sweep recipes/sweeps/projections.yaml --out runs/sweep
+    """
+    from deltaspace.study import load_sweep, run_sweep
+
+    quiet()
+    started = time.perf_counter()
+    with bars() as shown:
+        loaded, recipe = load_sweep(sweep_file)
+        made = run_sweep(loaded, recipe, out, observer=shown)
+    print_made(out, made, time.perf_counter() - started, shown)
+    show(out)

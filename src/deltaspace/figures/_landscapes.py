@@ -1,0 +1,59 @@
+"""What the figures of landscapes share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from deltaspace.figures._style import Look, plain
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from deltaspace.figures._options import Options
+    from deltaspace.figures._results import Results
+    from deltaspace.landscape import Landscape, Region
+
+
+def has_landscape(results: Results, options: Options) -> bool:
+    """Whether a study has a landscape."""
+    return bool(results.landscapes)
+
+
+def title(landscape: Landscape, region: Region) -> str:
+    """What the common region is, with its interval."""
+    common, union = region.shares["common"], region.shares["union"]
+    return (
+        f"{landscape.task}: every delta at {region.threshold:g} % of its best or more in {common.value:.1f} % of the slice\n"
+        f"(95 % interval {common.low:.1f}–{common.high:.1f}; {union.value:.0f} % of the union; "
+        f"{landscape.examples} {landscape.split} examples)"
+    )
+
+
+def draw_lines(axes: Axes, landscape: Landscape, scores: np.ndarray, region: Region, delta_looks: Mapping[str, Look]) -> None:
+    """Each delta's scores along a line, (deltas, cells), with the common region behind and the slice's points."""
+    x = np.array(landscape.slice.ticks[0])
+    edges = np.concatenate([x[:1], (x[:-1] + x[1:]) / 2, x[-1:]])
+    for cell in np.flatnonzero(region.common):
+        axes.axvspan(edges[cell], edges[cell + 1], color="0.9", linewidth=0)
+    for delta, values in zip(landscape.deltas, scores, strict=True):
+        look = delta_looks[delta]
+        axes.plot(x, values, color=look.color, linestyle=look.dash, marker=look.marker, markersize=3, label=delta)
+    for name, (position,) in landscape.slice.marks.items():
+        axes.axvline(position, color="0.5", linewidth=0.8)
+        right = position > x.mean()
+        axes.annotate(
+            name,
+            (position, 0),
+            xycoords=("data", "axes fraction"),
+            xytext=(-3 if right else 3, 4),
+            ha="right" if right else "left",
+            textcoords="offset points",
+            fontsize=8,
+        )
+    axes.set_xlabel(landscape.slice.labels[0])
+    axes.set_ylabel(landscape.metric)
+    axes.legend(frameon=False)
+    plain(axes)

@@ -1,0 +1,29 @@
+"""What can be chosen about a figure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from deltaspace.landscape.region import DEFAULT_THRESHOLD
+
+Quantity = Literal["score", "loss"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What can be chosen about a figure; each figure takes what concerns it.
+
+    Args:
+        dim: d, where a study has several.
+        task: only this one.
+        landscape: its name; the study's first by default.
+        threshold: q, in percent of each delta's best.
+        quantity: what is shaded.
+    """
+
+    dim: int | None = None
+    task: str | None = None
+    landscape: str | None = None
+    threshold: float = DEFAULT_THRESHOLD
+    quantity: Quantity = "score"

@@ -1,0 +1,93 @@
+// Tables: sorted by a heading, copied with every digit.
+
+const formats = {
+  CSV: (columns, rows) => {
+    const cell = (value) => (/[",\n]/.test(value) ? `"${value.replaceAll('"', '""')}"` : value);
+    return [columns.map((c) => cell(c.label)), ...rows.map((r) => columns.map((c) => cell(exact(r[c.key]))))].map((r) => r.join(",")).join("\n");
+  },
+  Markdown: (columns, rows) => {
+    const line = (cells) => `| ${cells.map((cell) => cell.replaceAll("|", "\\|")).join(" | ")} |`;
+    const rule = line(columns.map((c) => (c.number ? "---:" : "---")));
+    return [line(columns.map((c) => c.label)), rule, ...rows.map((r) => line(columns.map((c) => exact(r[c.key]))))].join("\n");
+  },
+  LaTeX: (columns, rows) => {
+    const escaped = (text) => text.replace(/\\/g, "\\textbackslash{}").replace(/([&%$#_])/g, "\\$1").replace(/→/g, "$\\to$");
+    const line = (cells) => cells.map(escaped).join(" & ") + " \\\\";
+    const body = rows.map((r) => line(columns.map((c) => exact(r[c.key]))));
+    const kinds = columns.map((c) => (c.number ? "r" : "l")).join("");
+    return [`\\begin{tabular}{${kinds}}`, "\\hline", line(columns.map((c) => c.label)), "\\hline", ...body, "\\hline", "\\end{tabular}"].join("\n");
+  },
+};
+
+async function copy(text, what) {
+  try {
+    await navigator.clipboard.writeText(text);
+  } catch {
+    // Pages opened from a file may not be let into the clipboard that way.
+    const area = make("textarea", { "aria-hidden": "true" });
+    area.value = text;
+    document.body.append(area);
+    area.select();
+    document.execCommand("copy");
+    area.remove();
+  }
+  byId("copied").textContent = `${what} copied`;
+}
+
+function addTable(table) {
+  const { columns } = table;
+  let rows = [...(table.rows ?? data.rows)];
+  // A column of numbers has a decimal in every line, or in none.
+  for (const column of columns) column.whole = rows.every((row) => !column.number || Number.isInteger(row[column.key] ?? 0));
+  const body = make("tbody");
+  const fill = () => {
+    const lines = rows.map((row) => {
+      const cells = columns.map((column) => {
+        const text = shown(row[column.key], column.number, column.whole);
+        const cell = make("td", { class: column.number ? "number" : text.length > 40 ? "long" : "" }, text);
+        if (column.number) cell.title = exact(row[column.key]);
+        return cell;
+      });
+      return make("tr", {}, ...cells);
+    });
+    body.replaceChildren(...lines);
+  };
+  const heads = columns.map((column) => {
+    const button = make("button", { type: "button" }, column.label);
+    const head = make("th", { scope: "col", class: column.number ? "number" : "", "aria-sort": "none" }, button);
+    button.addEventListener("click", () => {
+      const down = head.getAttribute("aria-sort") === "ascending";
+      for (const other of heads) other.setAttribute("aria-sort", "none");
+      head.setAttribute("aria-sort", down ? "descending" : "ascending");
+      const value = (row) => row[column.key] ?? null;
+      rows.sort((a, b) => {
+        const [x, y] = [value(a), value(b)];
+        if (x === null || y === null) return (x === null) - (y === null); // what is missing stays last
+        const order = column.number ? x - y : String(x).localeCompare(String(y));
+        return down ? -order : order;
+      });
+      fill();
+    });
+    return head;
+  });
+  const buttons = Object.keys(formats).map((name) => {
+    const button = make("button", { type: "button", "aria-label": `Copy ${table.title} as ${name}` }, name);
+    button.addEventListener("click", () => copy(formats[name](columns, rows), `${table.title} as ${name}`));
+    return button;
+  });
+  const title = make("h3", { id: `${table.id}-title` }, `${table.title} (${rows.length})`);
+  const grid = make("table", { "aria-labelledby": title.id }, make("thead", {}, make("tr", {}, ...heads)), body);
+  const scroll = make("div", { class: "scroll", tabindex: "0", role: "region", "aria-labelledby": title.id }, grid);
+  const bar = make("div", { class: "bar" }, title, make("span", {}, "copy as"), ...buttons);
+  byId("all-tables").append(make("div", { class: "table", id: `table-${table.id}` }, bar, scroll));
+  if (rows.length > 200) {
+    // A long table is filled when it comes near the window.
+    scroll.style.height = "28rem";
+    new IntersectionObserver((entries, observer) => {
+      if (!entries.some((entry) => entry.isIntersecting)) return;
+      observer.disconnect();
+      fill();
+    }, { rootMargin: "400px" }).observe(scroll);
+  } else fill();
+}
+for (const table of data.tables) addTable(table);

@@ -1,0 +1,67 @@
+"""The tables of the report's page, as its script takes them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from deltaspace.averages import average_rows, task_rows
+from deltaspace.figures import Results
+from deltaspace.report.regions import region_rows
+from deltaspace.study import RunRecord, read_history
+
+_LABELS = {"dim": "d", "n_test": "n"}
+_AVERAGES = {"relative": "relative %", "recovered": "recovered %"}
+_TASKS = {
+    "zero_shot": "zero-shot",
+    "optimized_relative": "optimized rel. %",
+    "optimized_recovered": "optimized rec. %",
+    "transferred_relative": "transferred rel. %",
+    "transferred_recovered": "transferred rec. %",
+}
+_REGIONS = {"share": "share %", "low": "from", "high": "to"}
+
+
+def page_tables(results: Results) -> list[dict[str, Any]]:
+    """Id, title, columns and rows of each table; the table `rows` has no rows, as they are all scores of the page's data."""
+    scores = [asdict(row) for row in results.scores]
+    averages = [asdict(row) for row in average_rows(results.scores)]
+    tasks = [asdict(row) for row in task_rows(results.scores)]
+    tables = [
+        _table("averages", "Averages over the unseen tasks", averages, _AVERAGES) | {"rows": averages},
+        _table("tasks", "Unseen tasks, averages over deltas and seeds", tasks, _TASKS) | {"rows": tasks},
+    ]
+    if results.landscapes:
+        regions = [asdict(row) for row in region_rows(results.landscapes)]
+        title = "Common regions, 95 % intervals over the examples"
+        tables.append(_table("regions", title, regions, _REGIONS) | {"rows": regions})
+    tables.append(_table("rows", "Every score", scores, {}))
+    if runs := [_run(record) for record in read_history(results.folder)]:
+        tables.append(_table("runs", "What ran where", runs, {}) | {"rows": runs})
+    return tables
+
+
+def _table(name: str, title: str, rows: Sequence[Mapping[str, Any]], labels: Mapping[str, str]) -> dict[str, Any]:
+    """A table without its rows; a column where every row is empty is left out."""
+    columns = []
+    for key in dict.fromkeys(key for row in rows for key in row):
+        values = [row[key] for row in rows if row.get(key) is not None]
+        if values:
+            number = all(isinstance(value, int | float) for value in values)
+            label = labels.get(key, _LABELS.get(key, key.replace("_", " ")))
+            columns.append({"key": key, "label": label, "number": number})
+    return {"id": name, "title": title, "columns": columns}
+
+
+def _run(record: RunRecord) -> dict[str, Any]:
+    machine = record.machine
+    accelerator = machine["accelerator"] or "no GPU"
+    return {
+        "started": record.started,
+        "made": ", ".join(f"{stage}: {count}" for stage, count in record.artefacts.items()),
+        "seconds": round(sum(record.seconds.values()), 1),
+        "machine": f"{machine['processor']}, {machine['cores']} cores, {accelerator}, {machine['system']}",
+        "versions": ", ".join(f"{name} {version}" for name, version in record.versions.items())
+        + f", Python {machine['python']}",
+    }

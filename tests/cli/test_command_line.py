@@ -1,0 +1,114 @@
+"""The command line: instant help, a verb for each part of a study, results as tables and as JSON."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import asdict, fields
+
+import pytest
+from typer.main import get_command
+
+from deltaspace.cli import app, main
+from deltaspace.cli.progress import Bars
+from deltaspace.report.regions import RegionRow
+from deltaspace.study import STAGES, ScoreRow, read_scores
+
+VERBS = "demo run train approximate optimize transfer sweep show landscape figure report check import export info".split()
+
+
+def told(capsys, *words):
+    app(list(map(str, words)), standalone_mode=False)
+    return capsys.readouterr().out
+
+
+def test_help_imports_nothing_heavy():
+    heavy = ("torch", "transformers", "numpy", "matplotlib", "pydantic", "deltaspace.study")
+    script = f"import sys, deltaspace.cli; sys.exit(any(module in sys.modules for module in {heavy}))"
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+def test_its_verbs():
+    assert list(get_command(app).commands) == VERBS
+
+
+def test_show_prints_rows_as_they_are(study, capsys):
+    rows = json.loads(told(capsys, "show", study, "--json"))
+    assert rows == [asdict(row) for row in read_scores(study)]
+    assert set(rows[0]) == {field.name for field in fields(ScoreRow)}
+    shown = told(capsys, "show", study)
+    assert "Subspace optimization, d = 3" in shown and "Subspace transfer, d = 3" in shown
+    assert max(map(len, shown.splitlines())) <= 100
+
+
+def test_show_has_the_figure_too(study, tmp_path, capsys):
+    path = tmp_path / "scores.svg"
+    assert f"figure: {path}" in told(capsys, "show", study, "--figure", path)
+    assert path.read_bytes().startswith(b"<?xml")
+
+
+def test_a_landscape_that_is_there_is_told_as_json(study, capsys):
+    asked = ("--task", "three", "--point", "adapter", "--point", "lora", "--grid", "0:1:5", "--name", "path")
+    rows = json.loads(told(capsys, "landscape", study, *asked, "--json"))
+    assert [set(row) for row in rows] == [{field.name for field in fields(RegionRow)}] * 6
+    assert {row["threshold"] for row in rows} == {95.0}
+    assert "figures: deltaspace figure landscape" in told(capsys, "landscape", study, *asked)
+
+
+def test_a_slice_that_is_none(study, monkeypatch, capsys):
+    for words, message in (
+        (["--split", "train"], "no such slice: split"),
+        (["--direction", "random-1"], "a slice along directions has one point"),
+        (["--threshold", "120"], "no threshold 120"),
+    ):
+        monkeypatch.setattr("sys.argv", ["deltaspace", "landscape", str(study), "--task", "three", *words])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert ended.value.code == 2 and message in capsys.readouterr().err
+
+
+def test_no_figure_of_that_name(study, monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr("sys.argv", ["deltaspace", "figure", "pie", str(study), "-o", str(tmp_path / "pie.png")])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    error = capsys.readouterr().err
+    assert ended.value.code == 2 and "no figure 'pie'" in error and "panels" in error
+
+
+def test_an_interrupted_run_ends_with_its_code(monkeypatch, capsys):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("deltaspace.cli.application.app", interrupted)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 130 and "run the same command to go on" in capsys.readouterr().err
+
+
+def test_each_verb_runs_up_to_its_stage(monkeypatch, tmp_path):
+    asked = {}
+    monkeypatch.setattr(
+        "deltaspace.study.run_study", lambda recipe, out, *, until, observer: asked.update({out.name: until}) or 0
+    )
+    monkeypatch.setattr("deltaspace.study.load_recipe", lambda path: None)
+    for verb in ("run", "train", "approximate", "optimize", "transfer"):
+        app([verb, "recipe.yaml", "--out", str(tmp_path / verb)], standalone_mode=False)
+    wanted = {"train": "independent", "approximate": "subspace", "optimize": "rivals", "transfer": "transferred"}
+    assert asked == {"run": None, **wanted} and all(until in STAGES for until in wanted.values())
+
+
+def test_bars_are_plain_lines_where_there_is_no_terminal(capsys):
+    from types import SimpleNamespace
+
+    from rich.console import Console
+
+    artefact = SimpleNamespace(stage="zero_shot", path="zero_shot/lora/movies/0.json")
+    with Bars(Console(width=100)) as bars:
+        bars.plan(1, 2)
+        bars.start(artefact, "missing")
+        bars.progress(1, 2, "dev 50.0")
+        bars.end(artefact)
+    assert list(bars.seconds) == ["zero-shot"]
+    shown = capsys.readouterr().out
+    assert "2 artefacts are there and valid, 1 to make" in shown and f"{artefact.path} (missing)" in shown

@@ -1,0 +1,246 @@
+"""Figures: each is drawn from a study by name, shows its numbers, is written in every format, and says what it lacks."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+import deltaspace.figures
+from deltaspace.cli import app, main
+from deltaspace.errors import DeltaspaceError
+from deltaspace.figures import (
+    FIGURES,
+    Drawing,
+    Options,
+    Results,
+    cosines,
+    curves_figure,
+    draw,
+    figure_names,
+    landscape_figure,
+    map_figure,
+    panels_figure,
+    save_figure,
+    scores_figure,
+    similarity_figure,
+    transfer_figure,
+)
+from deltaspace.landscape import regions
+from deltaspace.study import ScoreRow, read_curves, read_landscapes, read_scores, read_subspace
+
+OF_STUDIES = [name for name in figure_names() if name != "sweep"]
+
+
+def texts(figure):
+    import matplotlib.text
+
+    return " ".join(text.get_text() for text in figure.findobj(matplotlib.text.Text))
+
+
+def test_the_command_line_knows_every_figure_without_importing_any():
+    assert set(figure_names()) == set(FIGURES)
+    script = (
+        "import sys; from deltaspace.figures import figure_names; names = figure_names(); assert 'panels' in names;"
+        "sys.exit(any(module in sys.modules for module in ('torch', 'matplotlib', 'numpy', 'deltaspace.figures.panels')))"
+    )
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+def test_every_public_name_is_there_and_is_no_module():
+    for name in deltaspace.figures.__all__:
+        assert getattr(deltaspace.figures, name).__class__.__name__ != "module", name
+        assert name in dir(deltaspace.figures)
+    with pytest.raises(AttributeError, match="pie_figure"):
+        _ = deltaspace.figures.pie_figure
+
+
+def test_a_figure_of_another_package_is_drawn_by_name(study, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(FIGURES, "_things", dict(FIGURES))
+    FIGURES.register(
+        Drawing(
+            name="toy",
+            draw=lambda results, options: scores_figure(results.scores, options.dim),
+            drawable=lambda results, options: True,
+            caption="A toy.",
+        )
+    )
+    app(["figure", "toy", str(study), "-o", str(tmp_path / "toy.png")], standalone_mode=False)
+    assert (tmp_path / "toy.png").read_bytes().startswith(b"\x89PNG") and "toy.png" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", OF_STUDIES)
+def test_every_figure_is_drawn_and_written(study, name, tmp_path, capsys):
+    for suffix in (".png", ".svg", ".pdf"):
+        path = tmp_path / f"figure{suffix}"
+        app(["figure", name, str(study), "-o", str(path)], standalone_mode=False)
+        assert f"figure: {path}" in capsys.readouterr().out
+        head = path.read_bytes()[:200]
+        assert {".png": b"\x89PNG", ".svg": b"<?xml", ".pdf": b"%PDF"}[suffix] in head
+        assert path.stat().st_size > 3000
+
+
+def test_the_landscape_states_the_region_that_it_shows(study):
+    landscape = read_landscapes(study)["plane"]
+    [region] = regions(landscape, [90.0])
+    figure = landscape_figure(landscape, 90.0)
+    common = region.shares["common"]
+    assert f"{common.value:.1f} % of the slice" in texts(figure) and f"{common.low:.1f}–{common.high:.1f}" in texts(figure)
+    mesh = figure.axes[0].collections[0].get_array()
+    assert (~np.ma.getmaskarray(mesh).reshape(region.common.shape)).sum() == region.common.sum()
+
+
+def test_panels_have_the_values_and_the_trajectory(study):
+    landscape = read_landscapes(study)["plane"]
+    figure = panels_figure(landscape)
+    for axes, delta, scores in zip(figure.axes, landscape.deltas, landscape.filled(), strict=False):
+        assert np.array_equal(axes.collections[0].get_array().reshape(scores.shape), scores)
+        wanted = landscape.trajectories[delta]
+        drawn = [line.get_xydata() for line in axes.lines]
+        assert any(np.allclose(line, wanted) for line in drawn if len(line) == len(wanted))
+    losses = panels_figure(landscape, "loss")
+    mesh = losses.axes[0].collections[0].get_array()
+    assert np.allclose(mesh.reshape(landscape.slice.shape), landscape.filled("loss")[0])
+
+
+def test_along_a_line_scores_and_losses_are_lines(study):
+    landscape = read_landscapes(study)["path"]
+    for figure in (landscape_figure(landscape), panels_figure(landscape)):
+        drawn = [line.get_ydata() for line in figure.axes[0].lines]
+        for scores in landscape.filled():
+            assert any(np.array_equal(line, scores) for line in drawn)
+    drawn = [line.get_ydata() for line in panels_figure(landscape).axes[1].lines]
+    assert all(np.allclose(line, losses) for line, losses in zip(drawn, landscape.filled("loss"), strict=True))
+
+
+def test_trajectories_end_where_tuning_went(study):
+    """A vector that is the best on dev is a point of its trajectory, which starts at the mean of the codes."""
+    subspace = read_subspace(study)
+    landscape = read_landscapes(study)["plane"]
+    for delta in landscape.deltas:
+        trajectory = torch.tensor(landscape.trajectories[delta])
+        mark = torch.tensor(landscape.marks[delta].coordinates)
+        assert float((trajectory - mark).norm(dim=1).min()) < 1e-4 and landscape.marks[delta].distance < 1e-4
+        start, _ = landscape.slice.project(subspace.mean_code(delta).unsqueeze(0))
+        assert torch.allclose(trajectory[0], start[0], atol=1e-4) and len(trajectory) == 7
+
+
+def test_the_transfer_matrix_has_the_averages(study):
+    rows = read_scores(study)
+    figure = transfer_figure(rows)
+    cells = figure.axes[0].images[0].get_array()
+    pair = [row.relative for row in rows if row.source_delta == "lora" and row.delta == "prefix"]
+    assert float(cells[1, 2]) == pytest.approx(float(np.mean(pair)))
+    assert "three" in texts(transfer_figure(rows, task="three"))
+
+
+def test_similarity_is_the_cosine_from_the_mean_code_and_has_none_where_nothing_moved(study):
+    subspace = read_subspace(study)
+    a, b = (subspace.vectors.get("three", delta) - subspace.mean_code(delta) for delta in ("adapter", "lora"))
+    wanted = float(torch.nn.functional.cosine_similarity(a, b, dim=0))
+    assert cosines(subspace)["three"]["adapter", "lora"] == pytest.approx(wanted, abs=1e-5)
+    subspace.vectors.add("four", "adapter", subspace.mean_code("adapter"))
+    by_task = cosines(subspace)
+    assert np.isnan(by_task["four"]["adapter", "lora"]) and not np.isnan(by_task["three"]["adapter", "lora"])
+    figure = similarity_figure(subspace)
+    mean = figure.axes[0].images[0].get_array()
+    assert float(mean[0, 1]) == pytest.approx(by_task["three"]["adapter", "lora"]) and "–" in texts(figure)
+
+
+def test_the_map_names_tasks_and_needs_points(study):
+    subspace = read_subspace(study)
+    assert all(task in texts(map_figure(subspace)) for task in ("one", "two", "three", "four"))
+    few = replace(subspace, sources=(), codes=subspace.codes[:, :0], vectors=type(subspace.vectors)(3))
+    with pytest.raises(DeltaspaceError, match="needs three points"):
+        map_figure(few)
+    with pytest.raises(DeltaspaceError, match="two deltas found"):
+        similarity_figure(few)
+
+
+def test_codes_of_deltas_that_share_none_are_not_averaged(study):
+    """As under `autoencoder`: the map has every delta's codes, and vectors of different deltas are not compared."""
+    unshared = replace(read_subspace(study), shared=False)
+    figure = map_figure(unshared)
+    rings = {line.get_label(): line for line in figure.axes[0].lines if "code of a source task" in line.get_label()}
+    assert list(rings) == [f"code of a source task, {delta}" for delta in unshared.entries]
+    [vectors] = [line for line in figure.axes[0].lines if line.get_label() == "found through adapter"]
+    drawn = np.concatenate([vectors.get_xydata(), rings["code of a source task, adapter"].get_xydata()])
+    wanted = torch.stack([unshared.vectors.get("four", "adapter"), unshared.vectors.get("three", "adapter")])
+    wanted = torch.cat([wanted, unshared.codes_of("adapter")]).double()
+    # Two axes of three keep no more than the distances in space, and those along the axes exactly.
+    apart = np.linalg.norm(drawn[:, None] - drawn[None], axis=-1)
+    assert (apart <= torch.cdist(wanted, wanted).numpy() + 1e-6).all() and apart[2, 3] > 0
+    with pytest.raises(DeltaspaceError, match="share no codes"):
+        similarity_figure(unshared)
+
+
+def test_what_a_folder_lacks_is_not_drawable(study, monkeypatch):
+    results, options = Results(study), Options(dim=3)
+    assert all(FIGURES[name].drawable(results, options) for name in OF_STUDIES)
+    monkeypatch.setitem(results._subspaces, 3, replace(results.subspace(3), shared=False))
+    assert not FIGURES["similarity"].drawable(results, options) and FIGURES["map"].drawable(results, options)
+    results.scores = [row for row in results.scores if row.stage != "transferred"]
+    assert not FIGURES["transfer"].drawable(results, options)
+
+
+def test_curves_are_those_of_the_files(study):
+    curves = read_curves(study)
+    stages = [curve.stage for curve in curves]
+    assert stages.count("independent") == 4 * 3 * 2 and stages.count("optimized") == 2 * 3 * 2
+    assert all(curve.points[0][0] == 0 for curve in curves)
+    assert "mean of 4 tasks" in texts(draw("curves", study)) and "three" in texts(draw("curves", study, Options(task="three")))
+    with pytest.raises(DeltaspaceError, match="nothing was trained yet"):
+        curves_figure([])
+
+
+def test_what_cannot_be_drawn(study, tmp_path, monkeypatch, capsys):
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    shutil.copy(study / "recipe.yaml", bare)
+    for name in OF_STUDIES:
+        with pytest.raises(DeltaspaceError):
+            draw(name, bare)
+        with pytest.raises(DeltaspaceError, match="is not a study"):
+            draw(name, tmp_path)
+    with pytest.raises(DeltaspaceError, match="no figure 'pie'"):
+        draw("pie", study)
+    with pytest.raises(DeltaspaceError, match="has no figure 'sweep'"):
+        draw("sweep", study)
+    with pytest.raises(DeltaspaceError, match="no landscape 'hill'"):
+        draw("landscape", study, Options(landscape="hill"))
+    with pytest.raises(DeltaspaceError, match="no figure of the task 'x'"):
+        draw("curves", study, Options(task="x"))
+    with pytest.raises(DeltaspaceError, match="no threshold"):
+        draw("landscape", study, Options(threshold=120.0))
+    with pytest.raises(DeltaspaceError, match="no figure format"):
+        save_figure(draw("map", study), tmp_path / "map.gif")
+    monkeypatch.setattr("sys.argv", ["deltaspace", "figure", "map", str(study), "-o", "map.gif"])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 2 and "no figure format '.gif'" in capsys.readouterr().err
+
+
+def test_without_matplotlib_there_is_one_message(study, monkeypatch):
+    monkeypatch.setattr("deltaspace.figures._style.find_spec", lambda name: None)
+    with pytest.raises(DeltaspaceError, match=r"deltaspace\[figures\]"):
+        draw("map", study)
+
+
+def test_scores_have_intervals_over_test_examples():
+    """Half of 400 examples right: 1.96 x 2.5 points, 4.9, of an independent score of 80 and a gain of 20."""
+    rows = [
+        ScoreRow("zero_shot", "t", "lora", 0, "accuracy", 60.0, 400),
+        ScoreRow("independent", "t", "lora", 0, "accuracy", 80.0, 400),
+        ScoreRow("optimized", "t", "lora", 0, "accuracy", 50.0, 400, "lora", 4, relative=62.5, recovered=-50.0),
+    ]
+    for axes, middle, half in zip(scores_figure(rows).axes, (62.5, -50.0), (4.9 / 0.8, 4.9 / 0.2), strict=True):
+        spans = [line.get_xdata() for line in axes.lines if len(line.get_xdata()) == 2]
+        assert any(np.allclose(span, [middle - half, middle + half]) for span in spans)
+        assert any(np.allclose(span, [middle, middle]) for span in spans)  # a single seed
+    rows[2] = replace(rows[2], metric="macro_f1")
+    assert len(scores_figure(rows).axes[0].lines) == 3
