@@ -17,5 +17,5 @@ def test_every_notebook_runs(path, study, monkeypatch):
     book = nbformat.read(path, as_version=4)
     assert all(not cell.get("outputs") for cell in book.cells), "outputs are not kept"
     NotebookClient(book, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(EXAMPLES)}}).execute()
-    drawn = [cell for cell in book.cells if any("image/png" in out.get("data", {}) for out in cell.get("outputs", []))]
+    drawn = [cell for cell in book.cells if any("image/png" in output.get("data", {}) for output in cell.get("outputs", []))]
     assert len(drawn) == 8

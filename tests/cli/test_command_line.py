@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import asdict, fields
+from types import SimpleNamespace
 
 import pytest
+from rich.console import Console
 from typer.main import get_command
 
 from deltaspace.cli import app, main
 from deltaspace.cli.progress import Bars
 from deltaspace.report.regions import RegionRow
-from deltaspace.study import STAGES, ScoreRow, read_scores
+from deltaspace.storage import write_json
+from deltaspace.study import STAGES, Content, MadeFrom, ScoreRow, Stage, read_scores
 
 VERBS = "demo run train approximate optimize transfer sweep show landscape figure report check import export info".split()
 
@@ -40,6 +44,33 @@ def test_show_prints_rows_as_they_are(study, capsys):
     shown = told(capsys, "show", study)
     assert "Subspace optimization, d = 3" in shown and "Subspace transfer, d = 3" in shown
     assert max(map(len, shown.splitlines())) <= 100
+
+
+class Toy(Stage):
+    """A stage of another package: the score of half of each source task."""
+
+    name, title, suffix = "toy", "toy scores", ".json"
+
+    def keys(self, recipe):
+        return iter(())
+
+    def made_from(self, resources, key):
+        return MadeFrom()
+
+    def make(self, resources, key, resume):
+        return Content()
+
+
+def test_show_prints_the_rows_of_any_stage(study, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(STAGES, "_things", dict(STAGES))
+    STAGES.register(Toy())
+    copy = shutil.copytree(study, tmp_path / "study")
+    row = ScoreRow("toy", "one", "lora", 0, "accuracy", 12.5, 8)
+    write_json(copy / "toy" / "lora" / "one" / "0.json", {"row": row.stored()})
+    [shown] = [row for row in json.loads(told(capsys, "show", copy, "--json")) if row["stage"] == "toy"]
+    assert (shown["score"], shown["task"]) == (12.5, "one") and shown["relative"] is not None
+    table = told(capsys, "show", copy)
+    assert "Toy scores" in table and "12.5" in table.split("Toy scores")[1]
 
 
 def test_show_has_the_figure_too(study, tmp_path, capsys):
@@ -99,10 +130,6 @@ def test_each_verb_runs_up_to_its_stage(monkeypatch, tmp_path):
 
 
 def test_bars_are_plain_lines_where_there_is_no_terminal(capsys):
-    from types import SimpleNamespace
-
-    from rich.console import Console
-
     artefact = SimpleNamespace(stage="zero_shot", path="zero_shot/lora/movies/0.json")
     with Bars(Console(width=100)) as bars:
         bars.plan(1, 2)

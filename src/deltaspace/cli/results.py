@@ -146,7 +146,7 @@ def report(
 
     Example: deltaspace report runs/demo
     """
-    from deltaspace.report.page import write_report
+    from deltaspace.report import write_report
 
     with bars() as shown:
         path = write_report(study, out, progress=shown.progress)

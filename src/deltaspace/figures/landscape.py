@@ -1,4 +1,4 @@
-"""A landscape in one picture: every delta's contours over each other with the common region; lines along a line."""
+"""A landscape in one picture: every delta's contours over each other with the common region; curves along a line."""
 
 from __future__ import annotations
 

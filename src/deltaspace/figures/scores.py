@@ -65,7 +65,7 @@ def scores_figure(rows: Sequence[ScoreRow], dim: int | None = None) -> Figure:
         groups.setdefault(_Line(row.task, row.stage, *pair), []).append(row)
     lines = sorted(groups)
     references = {(row.stage, row.task, row.delta, row.seed): row.score for row in rows}
-    figure = new_figure(8, 1.1 + 0.22 * len(lines))
+    figure = new_figure(8.0, 1.1 + 0.22 * len(lines))
     left, right = figure.subplots(1, 2, sharey=True)
     for axes, (measure, title) in zip((left, right), MEASURES.items(), strict=True):
         axes.axvline(100, color="0.6", linewidth=1)

@@ -40,7 +40,7 @@ def sweep_figure(rows: Sequence[SweepRow]) -> Figure:
             "nothing to draw: only one point is there", mend="vary d, source_tasks or deltas, or let the sweep end"
         )
     kind_looks = looks(list(dict.fromkeys(row.projection for row in rows)))
-    figure = new_figure(4 * len(varied), 6.5)
+    figure = new_figure(4.0 * len(varied), 6.5)
     grid = figure.subplots(2, len(varied), squeeze=False, sharey="row")
     for column, setting in enumerate(varied):
         fixed = {other: max(numbers[other]) for other in varied if other != setting}

@@ -68,7 +68,7 @@ def landscape_data(name: str, landscape: Landscape) -> dict[str, Any]:
                 "loss": [round(float(value), 4) for value in values["loss"][index]],
                 "shades": {quantity: _base64(of_deltas[index]) for quantity, of_deltas in shades.items()},
                 "filled": np.flatnonzero(~done[index]).tolist(),
-                "trajectory": landscape.trajectories.get(delta, []),
+                "trajectory": [[_rounded(x) for x in point] for point in landscape.trajectories.get(delta, [])],
                 "mark": _mark(landscape, delta),
             }
             for index, delta in enumerate(landscape.deltas)
@@ -109,6 +109,11 @@ def _shades(values: np.ndarray, quantity: Quantity) -> np.ndarray:
     low, high = shade_limits(values, quantity)
     shares = np.clip((values - low) / (high - low or 1.0), 0.0, 1.0)
     return np.rint((_SHADES - 1) * (shares if quantity == "score" else 1 - shares)).astype(np.uint8)
+
+
+def _rounded(value: float) -> float:
+    """As exact as a picture needs it."""
+    return float(f"{value:.5g}")
 
 
 def _gray(share: float) -> str:
