@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from deltaspace.deltas import Peft, attach
 from deltaspace.errors import DeltaspaceError
-from deltaspace.rivals import RANDOM, RIVALS, attach_rival, tune
+from deltaspace.rivals import RIVALS, Rival, attach_rival, tune
 from deltaspace.subspace import Optimization
+from deltaspace.training import Resume, loop
 from tests.tiny import tiny_backbone, tiny_task
 
-METHODS = [name for name in RIVALS if name != RANDOM]
+METHODS = [name for name, rival in RIVALS.items() if rival.make is not None]
 # VB-LoRA's vectors of 32 do not divide the tiny model's 16.
 TINY = [name for name in METHODS if name != "vblora"]
 
@@ -53,13 +56,68 @@ def test_shared_parameters_stand_once_and_move_every_module(backbone):
 def test_the_best_of_several_learning_rates_is_kept(backbone, name):
     task = tiny_task("one")
     settings = Optimization(steps=4, lr=1.0, batch_size=4, evaluate_every=2, factors=(1.0, 10.0))
-    found = tune(attach_rival(name, 8, backbone), task, settings, lr=0.01)
+    tuned = tune(attach_rival(name, 8, backbone), task, settings, lr=0.01)
     alone = [
         tune(attach_rival(name, 8, backbone), task, settings.model_copy(update={"factors": (factor,)}), lr=0.01)
         for factor in (1.0, 10.0)
     ]
-    assert not any(other.fit.best.better_than(found.fit.best) for other in alone)
-    assert any(other.factor == found.factor and other.vector.equal(found.vector) for other in alone)
+    assert not any(other.fit.best.better_than(tuned.fit.best) for other in alone)
+    assert any(other.factor == tuned.factor and other.vector.equal(tuned.vector) for other in alone)
+
+
+@pytest.fixture
+def anothers(monkeypatch):
+    """A rival of another package, in the registry during a test."""
+    monkeypatch.setattr(RIVALS, "_things", dict(RIVALS))
+    return RIVALS.register(
+        Rival("tiny-ia3", "https://example.org", "peft's IA3", lr=0.1, make=lambda dim, modules: Peft(peft="IA3"))
+    )
+
+
+def test_another_package_registers_a_rival(backbone, anothers):
+    attached = attach_rival("tiny-ia3", 8, backbone)
+    assert attached.delta == Peft(peft="IA3")
+    settings = Optimization(steps=2, lr=1.0, batch_size=4, evaluate_every=2)
+    assert tune(attached, tiny_task("one"), settings, lr=anothers.lr).vector.shape == attached.initial.shape
+    with pytest.raises(DeltaspaceError, match="tiny-ia3"):
+        attach_rival("nothing", 8, backbone)
+
+
+def test_a_rival_is_a_method_or_a_subspace():
+    assert RIVALS["random"].projection == "gaussian"
+    with pytest.raises(ValueError, match="either by a method"):
+        Rival("nothing", "https://example.org", "made by nothing")
+    with pytest.raises(ValueError, match="learning rate"):
+        Rival("slow", "https://example.org", "IA3", make=lambda dim, modules: Peft(peft="IA3"))
+
+
+@pytest.mark.parametrize(("killed_at", "goes_on_at"), [(3, 3), (7, 1)])
+def test_tuning_goes_on_after_a_kill(backbone, tmp_path, monkeypatch, killed_at, goes_on_at):
+    """In the first factor where it was; the second's state has taken the place of the first's, which is tuned again."""
+    monkeypatch.setattr(loop, "_SAVE_SECONDS", -1.0)
+    task = tiny_task("one")
+    settings = Optimization(steps=4, lr=1.0, batch_size=4, evaluate_every=2, factors=(1.0, 10.0))
+    whole = tune(attach_rival("unilora", 8, backbone), task, settings, lr=0.01)
+
+    def kill(done, total, text):
+        told.append(done)
+        if len(told) == killed_at:
+            raise KeyboardInterrupt
+
+    told: list[int] = []
+    told_again: list[int] = []
+    resume = Resume(tmp_path / "state.safetensors", "rival", kill)
+    with pytest.raises(KeyboardInterrupt):
+        tune(attach_rival("unilora", 8, backbone), task, settings, lr=0.01, resume=resume)
+    again = tune(
+        attach_rival("unilora", 8, backbone),
+        task,
+        settings,
+        lr=0.01,
+        resume=replace(resume, progress=lambda done, *_: told_again.append(done)),
+    )
+    assert told_again[0] == goes_on_at
+    assert again.vector.equal(whole.vector) and again.factor == whole.factor
 
 
 def test_mistakes_are_told(backbone):

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from jaxtyping import Float
@@ -12,66 +11,102 @@ from torch import Tensor
 
 from deltaspace.deltas import AttachedDelta, Delta, Lora, Peft
 from deltaspace.errors import DeltaspaceError
+from deltaspace.registry import Registry
 from deltaspace.solutions import train
-from deltaspace.subspace import Optimization
-from deltaspace.training import Fit, Progress, Training
+from deltaspace.training import NO_RESUME, Fit, Resume, Training
 
 if TYPE_CHECKING:
     from deltaspace.backbone import Backbone
+    from deltaspace.subspace import Optimization
     from deltaspace.tasks import Task
-
-RANDOM = "random"
 
 
 @dataclass(frozen=True)
 class Rival:
-    """A way of tuning few numbers.
+    """A way of tuning few numbers: a method with numbers of its own, or the points of another subspace.
 
     Args:
+        name: what recipes call it.
         source: its paper.
         summary: what it is, and how near to d numbers it can come.
-        make: the method, for d numbers and as many places (query and value projections) in the model. None for `random`, whose
-            numbers are a point of a random subspace of each delta.
+        lr: its learning rate; the optimization's where it has none of its own.
+        make: the method, for d numbers and as many modules (query and value projections) in the model.
+        projection: a name of `deltaspace.PROJECTIONS`: what makes the subspace, of d dimensions, whose points are tuned through
+            each delta.
+
+    Raises:
+        ValueError: it has neither or both of `make` (which needs `lr`) and `projection`.
     """
 
+    name: str
     source: str
     summary: str
-    lr: float | None
-    make: Callable[[int, int], Delta] | None
+    lr: float | None = None
+    make: Callable[[int, int], Delta] | None = None
+    projection: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.make is None) == (self.projection is None):
+            raise ValueError(f"the rival {self.name} is made either by a method of its own or by a projection")
+        if (self.make is None) != (self.lr is None):
+            raise ValueError(f"the rival {self.name} has a learning rate just where it has a method of its own")
 
 
-def _unilora(dim: int, places: int) -> Delta:
-    return Peft(peft="UNILORA", settings={"r": 8, "theta_d_length": dim})
+RIVALS: Registry[Rival] = Registry("rival", "deltaspace.rivals")
 
-
-def _tinylora(dim: int, places: int) -> Delta:
-    return Peft(peft="TINYLORA", settings={"u": dim, "weight_tying": 1.0})
-
-
-def _vblora(dim: int, places: int) -> Delta:
-    return Peft(peft="VBLORA", settings={"r": 1, "num_vectors": 4, "vector_length": 32, "topk": 2})
-
-
-def _fourierft(dim: int, places: int) -> Delta:
-    return Peft(peft="FOURIERFT", settings={"n_frequency": max(1, dim // places)})
-
-
-def _lora(dim: int, places: int) -> Delta:
-    return Lora(r=1, alpha=2)
-
-
-RIVALS: dict[str, Rival] = {
-    RANDOM: Rival("https://arxiv.org/abs/1804.08838", "a random subspace of each delta, of d numbers", None, None),
-    "unilora": Rival("https://arxiv.org/abs/2506.00799", "peft's Uni-LoRA with d numbers", 0.5, _unilora),
-    "tinylora": Rival("https://arxiv.org/abs/2602.04118", "peft's TinyLoRA, all modules tied, with d numbers", 0.02, _tinylora),
-    "vblora": Rival(
-        "https://arxiv.org/abs/2405.15179", "peft's VB-LoRA at rank 1: the fewest numbers it can do with", 0.05, _vblora
-    ),
-    "fourierft": Rival(
-        "https://arxiv.org/abs/2405.03003", "peft's FourierFT, d numbers divided among the modules", 5.0, _fourierft
-    ),
-    "lora-1": Rival("https://arxiv.org/abs/2106.09685", "LoRA of rank 1", 0.01, _lora),
-}
+RIVALS.register(
+    Rival(
+        name="random",
+        source="https://arxiv.org/abs/1804.08838",
+        summary="a random subspace of each delta, of d numbers",
+        projection="gaussian",
+    )
+)
+RIVALS.register(
+    Rival(
+        name="unilora",
+        source="https://arxiv.org/abs/2506.00799",
+        summary="peft's Uni-LoRA with d numbers",
+        lr=0.5,
+        make=lambda dim, modules: Peft(peft="UNILORA", settings={"r": 8, "theta_d_length": dim}),
+    )
+)
+RIVALS.register(
+    Rival(
+        name="tinylora",
+        source="https://arxiv.org/abs/2602.04118",
+        summary="peft's TinyLoRA, all modules tied, with d numbers",
+        lr=0.02,
+        make=lambda dim, modules: Peft(peft="TINYLORA", settings={"u": dim, "weight_tying": 1.0}),
+    )
+)
+RIVALS.register(
+    Rival(
+        name="vblora",
+        source="https://arxiv.org/abs/2405.15179",
+        summary="peft's VB-LoRA at rank 1: the fewest numbers it can do with",
+        lr=0.05,
+        make=lambda dim, modules: Peft(peft="VBLORA", settings={"r": 1, "num_vectors": 4, "vector_length": 32, "topk": 2}),
+    )
+)
+RIVALS.register(
+    Rival(
+        name="fourierft",
+        source="https://arxiv.org/abs/2405.03003",
+        summary="peft's FourierFT, d numbers divided among the modules",
+        lr=5.0,
+        make=lambda dim, modules: Peft(peft="FOURIERFT", settings={"n_frequency": max(1, dim // modules)}),
+    )
+)
+RIVALS.register(
+    Rival(
+        name="lora-1",
+        source="https://arxiv.org/abs/2106.09685",
+        summary="LoRA of rank 1",
+        lr=0.01,
+        make=lambda dim, modules: Lora(r=1, alpha=2),
+    )
+)
 
 
 def attach_rival(name: str, dim: int, backbone: Backbone, seed: int = 0) -> AttachedDelta:
@@ -80,21 +115,23 @@ def attach_rival(name: str, dim: int, backbone: Backbone, seed: int = 0) -> Atta
     Raises:
         DeltaspaceError: there is no such rival, or the method does not fit the model.
     """
-    if name not in RIVALS or (make := RIVALS[name].make) is None:
-        raise DeltaspaceError(f"no rival {name!r} that is a method of its own", expected=", ".join(set(RIVALS) - {RANDOM}))
-    # Query and value projections: those that a LoRA of rank 1 goes to.
-    places = len(AttachedDelta(Lora(r=1), backbone, seed).layout.entries) // 2
-    return AttachedDelta(make(dim, places), backbone, seed)
+    make = RIVALS[name].make if name in RIVALS else None
+    if make is None:
+        methods = [rival.name for rival in RIVALS.values() if rival.make is not None]
+        raise DeltaspaceError(f"no rival {name!r} that is a method of its own", expected=", ".join(methods))
+    # Query and value projections are the modules that a LoRA of rank 1 goes to, by an A and a B each.
+    modules = len(AttachedDelta(Lora(r=1), backbone, seed).layout.entries) // 2
+    return AttachedDelta(make(dim, modules), backbone, seed)
 
 
 @dataclass(frozen=True)
 class Tuned:
-    """What a rival found.
+    """What came of a rival on a task.
 
     Args:
         vector: its parameters, (n,).
         factor: of the learning rate.
-        fit: how it was found.
+        fit: how it was trained.
     """
 
     vector: Float[Tensor, " params"]
@@ -109,9 +146,7 @@ def tune(
     *,
     lr: float,
     seed: int = 0,
-    checkpoint: Path | None = None,
-    fingerprint: str = "",
-    progress: Progress | None = None,
+    resume: Resume = NO_RESUME,
 ) -> Tuned:
     """Train a rival as `optimize` tunes vectors: the same steps, batches and factors; the best on dev is kept.
 
@@ -119,9 +154,9 @@ def tune(
         attached: see `attach_rival`.
         task: what to learn.
         settings: those of the subspace optimization, but for its learning rate.
-        lr: the rival's own (`RIVALS`).
+        lr: the rival's (`RIVALS`).
         seed: decides the order of the examples.
-        checkpoint, fingerprint, progress: see `deltaspace.training.fit`.
+        resume: see `deltaspace.training.fit`; each factor has a fingerprint of its own.
 
     Raises:
         DeltaspaceError: the training diverges.
@@ -129,16 +164,14 @@ def tune(
     shared = {name: getattr(settings, name) for name in Training.model_fields}
     best: Tuned | None = None
     for factor in settings.factors:
-        found = train(
+        solution = train(
             attached,
             task,
             Training(**{**shared, "lr": lr * factor}),
             seed=seed,
-            checkpoint=checkpoint,
-            fingerprint=f"{fingerprint} {factor}",
-            progress=progress,
+            resume=replace(resume, fingerprint=f"{resume.fingerprint} {factor}"),
         )
-        if best is None or found.fit.best.better_than(best.fit.best):
-            best = Tuned(found.vector, factor, found.fit)
+        if best is None or solution.fit.best.better_than(best.fit.best):
+            best = Tuned(solution.vector, factor, solution.fit)
     assert best is not None
     return best

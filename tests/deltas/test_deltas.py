@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import fields, is_dataclass, replace
+
 import pytest
 import torch
 from transformers import DebertaV2Config, DebertaV2ForMaskedLM
@@ -30,11 +32,11 @@ def nonzero(attached):
 
 
 def test_layout_has_every_parameter_once(attached):
-    own = dict(attached.model.named_parameters())
+    parameters = dict(attached.model.named_parameters())
     shared = {id(p) for p in attached.backbone.model.parameters()}
-    new = [name for name, p in own.items() if id(p) not in shared]
+    new = [name for name, p in parameters.items() if id(p) not in shared]
     assert sorted(new) == sorted(name for name, _ in attached.layout.entries)
-    assert attached.layout.size == sum(own[name].numel() for name in new) == len(attached.initial)
+    assert attached.layout.size == sum(parameters[name].numel() for name in new) == len(attached.initial)
 
 
 def test_initial_vector_follows_the_seed(attached):
@@ -81,10 +83,10 @@ def test_applying_a_vector_is_training_natively(attached):
     for _ in range(3):
         ours.zero_grad()
         theirs.zero_grad()
-        own, their = attached.loss(vector, batch), attached.backbone.family.loss(attached.model, batch)
-        assert own.item() == pytest.approx(their.item(), rel=1e-5)
-        own.backward()
-        their.backward()
+        applied, trained = attached.loss(vector, batch), attached.backbone.family.loss(attached.model, batch)
+        assert applied.item() == pytest.approx(trained.item(), rel=1e-5)
+        applied.backward()
+        trained.backward()
         ours.step()
         theirs.step()
     torch.testing.assert_close(vector.detach(), attached.layout.flatten(native).detach(), rtol=1e-3, atol=1e-4)
@@ -93,9 +95,9 @@ def test_applying_a_vector_is_training_natively(attached):
 def test_predictions_and_generation(attached):
     family, task = attached.backbone.family, tiny_task()
     items = family.encode(task, task.test)
-    found = attached.evaluate(nonzero(attached), family.collate(items))
-    assert set(found.predictions) <= {"happy", "sad"}
-    assert found.losses.shape == (len(items),)
+    evaluation = attached.evaluate(nonzero(attached), family.collate(items))
+    assert set(evaluation.predictions) <= {"happy", "sad"}
+    assert evaluation.losses.shape == (len(items),)
     if family.name in ("encoder_decoder", "decoder"):
         written = tiny_task(kind="generation")
         batch = family.collate(family.encode(written, written.test))
@@ -111,7 +113,8 @@ def test_decoding_with_a_cache_is_decoding_without(backbone):
         pytest.skip("this family does not generate")
     prefix = attach("prefix", backbone, tokens=4)
     vector = nonzero(prefix) * 3
-    inputs = {k: batch_of(backbone).get("inputs", batch_of(backbone))[k] for k in ("input_ids", "attention_mask")}
+    batch = batch_of(backbone).inputs
+    inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
 
     def generate(cached: bool):
         return prefix.call(
@@ -127,9 +130,9 @@ def test_a_decoder_with_a_prefix_stays_causal():
     prefix = attach("prefix", backbone, tokens=4)
     ids = torch.tensor([[5, 6, 7, 8]])
     changed = torch.tensor([[5, 6, 9, 10]])
-    one, other = (prefix.call(prefix.initial, lambda m, i=i: m(input_ids=i).logits) for i in (ids, changed))
-    torch.testing.assert_close(one[:, :2], other[:, :2])
-    assert not one[:, 2:].allclose(other[:, 2:])
+    first, second = (prefix.call(prefix.initial, lambda m, i=i: m(input_ids=i).logits) for i in (ids, changed))
+    torch.testing.assert_close(first[:, :2], second[:, :2])
+    assert not first[:, 2:].allclose(second[:, 2:])
 
 
 def test_a_batch_of_several_vectors_is_one_by_one(attached):
@@ -138,22 +141,25 @@ def test_a_batch_of_several_vectors_is_one_by_one(attached):
     items = family.encode(task, task.train)[:6]
     vectors = torch.stack([nonzero(attached), 2 * nonzero(attached) - attached.initial, attached.initial]).requires_grad_()
     together = attached.loss(vectors, family.collate(items))
-    (own,) = torch.autograd.grad(together, vectors)
+    (gradient,) = torch.autograd.grad(together, vectors)
     losses, gradients = [], []
     for row, vector in enumerate(vectors):
         # The same padding as in the whole batch.
-        batch = _part(family.collate(items), 2 * row, 2 * row + 2)
+        batch = part_of(family.collate(items), 2 * row, 2 * row + 2)
         loss = attached.loss(vector, batch)
         losses.append(loss)
         gradients.append(torch.autograd.grad(loss, vectors)[0][row] / 3)
     assert together.item() == pytest.approx(sum(loss.item() for loss in losses) / 3, rel=1e-5)
-    torch.testing.assert_close(own, torch.stack(gradients), rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(gradient, torch.stack(gradients), rtol=1e-4, atol=1e-6)
 
 
-def _part(batch, start, stop):
-    if isinstance(batch, dict):
-        return {key: _part(value, start, stop) for key, value in batch.items()}
-    return batch[start:stop] if isinstance(batch, (torch.Tensor, list)) else batch
+def part_of(batch, start, stop):
+    """Rows of a batch, which is a dataclass of lists, tensors and named tuples of these."""
+    if is_dataclass(batch):
+        return replace(batch, **{f.name: part_of(getattr(batch, f.name), start, stop) for f in fields(batch)})
+    if isinstance(batch, tuple):
+        return type(batch)(*(part_of(value, start, stop) for value in batch))
+    return batch[start:stop]
 
 
 def test_deltas_share_one_copy_of_the_weights(backbone):

@@ -65,14 +65,14 @@ def test_virtual_tokens_are_read_in_every_way_a_family_runs_the_model(architectu
     near, far = attached.initial, attached.initial + 30 * torch.randn(attached.layout.size)
     task = tiny_task()
     batch = backbone.family.collate(backbone.family.encode(task, task.test))
-    one, other = attached.evaluate(near, batch), attached.evaluate(far, batch)
-    assert not one.losses.allclose(other.losses)
+    losses = [attached.evaluate(vector, batch).losses for vector in (near, far)]
+    assert not losses[0].allclose(losses[1])
     if backbone.family.name in ("decoder", "encoder_decoder"):
         written = tiny_task(kind="generation")
         batch = backbone.family.collate(backbone.family.encode(written, written.test))
         with torch.no_grad():
             texts = [attached.evaluate(vector, batch).predictions for vector in (near, far)]
-        assert all(len(own) == len(written.test) for own in texts)
+        assert all(len(predictions) == len(written.test) for predictions in texts)
 
 
 def test_prompted_logits_are_those_of_the_text():
@@ -153,15 +153,15 @@ def test_apet_adds_to_entries_of_the_weights(architecture):
     parts = attached.layout.split(vector)
     dense = backbone.share()
     for name, values in parts.items():
-        place = name.removesuffix(".apet.values")
-        entries, layer = attached.model.get_submodule(place).apet, dense.get_submodule(place)
+        path = name.removesuffix(".apet.values")
+        entries, layer = attached.model.get_submodule(path).apet, dense.get_submodule(path)
         weight = layer.weight.detach().clone()
         at = (entries.columns, entries.rows) if architecture == "gpt2" else (entries.rows, entries.columns)
         weight[at] += values
         layer.weight = torch.nn.Parameter(weight)
     ids = torch.tensor([[5, 6, 7, 8]])
-    own = attached.call(vector, lambda model: model(input_ids=ids).logits)
-    torch.testing.assert_close(own, dense(input_ids=ids).logits, rtol=1e-4, atol=1e-5)
+    applied = attached.call(vector, lambda model: model(input_ids=ids).logits)
+    torch.testing.assert_close(applied, dense(input_ids=ids).logits, rtol=1e-4, atol=1e-5)
     with pytest.raises(DeltaspaceError, match="too few weights"):
         attach("apet", backbone, count=10**6)
 

@@ -11,16 +11,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from jaxtyping import Float
 from pydantic import Field
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from deltaspace.deltas.delta import Delta
 from deltaspace.deltas.grouped import grouped_linear
+from deltaspace.deltas.registry import DELTAS
 from deltaspace.errors import DeltaspaceError
 
 if TYPE_CHECKING:
-    from torch import Tensor
     from transformers import PreTrainedModel
 
     from deltaspace.backbone import Backbone
@@ -50,6 +51,7 @@ SUBLAYERS: dict[str, tuple[str, ...]] = {
 _DEVIATION = 0.01
 
 
+@DELTAS.register
 class Adapter(Delta):
     """Houlsby's bottleneck adapters."""
 
@@ -72,30 +74,36 @@ class Adapter(Delta):
                 expected="one of " + ", ".join(SUBLAYERS),
                 mend="name the modules that end the attention and the feed-forward sublayers: {adapter: {modules: […]}}",
             )
-        places = [name for name, _ in model.named_modules() if name.endswith(tuple("." + ending for ending in endings))]
-        if not places:
+        sublayers = [name for name, _ in model.named_modules() if name.endswith(tuple("." + ending for ending in endings))]
+        if not sublayers:
             raise DeltaspaceError(
                 f"adapter: no module of {backbone.name} ends in any of {', '.join(endings)}",
                 mend="name modules that the model has: {adapter: {modules: […]}}",
             )
         names = []
-        for place in places:
-            module = model.get_submodule(place)
+        for sublayer in sublayers:
+            module = model.get_submodule(sublayer)
             module.adapter = Bottleneck(hidden, self.bottleneck, next(backbone.model.parameters()))
             module.register_forward_hook(_through_adapter)
-            names += [f"{place}.adapter.down", f"{place}.adapter.up"]
+            names += [f"{sublayer}.adapter.down", f"{sublayer}.adapter.up"]
         return model, names
 
 
 class Bottleneck(nn.Module):
-    """h + up(silu(down(h)))."""
+    """h + up(silu(down(h))), or with an `up` and a `down` for each group of the batch.
+
+    Args:
+        hidden: width of the model.
+        bottleneck: width between `down`, (bottleneck, hidden), and `up`, (hidden, bottleneck).
+        like: a weight whose type and device they have.
+    """
 
     def __init__(self, hidden: int, bottleneck: int, like: Tensor) -> None:
         super().__init__()
         self.down = nn.Parameter(like.new_empty(bottleneck, hidden).cpu().normal_(std=_DEVIATION).to(like.device))
         self.up = nn.Parameter(like.new_zeros(hidden, bottleneck))
 
-    def forward(self, hidden: Tensor) -> Tensor:
+    def forward(self, hidden: Float[Tensor, "*batch hidden"]) -> Float[Tensor, "*batch hidden"]:
         return hidden + grouped_linear(F.silu(grouped_linear(hidden, self.down)), self.up)
 
 

@@ -8,23 +8,30 @@ never made as a matrix: of y = W x only the entries row(j) get v_j x_col(j) more
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int
 from pydantic import Field
-from torch import nn
+from torch import Tensor, nn
 
-from deltaspace.deltas.delta import Delta
+from deltaspace.deltas.delta import AttachedDelta, Delta
+from deltaspace.deltas.registry import DELTAS
 from deltaspace.errors import DeltaspaceError
 
 if TYPE_CHECKING:
-    from torch import Tensor
     from transformers import PreTrainedModel
 
     from deltaspace.backbone import Backbone
 
 
+# Ends the name of a layer's entries in the layout.
+_VALUES = ".apet.values"
+
+
+@DELTAS.register
 class Apet(Delta):
     """Arbitrary entries of the PLM's linear layers, at random positions."""
 
@@ -38,14 +45,14 @@ class Apet(Delta):
         # Here, because it imports much of transformers, which reading a recipe does not need.
         from transformers.pytorch_utils import Conv1D
 
-        # What no task's output depends on, or on which frozen label words are scored.
+        # The output embeddings, by which frozen label words are scored, and the pooler, on which no task's output depends.
         left_out = [model.get_output_embeddings(), *(getattr(model, "pooler", None) or nn.Module()).modules()]
-        places = [
+        layers = [
             (name, module)
             for name, module in model.named_modules()
             if type(module) in (nn.Linear, Conv1D) and not any(module is other for other in left_out)
         ]
-        sizes = [module.weight.numel() for _, module in places]
+        sizes = [module.weight.numel() for _, module in layers]
         if self.count > sum(sizes):
             raise DeltaspaceError(
                 f"apet: {backbone.name} has too few weights",
@@ -57,15 +64,25 @@ class Apet(Delta):
         draws = np.random.default_rng(int(torch.randint(2**62, ())))
         positions = torch.from_numpy(np.sort(draws.choice(sum(sizes), self.count, replace=False, shuffle=False)))
         names, end = [], 0
-        for (name, module), size in zip(places, sizes, strict=True):
+        for (name, module), size in zip(layers, sizes, strict=True):
             start, end = end, end + size
-            own = positions[(positions >= start) & (positions < end)] - start
-            if len(own):
+            inside = positions[(positions >= start) & (positions < end)] - start
+            if len(inside):
                 # transformers' Conv1D keeps its weight as (inputs, outputs).
-                module.apet = Entries(own, module.weight, transposed=isinstance(module, Conv1D))
+                module.apet = Entries(inside, module.weight, transposed=isinstance(module, Conv1D))
                 module.register_forward_hook(_through_entries)
-                names.append(f"{name}.apet.values")
+                names.append(f"{name}{_VALUES}")
         return model, names
+
+    @torch.no_grad()
+    def merge(self, attached: AttachedDelta, parameters: Float[Tensor, " params"]) -> PreTrainedModel:
+        model = copy.deepcopy(attached.backbone.model)
+        for name, values in attached.layout.split(parameters).items():
+            layer = name.removesuffix(_VALUES)
+            entries, weight = attached.model.get_submodule(layer).apet, model.get_submodule(layer).weight
+            assert isinstance(entries, Entries)
+            weight.index_put_(entries.positions(), values.to(weight), accumulate=True)
+        return model
 
 
 class Entries(nn.Module):
@@ -73,14 +90,14 @@ class Entries(nn.Module):
 
     Args:
         positions: (count,), into the weight as (outputs, inputs), row by row.
-        weight: of the layer.
+        weight: of the layer, (outputs, inputs) or its transpose.
         transposed: whether the layer keeps its weight as (inputs, outputs).
     """
 
-    rows: Tensor
-    columns: Tensor
+    rows: Int[Tensor, " count"]
+    columns: Int[Tensor, " count"]
 
-    def __init__(self, positions: Tensor, weight: Tensor, *, transposed: bool) -> None:
+    def __init__(self, positions: Int[Tensor, " count"], weight: Float[Tensor, "_ _"], *, transposed: bool) -> None:
         super().__init__()
         self._transposed = transposed
         inputs = weight.shape[0] if transposed else weight.shape[1]
@@ -88,11 +105,14 @@ class Entries(nn.Module):
         self.register_buffer("columns", (positions % inputs).to(weight.device))
         self.values = nn.Parameter(torch.zeros(len(positions), device=weight.device))
 
-    def positions(self) -> tuple[Tensor, Tensor]:
-        """Indices of the entries into the layer's own weight."""
+    def positions(self) -> tuple[Int[Tensor, " count"], Int[Tensor, " count"]]:
+        """Indices of the entries into the weight as the layer keeps it."""
         return (self.columns, self.rows) if self._transposed else (self.rows, self.columns)
 
-    def forward(self, hidden: Tensor, output: Tensor) -> Tensor:
+    def forward(
+        self, hidden: Float[Tensor, "*batch inputs"], output: Float[Tensor, "*batch outputs"]
+    ) -> Float[Tensor, "*batch outputs"]:
+        """The layer's output with what the entries add to it for its input."""
         values = self.values.to(hidden.dtype)
         if values.dim() == 2:
             # A set for each group: group g is the g-th of equal consecutive parts of the batch.

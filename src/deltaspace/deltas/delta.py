@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import torch
+from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict
-from torch import nn
+from torch import Tensor, nn
 
+from deltaspace.deltas.checkpoint import CheckpointCard, read_checkpoint, unmergeable, write_checkpoint
 from deltaspace.deltas.layout import Layout
 from deltaspace.errors import DeltaspaceError
 from deltaspace.seeds import derived_seed
 
 if TYPE_CHECKING:
-    from jaxtyping import Float
-    from torch import Tensor
     from transformers import PreTrainedModel
 
     from deltaspace.backbone import Backbone
@@ -27,10 +28,14 @@ Result = TypeVar("Result")
 
 
 class Delta(BaseModel, ABC):
-    """A way of adapting a frozen PLM by few parameters. The fields are its settings, as a recipe writes them."""
+    """A way of adapting a frozen PLM by few parameters. The fields are its settings, as a recipe writes them.
+
+    A method says `install`; how it is merged, written and read it says where what is here does not fit.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    # What recipes call the method, and its paper.
     name: ClassVar[str]
     source: ClassVar[str]
     # Whether one pass of the model can have another vector for each part of the batch.
@@ -53,8 +58,51 @@ class Delta(BaseModel, ABC):
             order of the layout.
 
         Raises:
-            DeltaspaceError: the model has no place for this delta.
+            DeltaspaceError: the model has no room for this delta.
         """
+
+    def merge(self, attached: AttachedDelta, parameters: Float[Tensor, " params"]) -> PreTrainedModel:
+        """A plain model: a copy of the PLM with the delta added to its weights.
+
+        Args:
+            attached: this delta on the PLM.
+            parameters: (n,).
+
+        Raises:
+            DeltaspaceError: the method adds more than weights can hold; so it is unless a method says otherwise.
+        """
+        raise unmergeable(attached.name, "it puts functions into the model that are no matrix")
+
+    def write(self, attached: AttachedDelta, parameters: Float[Tensor, " params"], folder: Path) -> CheckpointCard:
+        """Write parameters as a checkpoint in the method's native format; deltaspace's (docs/format.md) unless it has another.
+
+        Args:
+            attached: this delta on the PLM.
+            parameters: (n,).
+            folder: an empty one.
+
+        Returns:
+            What the model card, which is written beside, says of it.
+        """
+        return write_checkpoint(attached, parameters, folder)
+
+    def read(
+        self, attached: AttachedDelta, folders: Sequence[Path], *, same_base: bool = False
+    ) -> list[Float[Tensor, " params"]]:
+        """Read checkpoints in the format that `write` writes; several at once, because some formats ask for a model to read into.
+
+        Args:
+            attached: this delta on the PLM.
+            folders: one for each checkpoint.
+            same_base: their model is this one, whatever they call it.
+
+        Returns:
+            The parameters of each, (n,).
+
+        Raises:
+            DeltaspaceError: one is damaged, of another model or method, or does not fit.
+        """
+        return [read_checkpoint(attached, folder, same_base=same_base) for folder in folders]
 
 
 class AttachedDelta:
@@ -68,7 +116,7 @@ class AttachedDelta:
         initial: an initial vector in place of the one that is drawn, (n,).
 
     Raises:
-        DeltaspaceError: the backbone has no place for this delta, or `initial` has not n numbers.
+        DeltaspaceError: the backbone has no room for this delta, or `initial` has not n numbers.
     """
 
     def __init__(
@@ -85,11 +133,13 @@ class AttachedDelta:
         self.name = name or delta.name
         with self.drawing():
             model, names = delta.install(backbone.share(), backbone)
-        own = dict(model.named_parameters(remove_duplicate=False))
+        parameters = dict(model.named_parameters(remove_duplicate=False))
         # A parameter that modules share has several names; each is replaced.
-        self._aliases = {name: [other for other, entry in own.items() if entry is own[name]] for name in names}
-        self.layout = Layout(tuple((name, tuple(own[name].shape)) for name in names))
-        self.initial: Float[Tensor, " params"] = self.layout.flatten({name: own[name] for name in names}).detach().clone()
+        self._aliases = {
+            name: [alias for alias, parameter in parameters.items() if parameter is parameters[name]] for name in names
+        }
+        self.layout = Layout(tuple((name, tuple(parameters[name].shape)) for name in names))
+        self.initial: Float[Tensor, " params"] = self.layout.flatten(parameters).detach().clone()
         if initial is not None:
             if initial.shape != self.initial.shape:
                 raise DeltaspaceError(
@@ -116,16 +166,16 @@ class AttachedDelta:
         """The PLM with this delta's parts, at initial values unless inside `call`."""
         return self._scope.model
 
-    def own_parameters(self) -> Float[Tensor, " params"]:
-        """Give the model parameters that are views of one new vector, at its initial values, and return that vector: writing to
-        it changes the model in place. The backbone stays as it is.
+    def flat_parameters(self) -> Float[Tensor, " params"]:
+        """A new vector, (n,), at its initial values, of which the model's parameters are views from now on: writing to it changes
+        the model in place. The backbone stays as it is.
         """
         flat = self.initial.clone()
         for name, part in self.layout.split(flat).items():
             parameter = nn.Parameter(part, requires_grad=False)
             for alias in self._aliases[name]:
-                place, _, leaf = alias.rpartition(".")
-                self.model.get_submodule(place).register_parameter(leaf, parameter)
+                module, _, leaf = alias.rpartition(".")
+                self.model.get_submodule(module).register_parameter(leaf, parameter)
         return flat
 
     @contextmanager
@@ -137,11 +187,11 @@ class AttachedDelta:
             copies: cast weights by the identity of what they were cast from, for several deltas of one backbone to share.
         """
         copies = {} if copies is None else copies
-        own = {alias for aliases in self._aliases.values() for alias in aliases}
-        for place, module in self.model.named_modules():
+        tuned = {alias for aliases in self._aliases.values() for alias in aliases}
+        for path, module in self.model.named_modules():
             for leaf, parameter in module.named_parameters(recurse=False) if isinstance(module, nn.Linear) else ():
-                if f"{place}.{leaf}" not in own:
-                    self._cast[f"model.{place}.{leaf}"] = copies.setdefault(id(parameter), parameter.to(dtype))
+                if f"{path}.{leaf}" not in tuned:
+                    self._cast[f"model.{path}.{leaf}"] = copies.setdefault(id(parameter), parameter.to(dtype))
         try:
             with torch.autocast(self.backbone.device.type, dtype):
                 yield
@@ -160,9 +210,9 @@ class AttachedDelta:
             raise ValueError(f"{self.name} takes one vector at a time")
         parts = self.layout.split(vector)
         views = {f"model.{alias}": part for name, part in parts.items() for alias in self._aliases[name]}
-        # Untied: only the delta's own parameters are replaced, so the search for tied weights would find nothing.
         views = {**self._cast, **views}
         with self.backbone.autocast():
+            # Every name of a shared parameter is among the views, so that torch need not search for tied weights.
             return torch.func.functional_call(self._scope, views, (function,), tie_weights=False)
 
     def loss(self, vector: Float[Tensor, "*groups params"], batch: Batch) -> Float[Tensor, ""]:
@@ -170,9 +220,9 @@ class AttachedDelta:
         family = self.backbone.family
         if vector.dim() == 1 or self.delta.grouped:
             return self.call(vector, lambda model: family.loss(model, batch))
-        size = len(batch["items"]) // len(vector)
-        parts = [family.collate(batch["items"][i * size : (i + 1) * size]) for i in range(len(vector))]
-        return torch.stack([self.loss(own, part) for own, part in zip(vector, parts, strict=True)]).mean()
+        size = len(batch.items) // len(vector)
+        parts = [family.collate(batch.items[i * size : (i + 1) * size]) for i in range(len(vector))]
+        return torch.stack([self.loss(row, part) for row, part in zip(vector, parts, strict=True)]).mean()
 
     def evaluate(self, vector: Float[Tensor, " params"], batch: Batch) -> Evaluation:
         """Predictions and losses of `batch` with `vector` applied."""

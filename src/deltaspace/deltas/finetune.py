@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+import torch
+from jaxtyping import Float
 from pydantic import Field
-from torch import nn
+from safetensors import SafetensorError
+from torch import Tensor, nn
 
-from deltaspace.deltas.delta import Delta
-from deltaspace.errors import DeltaspaceError
+from deltaspace.deltas.checkpoint import CheckpointCard, write_model
+from deltaspace.deltas.delta import AttachedDelta, Delta
+from deltaspace.deltas.registry import DELTAS
+from deltaspace.errors import DeltaspaceError, first_line
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -17,6 +25,7 @@ if TYPE_CHECKING:
     from deltaspace.backbone import Backbone
 
 
+@DELTAS.register
 class Finetune(Delta):
     """The PLM's own parameters, all or some."""
 
@@ -44,3 +53,46 @@ class Finetune(Delta):
                 mend="give patterns that match: {finetune: {parameters: ['*']}}",
             )
         return model, names
+
+    @torch.no_grad()
+    def merge(self, attached: AttachedDelta, parameters: Float[Tensor, " params"]) -> PreTrainedModel:
+        model = copy.deepcopy(attached.backbone.model)
+        weights = dict(model.named_parameters())
+        for name, part in attached.layout.split(parameters).items():
+            weights[name].copy_(part)
+        return model
+
+    def write(self, attached: AttachedDelta, parameters: Float[Tensor, " params"], folder: Path) -> CheckpointCard:
+        return write_model(self.merge(attached, parameters), attached.backbone.tokenizer, folder)
+
+    def read(
+        self, attached: AttachedDelta, folders: Sequence[Path], *, same_base: bool = False
+    ) -> list[Float[Tensor, " params"]]:
+        return [self._read(attached, folder) for folder in folders]
+
+    def _read(self, attached: AttachedDelta, folder: Path) -> Float[Tensor, " params"]:
+        plm, options = attached.backbone.model, {"use_safetensors": True, "dtype": torch.float32, "output_loading_info": True}
+        try:
+            model, info = type(plm).from_pretrained(folder, local_files_only=True, **options)
+        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+            raise DeltaspaceError(
+                f"{folder} does not fit {attached.name}",
+                found=first_line(error),
+                expected=f"weights of a {type(plm).__name__} as safetensors, of the shapes of {attached.backbone.name}",
+            ) from None
+        if missing := sorted(info["missing_keys"]):
+            raise DeltaspaceError(
+                f"{folder} does not fit {attached.name}",
+                found=f"{missing[0]} is missing",
+                expected=f"all weights of a {type(plm).__name__}",
+            )
+        weights = {name: parameter.detach().to(plm.device) for name, parameter in model.named_parameters()}
+        tuned = {name for name, _ in attached.layout.entries}
+        for name, parameter in plm.named_parameters():
+            if name not in tuned and not weights[name].equal(parameter):
+                raise DeltaspaceError(
+                    f"{folder} has another fixed part than {attached.name}",
+                    found=f"{name} is not that of {attached.backbone.name}",
+                    expected=f"a model that differs in parameters that match {', '.join(self.parameters)} alone",
+                )
+        return attached.layout.flatten(weights)

@@ -13,7 +13,8 @@ from pydantic import Field
 from torch import nn
 
 from deltaspace.deltas.grouped import GroupedLinear
-from deltaspace.deltas.peft_method import TASK_TYPES, PeftBacked
+from deltaspace.deltas.peft_backed import PeftBacked
+from deltaspace.deltas.registry import DELTAS
 
 if TYPE_CHECKING:
     from peft import LoraConfig
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from deltaspace.backbone import Backbone
 
 
+@DELTAS.register
 class Lora(PeftBacked):
     """Low-rank updates of the query and value projections (or of other linear modules)."""
 
@@ -40,16 +42,16 @@ class Lora(PeftBacked):
         from peft import LoraConfig
 
         modules = list(self.target_modules) if self.target_modules else None
-        return LoraConfig(r=self.r, lora_alpha=self.alpha, target_modules=modules, task_type=TASK_TYPES[backbone.family.name])
+        return LoraConfig(r=self.r, lora_alpha=self.alpha, target_modules=modules, task_type=backbone.family.peft_task_type)
 
     def install(self, model: PreTrainedModel, backbone: Backbone) -> tuple[nn.Module, list[str]]:
         self.wrap(model, backbone)
         names = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
         for name in names:
-            # peft's own layers apply A and B; ours let their weights have groups.
-            place = name.removesuffix(".weight")
-            linear = model.get_submodule(place)
+            # peft's layers multiply by one A and one B; these may have an A and a B for each part of the batch.
+            module = name.removesuffix(".weight")
+            linear = model.get_submodule(module)
             grouped = GroupedLinear(linear.in_features, linear.out_features, bias=False, device="meta")
             grouped.weight = linear.weight
-            model.set_submodule(place, grouped)
+            model.set_submodule(module, grouped)
         return model, names

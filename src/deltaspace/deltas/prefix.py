@@ -11,19 +11,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
+from jaxtyping import Float
 from pydantic import Field
-from torch import nn
+from torch import Tensor, nn
 
 from deltaspace.deltas.delta import Delta
+from deltaspace.deltas.registry import DELTAS
 from deltaspace.errors import DeltaspaceError
 
 if TYPE_CHECKING:
-    from torch import Tensor
     from transformers import PreTrainedModel
 
     from deltaspace.backbone import Backbone
 
 
+@DELTAS.register
 class Prefix(Delta):
     """Trained keys and values before every self-attention block."""
 
@@ -38,10 +40,10 @@ class Prefix(Delta):
 
     def install(self, model: PreTrainedModel, backbone: Backbone) -> tuple[nn.Module, list[str]]:
         # Here, because it imports much of transformers, which reading a recipe does not need.
-        from deltaspace.deltas.attention import ATTENTION, self_attentions
+        from deltaspace.deltas._attention import ATTENTION, self_attentions
 
-        places = self_attentions(model, backbone, self.tokens)
-        if not places:
+        attentions = self_attentions(model, backbone, self.tokens)
+        if not attentions:
             raise DeltaspaceError(
                 f"prefix: the attention of {backbone.name} cannot take a prefix",
                 found=f"a {model.config.model_type}, whose attention does not go through transformers' AttentionInterface",
@@ -51,29 +53,40 @@ class Prefix(Delta):
         model.set_attn_implementation(ATTENTION)
         names = []
         for name, module in list(model.named_modules()):
-            if module in places:
-                module.prefix = KeysAndValues(self, *places[module])
+            if module in attentions:
+                module.prefix = KeysAndValues(self, *attentions[module])
                 names += [f"{name}.prefix.key", f"{name}.prefix.value"]
         return model, names
 
 
 class KeysAndValues(nn.Module):
-    """The prefix of one attention block."""
+    """The prefix of one attention block.
 
-    def __init__(self, settings: Prefix, key: Tensor, value: Tensor) -> None:
+    Args:
+        settings: of the delta.
+        key, value: where the prefix begins, (heads, tokens, head size) each.
+    """
+
+    def __init__(
+        self, settings: Prefix, key: Float[Tensor, "heads tokens size"], value: Float[Tensor, "heads tokens size"]
+    ) -> None:
         super().__init__()
         self.gain = settings.gain
         self.key = nn.Parameter(key / settings.gain)
         self.value = nn.Parameter(value / settings.gain)
 
-    def before(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys and values (batch, heads, length, head size) with the prefix put before them."""
-        own_key, own_value = (self._spread((self.gain * own).to(key.dtype), len(key)) for own in (self.key, self.value))
-        return torch.cat([own_key, key], dim=2), torch.cat([own_value, value], dim=2)
+    def before(
+        self, key: Float[Tensor, "batch heads length size"], value: Float[Tensor, "batch heads length size"]
+    ) -> tuple[Float[Tensor, "batch heads extended size"], Float[Tensor, "batch heads extended size"]]:
+        """Keys and values with the prefix put before them."""
+        prefix_key, prefix_value = (
+            self._spread((self.gain * parameter).to(key.dtype), len(key)) for parameter in (self.key, self.value)
+        )
+        return torch.cat([prefix_key, key], dim=2), torch.cat([prefix_value, value], dim=2)
 
     @staticmethod
-    def _spread(own: Tensor, batch: int) -> Tensor:
-        if own.dim() == 3:
-            return own.expand(batch, -1, -1, -1)
+    def _spread(prefix: Float[Tensor, "*groups heads tokens size"], batch: int) -> Float[Tensor, "batch heads tokens size"]:
+        if prefix.dim() == 3:
+            return prefix.expand(batch, -1, -1, -1)
         # A prefix for each group: group g stands before the g-th of equal consecutive parts of the batch.
-        return own.unsqueeze(1).expand(-1, batch // len(own), -1, -1, -1).flatten(0, 1)
+        return prefix.unsqueeze(1).expand(-1, batch // len(prefix), -1, -1, -1).flatten(0, 1)

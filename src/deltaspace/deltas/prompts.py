@@ -2,7 +2,7 @@
 
 Prompt tuning (Lester et al. 2021, arXiv 2104.08691) and P-tuning (Liu et al. 2021, arXiv 2103.10385) put trained embeddings
 before those of the text; peft's prefix-tuning puts keys and values into the cache. A family asks for the states and logits of the
-text only, so the virtual tokens' own are cut off; an encoder-decoder's decoder sees them in the encoder's output, as in peft.
+text only, so those of the virtual tokens are cut off; an encoder-decoder's decoder sees them in the encoder's output, as in peft.
 """
 
 from __future__ import annotations
@@ -19,24 +19,20 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PretrainedConfig
 
-    from deltaspace.backbone import Backbone
-
 
 class Prompted(nn.Module):
     """A PLM that reads virtual tokens before every text.
 
     Args:
         peft_model: peft's model with a prompt method.
-        backbone: what it is made from.
     """
 
-    def __init__(self, peft_model: PeftModel, backbone: Backbone) -> None:
+    def __init__(self, peft_model: PeftModel) -> None:
         super().__init__()
         self.peft_model = peft_model
         config = peft_model.active_peft_config
         self._tokens = int(config.num_virtual_tokens)
         self._cached = config.peft_type == "PREFIX_TUNING"
-        self._decoder = backbone.family.name == "decoder"
 
     @property
     def plm(self) -> Any:
@@ -51,9 +47,9 @@ class Prompted(nn.Module):
     def forward(
         self, input_ids: Tensor | None = None, attention_mask: Tensor | None = None, encoder_outputs: Any = None, **rest: Any
     ) -> Any:
-        """As the PLM's forward; outputs are those of the text's own tokens."""
+        """As the PLM's forward; outputs, (batch, tokens, …), are those of the text's tokens, without the virtual ones."""
         mask = self._masked(attention_mask)
-        if encoder_outputs is not None:  # they have the virtual tokens already
+        if encoder_outputs is not None:  # the encoder has read the virtual tokens
             return self.plm(encoder_outputs=encoder_outputs, attention_mask=mask, **rest)
         assert input_ids is not None
         if self._cached:
@@ -76,18 +72,19 @@ class Prompted(nn.Module):
         return encode
 
     def generate(self, **inputs: Any) -> Tensor:
-        """As the PLM's generate, with the same tokens back."""
+        """As the PLM's generate: the tokens, (batch, length), behind those of the input where the PLM is decoder-only."""
         ids, mask = inputs.pop("input_ids", None), self._masked(inputs.pop("attention_mask", None))
         if self._cached:
             assert ids is not None
             prefix = self.peft_model.get_prompt(len(ids), max_cache_len=ids.shape[1] + self._tokens)
-            # generate takes what a cache holds off its inputs, so the inputs have as many tokens more before them.
+            # generate leaves out as many of its inputs' tokens as the cache holds: padding stands there in their stead.
             padded = F.pad(ids, (self._tokens, 0))
             return self.plm.generate(padded, attention_mask=mask, past_key_values=prefix, **inputs)[:, self._tokens :]
         if ids is None:
             return self.plm.generate(attention_mask=mask, **inputs)
         written = self.plm.generate(inputs_embeds=self._embedded(ids), attention_mask=mask, **inputs)
-        return torch.cat([ids, written], dim=1) if self._decoder else written
+        # Given embeddings, a decoder-only model gives back the new tokens alone.
+        return written if self.config.is_encoder_decoder else torch.cat([ids, written], dim=1)
 
     def _embedded(self, ids: Tensor) -> Tensor:
         embedded = self.peft_model.word_embeddings(ids)

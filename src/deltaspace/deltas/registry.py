@@ -1,22 +1,17 @@
-"""All delta tuning methods by name, and attaching one."""
+"""All delta tuning methods by name, each registered where it is defined, and attaching one."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from deltaspace.deltas.adapter import Adapter
-from deltaspace.deltas.apet import Apet
 from deltaspace.deltas.delta import AttachedDelta, Delta
-from deltaspace.deltas.finetune import Finetune
-from deltaspace.deltas.lora import Lora
-from deltaspace.deltas.peft_method import Peft
-from deltaspace.deltas.prefix import Prefix
 from deltaspace.errors import DeltaspaceError, first_line
+from deltaspace.registry import Registry
 
 if TYPE_CHECKING:
     from deltaspace.backbone import Backbone
 
-DELTAS: dict[str, type[Delta]] = {delta.name: delta for delta in (Adapter, Lora, Prefix, Finetune, Apet, Peft)}
+DELTAS: Registry[type[Delta]] = Registry("delta", "deltaspace.deltas", "deltaspace.deltas")
 
 
 def make_delta(name: str, settings: dict[str, Any]) -> Delta:
@@ -63,10 +58,8 @@ def attach(delta: str | Delta, backbone: Backbone, *, seed: int = 0, **settings:
         seed: decides the initial vector.
 
     Raises:
-        DeltaspaceError: there is no such delta, or the backbone has no place for it.
+        DeltaspaceError: there is no such delta, or the backbone has no room for it.
     """
     if isinstance(delta, str):
-        if delta not in DELTAS:
-            raise DeltaspaceError(f"no delta {delta!r}", expected=", ".join(DELTAS))
-        delta = DELTAS[delta](**settings)
+        delta = DELTAS.find(delta)(**settings)
     return AttachedDelta(delta, backbone, seed)

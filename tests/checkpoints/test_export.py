@@ -9,9 +9,9 @@ import pytest
 import torch
 from peft import PeftModel
 
+from deltaspace.checkpoints import export_delta, load_delta
 from deltaspace.deltas import AttachedDelta, make_delta
 from deltaspace.errors import DeltaspaceError
-from deltaspace.checkpoints.export import export_delta, load_delta
 from tests.deltas.test_peft_methods import METHODS, WITHOUT, moved
 from tests.tiny import model, tiny_backbone
 
@@ -25,6 +25,7 @@ def inputs_of(architecture):
     return {**inputs, "decoder_input_ids": ids[:, :3]} if architecture == "t5" else inputs
 
 
+@pytest.mark.filterwarnings("ignore")  # peft's, of how it asks transformers
 @pytest.mark.parametrize("architecture", ["bert", "gpt2", "t5"])
 @pytest.mark.parametrize("name", PEFT_BACKED)
 def test_peft_loads_what_was_exported_to_the_same_logits(name, architecture, tmp_path):
@@ -33,15 +34,15 @@ def test_peft_loads_what_was_exported_to_the_same_logits(name, architecture, tmp
     backbone, inputs = tiny_backbone(architecture), inputs_of(architecture)
     attached = AttachedDelta(make_delta(name, PEFT_BACKED[name]), backbone, seed=5, name=name)
     vector = moved(attached)
-    own = attached.call(vector, lambda m: m(**inputs).logits)
+    ours = attached.call(vector, lambda m: m(**inputs).logits)
     export_delta(attached, vector, tmp_path, provenance={"task": "tiny"})
     loaded = PeftModel.from_pretrained(model(architecture).eval(), tmp_path)
     with torch.no_grad():
         theirs = loaded(**inputs).logits
     # peft gives the virtual tokens' logits, too.
-    assert (own - theirs[:, -own.shape[1] :]).abs().max() == 0
-    assert own.equal(attached.call(vector, lambda m: m(**inputs).logits))
-    assert not own.equal(attached.call(attached.initial, lambda m: m(**inputs).logits))
+    assert (ours - theirs[:, -ours.shape[1] :]).abs().max() == 0
+    assert ours.equal(attached.call(vector, lambda m: m(**inputs).logits))
+    assert not ours.equal(attached.call(attached.initial, lambda m: m(**inputs).logits))
     assert "tiny" in (tmp_path / "README.md").read_text()
     assert not list(tmp_path.glob("*.bin"))
 
@@ -55,26 +56,26 @@ def test_a_merged_model_is_plain_and_does_the_same(name, architecture, tmp_path)
     settings = {**PEFT_BACKED, "apet": {"count": 100}, "finetune": {}}[name]
     attached = AttachedDelta(make_delta(name, settings), backbone, name=name)
     vector, before = moved(attached), {key: p.clone() for key, p in backbone.model.state_dict().items()}
-    own = attached.call(vector, lambda m: m(**inputs).logits)
+    applied = attached.call(vector, lambda m: m(**inputs).logits)
     export_delta(attached, vector, tmp_path, merge=True)
     with torch.no_grad():
         plain = type(backbone.model).from_pretrained(tmp_path).eval()(**inputs).logits
-    torch.testing.assert_close(own, plain, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(applied, plain, rtol=1e-3, atol=1e-4)
     assert all(tensor.equal(before[key]) for key, tensor in backbone.model.state_dict().items())
 
 
 @pytest.mark.parametrize(
     ("name", "settings"), [("adapter", {"bottleneck": 3}), ("prefix", {"tokens": 4}), ("apet", {"count": 50})]
 )
-def test_our_own_deltas_are_loaded_to_the_same_logits(name, settings, tmp_path):
+def test_deltas_without_a_library_are_loaded_to_the_same_logits(name, settings, tmp_path):
     backbone, inputs = tiny_backbone("bert"), inputs_of("bert")
     attached = AttachedDelta(make_delta(name, settings), backbone, seed=5)
     vector = moved(attached)
     export_delta(attached, vector, tmp_path)
     again, parameters = load_delta(tmp_path, tiny_backbone("bert"))
     assert parameters.equal(vector)
-    own, other = (a.call(vector, lambda m: m(**inputs).logits) for a in (attached, again))
-    assert own.equal(other)
+    before, after = (a.call(vector, lambda m: m(**inputs).logits) for a in (attached, again))
+    assert before.equal(after)
     with pytest.raises(DeltaspaceError, match="belongs to another model"):
         load_delta(tmp_path, tiny_backbone("gpt2"))
     (tmp_path / "delta.safetensors").write_bytes(b"damaged")
@@ -117,5 +118,5 @@ def test_loading_does_not_touch_the_backbone():
     backbone = tiny_backbone("bert")
     before = copy.deepcopy(backbone.model.state_dict())
     attached = AttachedDelta(make_delta("finetune", {}), backbone)
-    attached.own_parameters().fill_(1.0)
+    attached.flat_parameters().fill_(1.0)
     assert all(tensor.equal(before[key]) for key, tensor in backbone.model.state_dict().items())

@@ -38,7 +38,7 @@ def _attention(
 
 
 def _mask(*arguments: Any, **options: Any) -> Tensor | None:
-    # A causal mask must be explicit: the fused causal kernel would count the prefix as positions.
+    # Allowed to, sdpa leaves a causal mask out and hides what is ahead by position, which a prefix shifts.
     return sdpa_mask(*arguments, **{**options, "allow_is_causal_skip": False})
 
 
@@ -48,15 +48,15 @@ AttentionMaskInterface.register(ATTENTION, _mask)
 
 @torch.no_grad()
 def self_attentions(model: PreTrainedModel, backbone: Backbone, tokens: int) -> dict[nn.Module, tuple[Tensor, Tensor]]:
-    """Every self-attention module that calls the attention interface, with keys and values (heads, tokens, head size) that
-    the PLM itself computes for random tokens: found by running the model once, so that no architecture need be known.
+    """Every self-attention module that calls the attention interface, with the keys and values that the PLM itself computes for
+    random tokens, (heads, tokens, head size) each. The model is run once to see them, so that no architecture need be known.
     """
-    found: dict[nn.Module, tuple[Tensor, Tensor]] = {}
+    attentions: dict[nn.Module, tuple[Tensor, Tensor]] = {}
 
     def record(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, *rest: Any, **options: Any) -> Any:
         # Encoder and decoder get inputs of different lengths, so only cross-attention sees two different ones.
         if query.shape[2] == key.shape[2]:
-            found[module] = (key[0, :, :tokens].clone(), value[0, :, :tokens].clone())
+            attentions[module] = (key[0, :, :tokens].clone(), value[0, :, :tokens].clone())
         return sdpa_attention_forward(module, query, key, value, *rest, **options)
 
     AttentionInterface.register(_PROBE, record)
@@ -67,4 +67,4 @@ def self_attentions(model: PreTrainedModel, backbone: Backbone, tokens: int) -> 
     if model.config.is_encoder_decoder:
         inputs["decoder_input_ids"] = torch.randint(vocabulary, (1, tokens)).to(backbone.device)
     model(**inputs)
-    return found
+    return attentions

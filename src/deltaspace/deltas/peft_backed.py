@@ -1,0 +1,96 @@
+"""A delta that peft puts into the model: peft merges it, and its checkpoints are peft's."""
+
+from __future__ import annotations
+
+import copy
+from abc import abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from deltaspace.deltas.checkpoint import CheckpointCard, unmergeable
+from deltaspace.deltas.delta import AttachedDelta, Delta
+from deltaspace.deltas.peft_checkpoint import read_peft_checkpoint, without_warnings
+from deltaspace.errors import DeltaspaceError, first_line
+from deltaspace.storage import hub_name
+
+if TYPE_CHECKING:
+    from peft import PeftConfig, PeftModel
+    from transformers import PreTrainedModel
+
+    from deltaspace.backbone import Backbone
+
+
+class PeftBacked(Delta):
+    """A delta that peft puts into the model, and whose checkpoints peft loads."""
+
+    @property
+    def title(self) -> str:
+        """What messages call it."""
+        return self.name
+
+    @abstractmethod
+    def config(self, model: PreTrainedModel, backbone: Backbone) -> PeftConfig:
+        """peft's configuration, for this model."""
+
+    def wrap(self, model: PreTrainedModel, backbone: Backbone) -> PeftModel:
+        """`model`, changed in place, within peft's own class.
+
+        Raises:
+            DeltaspaceError: the method does not fit the model.
+        """
+        from peft import get_peft_model
+
+        try:
+            with without_warnings():
+                wrapped: PeftModel = get_peft_model(model, self.config(model, backbone))
+        except DeltaspaceError:
+            raise
+        except Exception as error:  # every method of peft fails in its own way; the cause is kept and told
+            raise DeltaspaceError(
+                f"{self.title} does not fit {backbone.name}",
+                found=first_line(error),
+                expected="settings that peft takes for this model, such as target_modules: names of its linear modules",
+            ) from error
+        return wrapped
+
+    def as_peft(
+        self, attached: AttachedDelta, parameters: Float[Tensor, " params"], model: PreTrainedModel | None = None
+    ) -> PeftModel:
+        """peft's own model with parameters, (n,), on `model` or else on the backbone's weights, which it shares."""
+        backbone = attached.backbone
+        with attached.drawing():
+            wrapped = self.wrap(backbone.share() if model is None else model, backbone)
+        trained = [parameter for parameter in wrapped.parameters() if parameter.requires_grad]
+        for parameter, part in zip(trained, attached.layout.split(parameters).values(), strict=True):
+            parameter.data.copy_(part)
+        config = wrapped.active_peft_config
+        config.base_model_name_or_path = hub_name(backbone.name)
+        return wrapped.eval()
+
+    @torch.no_grad()
+    def merge(self, attached: AttachedDelta, parameters: Float[Tensor, " params"]) -> PreTrainedModel:
+        wrapped = self.as_peft(attached, parameters, copy.deepcopy(attached.backbone.model))
+        if wrapped.active_peft_config.is_prompt_learning:
+            raise unmergeable(attached.name, "it adds prompts to the input, no weights")
+        try:
+            plain: PreTrainedModel = wrapped.merge_and_unload()
+        except (AttributeError, NotImplementedError, ValueError) as error:  # how peft's methods say that they cannot
+            raise unmergeable(attached.name, first_line(error)) from error
+        return plain
+
+    def write(self, attached: AttachedDelta, parameters: Float[Tensor, " params"], folder: Path) -> CheckpointCard:
+        with without_warnings():
+            self.as_peft(attached, parameters).save_pretrained(folder)
+        return CheckpointCard(f"A {attached.name}", "peft", 'PeftModel.from_pretrained(model, "{folder}")')
+
+    def read(
+        self, attached: AttachedDelta, folders: Sequence[Path], *, same_base: bool = False
+    ) -> list[Float[Tensor, " params"]]:
+        # One model to read them all into: making it takes longer than reading.
+        model = self.as_peft(attached, attached.initial)
+        return [read_peft_checkpoint(folder, attached, model, same_base=same_base) for folder in folders]
