@@ -13,10 +13,10 @@ from deltaspace.solutions import train
 from deltaspace.training import Training
 from tests.tiny import tiny_backbone, tiny_task
 lora, task = attach("lora", tiny_backbone("bert"), r=2), tiny_task()
-found = train(lora, task, Training(steps=8, lr=0.01, evaluate_every=4))
+vector = train(lora, task, Training(steps=8, lr=0.01, evaluate_every=4)).vector
 kinds = []
-lora.call(found.vector, lambda model: kinds.append(model(input_ids=torch.tensor([[1, 2, 3]])).logits.dtype))
-print(found.vector.dtype, bool(found.vector.isfinite().all()), kinds[0])
+lora.call(vector, lambda model: kinds.append(model(input_ids=torch.tensor([[1, 2, 3]])).logits.dtype))
+print(vector.dtype, bool(vector.isfinite().all()), kinds[0])
 """
 
 
@@ -26,8 +26,8 @@ def program(precision):
 
 
 def test_bf16_computes_in_bf16_and_trains_fp32():
-    found = program("bf16")
-    assert found.stdout.split() == ["torch.float32", "True", "torch.bfloat16"], found.stderr
+    ended = program("bf16")
+    assert ended.stdout.split() == ["torch.float32", "True", "torch.bfloat16"], ended.stderr
     assert program("no").stdout.split()[-1] == "torch.float32"
 
 

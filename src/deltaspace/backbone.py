@@ -8,20 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import is_bf16_available
 from safetensors import SafetensorError
-from transformers import (
-    AutoConfig,
-    AutoModel,
-    AutoModelForCausalLM,
-    AutoModelForMaskedLM,
-    AutoModelForSeq2SeqLM,
-    AutoTokenizer,
-)
+from transformers import AutoConfig, AutoTokenizer
 
 from deltaspace.errors import DeltaspaceError, first_line
 from deltaspace.families import FAMILIES, Family
@@ -29,17 +22,6 @@ from deltaspace.storage import model_fingerprint, model_folder
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
-
-_CLASSES = {
-    "encoder_decoder": AutoModelForSeq2SeqLM,
-    "decoder": AutoModelForCausalLM,
-    "masked_encoder": AutoModelForMaskedLM,
-    "sentence_encoder": AutoModel,
-}
-SUPPORTED = (
-    "encoder-decoders (T5, BART), decoder-only models (GPT-2, Llama), masked encoders (BERT, RoBERTa), "
-    "sentence encoders (a sentence-transformers folder such as all-MiniLM-L6-v2)"
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +40,7 @@ class Backbone:
     name: str
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
-    family: Family
+    family: Family[Any, Any]
     fingerprint: str
     accelerator: Accelerator
 
@@ -68,7 +50,7 @@ class Backbone:
         if self.device.type == self.accelerator.device.type:
             with self.accelerator.autocast():
                 yield
-        else:  # the user put the model elsewhere
+        else:  # the model was put on another device than accelerate's, whose precision says nothing about it
             yield
 
     @property
@@ -101,22 +83,20 @@ def load_backbone(
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, KeyError) as error:
         raise DeltaspaceError(
-            f"model {name}: its configuration cannot be used", found=first_line(error), expected=SUPPORTED
+            f"model {name}: its configuration cannot be used", found=first_line(error), expected=supported()
         ) from None
-    family = family or family_of(name, config, folder)
-    if family not in FAMILIES:
-        raise DeltaspaceError(f"no family {family!r}", expected=", ".join(FAMILIES))
+    kind = FAMILIES.find(family or family_of(name, config, folder))
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        model = _CLASSES[family].from_pretrained(folder, local_files_only=True, use_safetensors=True, dtype=torch.float32)
+        model = kind.auto_class().from_pretrained(folder, local_files_only=True, use_safetensors=True, dtype=torch.float32)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise DeltaspaceError(
-            f"model {name} cannot be loaded as {family.replace('_', ' ')}",
+            f"model {name} cannot be loaded as {kind.name.replace('_', ' ')}",
             found=first_line(error),
-            expected=f"weights as safetensors and a tokenizer in {folder}; {SUPPORTED}",
+            expected=f"weights as safetensors and a tokenizer in {folder}; {supported()}",
         ) from None
     backbone = make_backbone(
-        name, model, tokenizer, family=family, max_length=max_length, fingerprint=model_fingerprint(folder), device=device
+        name, model, tokenizer, family=kind.name, max_length=max_length, fingerprint=model_fingerprint(folder), device=device
     )
     backbone.family.read(folder)
     return backbone
@@ -132,20 +112,25 @@ def make_backbone(
     fingerprint: str = "",
     device: str | torch.device | None = None,
 ) -> Backbone:
-    """A backbone from a model and tokenizer already in memory; the model is frozen in place."""
+    """A backbone from a model and tokenizer already in memory; the model is frozen in place.
+
+    Raises:
+        DeltaspaceError: there is no such family.
+    """
+    reads_task = FAMILIES.find(family)(model, tokenizer, max_length)
     accelerator = Accelerator(mixed_precision=precision())
     model.eval().requires_grad_(False)
     model.to(device or accelerator.device)
-    return Backbone(name, model, tokenizer, FAMILIES[family](model, tokenizer, max_length), fingerprint, accelerator)
+    return Backbone(name, model, tokenizer, reads_task, fingerprint, accelerator)
 
 
 def precision() -> str:
-    """`bf16` on a GPU that has it, else `no`; accelerate's own ACCELERATE_MIXED_PRECISION (no, fp16 excluded, bf16) goes first.
+    """`bf16` on a GPU that has it, else `no`; accelerate's own variable ACCELERATE_MIXED_PRECISION, `bf16` or `no`, goes first.
 
     On CPUs bf16 is left off: it brought nothing where it was measured (docs/results.md). What is trained is fp32 in any case.
 
     Raises:
-        DeltaspaceError: the variable asks for something else.
+        DeltaspaceError: the variable asks for something else, such as fp16, in which losses would have to be scaled.
     """
     chosen = os.environ.get("ACCELERATE_MIXED_PRECISION")
     if chosen is None:
@@ -156,23 +141,27 @@ def precision() -> str:
 
 
 def family_of(name: str, config: PretrainedConfig, folder: Path) -> str:
-    """The family a configuration belongs to.
+    """The name of the family that recognizes a model.
+
+    Args:
+        name: what the user asked for, for the message.
+        config: the model's configuration.
+        folder: the model's files.
 
     Raises:
-        DeltaspaceError: none; what is supported is listed.
+        DeltaspaceError: no family does.
     """
-    architectures = config.architectures or []
-    if (folder / "modules.json").exists():
-        return "sentence_encoder"
-    if config.is_encoder_decoder and type(config) in AutoModelForSeq2SeqLM._model_mapping:
-        return "encoder_decoder"
-    if any(architecture.endswith("ForMaskedLM") for architecture in architectures):
-        return "masked_encoder"
-    if any(architecture.endswith(("ForCausalLM", "LMHeadModel")) for architecture in architectures):
-        return "decoder"
+    for family in sorted(FAMILIES.values(), key=lambda family: family.precedence, reverse=True):
+        if family.recognizes(config, folder):
+            return family.name
     raise DeltaspaceError(
         f"model {name} fits no family",
-        found=f"{config.model_type}, architectures {architectures}",
-        expected=SUPPORTED,
+        found=f"{config.model_type}, architectures {config.architectures or []}",
+        expected=supported(),
         mend="choose another model, or say 'family:' in the recipe if it is one of these",
     )
+
+
+def supported() -> str:
+    """Which models there are families for, for messages."""
+    return ", ".join(family.models for family in FAMILIES.values())

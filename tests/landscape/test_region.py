@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from deltaspace.errors import DeltaspaceError
 from deltaspace.landscape import Grid, Landscape, Slice, regions
 from deltaspace.landscape.region import largest_part
-from deltaspace.landscape.resampled import Resampler, draws
-from deltaspace.tasks import METRICS
+from deltaspace.landscape.resampled import draws, resampled_scores
+from deltaspace.tasks import METRICS, Metric
 
 
 def landscape(correct, metric="accuracy"):
@@ -29,42 +29,40 @@ def landscape(correct, metric="accuracy"):
 
 
 def test_regions_of_known_scores():
-    own = landscape([[[20, 19, 10], [19, 18, 19]], [[10, 10, 10], [10, 8, 0]]])
-    [found] = regions(own, [95.0], samples=50)
-    assert found.best == {"lora": 100.0, "prefix": 50.0}
-    assert found.inside[0].tolist() == [[True, True, False], [True, False, True]]
-    assert found.inside[1].tolist() == [[True, True, True], [True, False, False]]
-    assert found.common.tolist() == [[True, True, False], [True, False, False]]
-    assert found.shares["common"].value == found.shares["largest"].value == 50.0
-    assert found.shares["lora"].value == pytest.approx(100 * 4 / 6)
-    assert found.shares["union"].value == pytest.approx(100 * 3 / 5)
-    for share in found.shares.values():
+    [region] = regions(landscape([[[20, 19, 10], [19, 18, 19]], [[10, 10, 10], [10, 8, 0]]]), [95.0], samples=50)
+    assert region.best == {"lora": 100.0, "prefix": 50.0}
+    assert region.inside[0].tolist() == [[True, True, False], [True, False, True]]
+    assert region.inside[1].tolist() == [[True, True, True], [True, False, False]]
+    assert region.common.tolist() == [[True, True, False], [True, False, False]]
+    assert region.shares["common"].value == region.shares["largest"].value == 50.0
+    assert region.shares["lora"].value == pytest.approx(100 * 4 / 6)
+    assert region.shares["union"].value == pytest.approx(100 * 3 / 5)
+    for share in region.shares.values():
         assert 0 <= share.low <= share.high <= 100
-    assert found.shares["common"].low < 50 < found.shares["common"].high
+    assert region.shares["common"].low < 50 < region.shares["common"].high
 
 
 def test_a_higher_threshold_never_has_a_larger_region():
-    own = landscape(np.random.default_rng(0).integers(5, 20, (3, 6, 6)))
-    found = regions(own, [80.0, 90.0, 95.0, 100.0], samples=20)
-    for looser, tighter in itertools.pairwise(found):
+    drawn = landscape(np.random.default_rng(0).integers(5, 20, (3, 6, 6)))
+    for looser, tighter in itertools.pairwise(regions(drawn, [80.0, 90.0, 95.0, 100.0], samples=20)):
         assert not (tighter.inside & ~looser.inside).any() and not (tighter.common & ~looser.common).any()
 
 
 def test_the_interval_shrinks_with_more_examples_and_is_that_of_the_seed():
-    own = landscape([[[20, 18, 19, 17]], [[20, 19, 17, 18]]])
-    [first], [again], [other] = (regions(own, [90.0], samples=400, seed=seed) for seed in (0, 0, 1))
+    few = landscape([[[20, 18, 19, 17]], [[20, 19, 17, 18]]])
+    [first], [again], [other] = (regions(few, [90.0], samples=400, seed=seed) for seed in (0, 0, 1))
     assert first.shares == again.shares
     assert first.shares["common"].value == other.shares["common"].value
     many = landscape([[[20, 18, 19, 17]], [[20, 19, 17, 18]]])
     many.predictions, many.targets = np.tile(many.predictions, 400), many.targets * 400
     [tight] = regions(many, [88.0], samples=400)
-    [wide] = regions(own, [88.0], samples=400)
+    [wide] = regions(few, [88.0], samples=400)
     assert tight.shares["common"].high - tight.shares["common"].low < wide.shares["common"].high - wide.shares["common"].low
 
 
 def test_where_a_best_score_is_not_positive_no_cell_is_inside():
-    [found] = regions(landscape([[[0, 0]], [[10, 20]]]), [95.0], samples=10)
-    assert not found.inside[0].any() and found.shares["common"].value == 0 and found.shares["union"].value == 0
+    [region] = regions(landscape([[[0, 0]], [[10, 20]]]), [95.0], samples=10)
+    assert not region.inside[0].any() and region.shares["common"].value == 0 and region.shares["union"].value == 0
 
 
 def test_the_largest_part_is_joined_by_sides():
@@ -81,18 +79,18 @@ def test_cells_that_were_filled_in_have_intervals_too():
     part.predictions[:, 1:4, 1:4] = -1
     part.losses[:, 1:4, 1:4] = np.nan
     assert part.sampled == 16 / 25
-    [one], [other] = regions(full, [95.0], samples=50), regions(part, [95.0], samples=50)
-    assert one.shares == other.shares
+    [of_all], [of_some] = regions(full, [95.0], samples=50), regions(part, [95.0], samples=50)
+    assert of_all.shares == of_some.shares
 
 
 def test_what_cannot_be_a_region():
-    own = landscape([[[20, 10]]])
+    unfinished = landscape([[[20, 10]]])
     for threshold in (0.0, 101.0):
         with pytest.raises(DeltaspaceError, match="no threshold"):
-            regions(own, [threshold])
-    own.predictions[0, 0, 0] = -1
+            regions(unfinished, [threshold])
+    unfinished.predictions[0, 0, 0] = -1
     with pytest.raises(DeltaspaceError, match="not finished"):
-        regions(own, [95.0])
+        regions(unfinished, [95.0])
 
 
 LABELS = ("3", "1", "2")
@@ -104,16 +102,40 @@ LABELS = ("3", "1", "2")
 def test_every_metric_of_a_sample_is_that_metric_of_the_drawn_examples(metric, data):
     count = data.draw(st.integers(2, 8))
     texts = st.lists(st.sampled_from(LABELS), min_size=count, max_size=count)
-    targets, predictions = data.draw(texts), data.draw(texts)
-    counts = draws(count, 5, data.draw(st.integers(0, 99)))
-    row = np.array([[LABELS.index(text) for text in predictions]])
-    found = Resampler(metric, LABELS, targets).scores(row, counts)
-    for own, times in zip(found[:, 0], counts, strict=True):
-        places = np.repeat(np.arange(count), times.astype(int))
-        wanted = METRICS[metric]([predictions[place] for place in places], [targets[place] for place in places])
-        assert own == pytest.approx(wanted, abs=1e-6)
+    targets, predictions, seed = data.draw(texts), data.draw(texts), data.draw(st.integers(0, 99))
+    counts = draws(count, 5, seed)
+    sampled = landscape([[[0, 0]]], metric)
+    sampled.targets, sampled.answers = targets, list(LABELS)
+    row = [LABELS.index(text) for text in predictions]
+    sampled.predictions = np.array([[[row, row[::-1]]]], dtype=np.int32)
+    scores = resampled_scores(sampled, 5, seed)
+    assert scores.shape == (1, 5, 2)
+    for cell, texts_of_cell in enumerate((predictions, predictions[::-1])):
+        for score, times in zip(scores[0, :, cell], counts, strict=True):
+            drawn = np.repeat(np.arange(count), times.astype(int))
+            wanted = METRICS[metric].score([texts_of_cell[index] for index in drawn], [targets[index] for index in drawn])
+            assert score == pytest.approx(wanted, abs=1e-6)
 
 
-def test_a_metric_without_a_rule_is_refused():
-    with pytest.raises(DeltaspaceError, match="no intervals"):
-        Resampler("bleu", ["a"], ["a"])
+class Longest(Metric):
+    """A metric of somebody else's with nothing but a score."""
+
+    name = "longest"
+
+    def score(self, predictions, targets):
+        return 10.0 * sum(len(text) for text in predictions) / len(targets)
+
+
+def test_a_metric_with_nothing_but_a_score_has_intervals(monkeypatch):
+    monkeypatch.setattr(METRICS, "_things", dict(METRICS))
+    METRICS.register(Longest())
+    [region] = regions(landscape([[[20, 5, 12]]], "longest"), [90.0], samples=50)
+    # The answers are "yes" and "no": a cell's score is ten times their mean length.
+    assert region.best == {"lora": 30.0}
+    assert region.inside.tolist() == [[[True, False, False]]]
+    assert 0 < region.shares["lora"].low <= region.shares["lora"].value <= region.shares["lora"].high
+
+
+def test_a_metric_that_is_not_installed_is_told():
+    with pytest.raises(DeltaspaceError, match=r"no metric 'bleu'(.|\n)*accuracy"):
+        landscape([[[20, 10]]], "bleu").scores()

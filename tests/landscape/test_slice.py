@@ -16,7 +16,7 @@ POINTS = {"a": torch.tensor([1.0, 0.0, 2.0]), "b": torch.tensor([0.0, 1.0, 0.0])
 def test_a_grid_is_read_and_its_ends_are_exact():
     [grid] = Grid.parse("-1:2:4")
     assert grid.ticks == (-1.0, 0.0, 1.0, 2.0)
-    assert [own.count for own in Grid.parse("0:1:3,-2:2:5")] == [3, 5]
+    assert [grid.count for grid in Grid.parse("0:1:3,-2:2:5")] == [3, 5]
     assert Grid(0.0, 0.7, 8).ticks[-1] == 0.7
 
 
@@ -27,38 +27,38 @@ def test_what_is_no_grid_is_refused(text):
 
 
 def test_a_plane_contains_its_three_points_at_their_marks():
-    found = Slice.through(POINTS)
-    for name, place in found.marks.items():
-        assert torch.allclose(found.origin + torch.tensor(place) @ found.directions, POINTS[name], atol=1e-5)
-    assert torch.allclose(found.directions @ found.directions.T, torch.eye(2), atol=1e-6)
-    reach = max(abs(number) for place in found.marks.values() for number in place)
-    assert found.grids[0].low < -reach and found.grids[0].high > reach and found.shape == (25, 25)
+    plane = Slice.through(POINTS)
+    for name, coordinates in plane.marks.items():
+        assert torch.allclose(plane.origin + torch.tensor(coordinates) @ plane.directions, POINTS[name], atol=1e-5)
+    assert torch.allclose(plane.directions @ plane.directions.T, torch.eye(2), atol=1e-6)
+    reach = max(abs(number) for coordinates in plane.marks.values() for number in coordinates)
+    assert plane.grids[0].low < -reach and plane.grids[0].high > reach and plane.shape == (25, 25)
 
 
-def test_a_path_leads_from_its_first_point_to_its_second():
-    found = Slice.through({name: POINTS[name] for name in ("a", "b")}, Grid.parse("0:1:3"))
-    assert torch.equal(found.points(), torch.stack([POINTS["a"], (POINTS["a"] + POINTS["b"]) / 2, POINTS["b"]]))
+def test_a_line_leads_from_its_first_point_to_its_second():
+    line = Slice.through({name: POINTS[name] for name in ("a", "b")}, Grid.parse("0:1:3"))
+    assert torch.equal(line.points(), torch.stack([POINTS["a"], (POINTS["a"] + POINTS["b"]) / 2, POINTS["b"]]))
 
 
 def test_cells_are_row_by_row_with_x_first():
-    found = Slice.along(
+    plane = Slice.along(
         "m", torch.zeros(2), {"x": torch.tensor([2.0, 0.0]), "y": torch.tensor([1.0, 1.0])}, Grid.parse("0:1:2,0:2:3")
     )
-    assert found.shape == (3, 2)
-    assert found.coordinates().tolist() == [[0, 0], [1, 0], [0, 1], [1, 1], [0, 2], [1, 2]]
+    assert plane.shape == (3, 2)
+    assert plane.coordinates().tolist() == [[0, 0], [1, 0], [0, 1], [1, 1], [0, 2], [1, 2]]
     # Made orthonormal: y's part along x is gone.
-    assert torch.allclose(found.points()[-1], torch.tensor([1.0, 2.0]))
+    assert torch.allclose(plane.points()[-1], torch.tensor([1.0, 2.0]))
 
 
 @given(st.lists(st.floats(-5, 5, width=32), min_size=4, max_size=4))
 @settings(max_examples=30, deadline=None)
-def test_placing_a_point_of_the_slice_finds_its_coordinates(numbers):
-    found = Slice.through(POINTS)
-    place = torch.tensor(numbers[:2])
-    normal = torch.linalg.cross(*found.directions)
-    places, away = found.place((found.origin + place @ found.directions + numbers[2] * normal).unsqueeze(0))
-    assert torch.allclose(places[0], place, atol=1e-3)
-    assert float(away[0]) == pytest.approx(abs(numbers[2]), abs=1e-3)
+def test_projecting_a_point_gives_its_coordinates_and_its_distance(numbers):
+    plane = Slice.through(POINTS)
+    wanted = torch.tensor(numbers[:2])
+    normal = torch.linalg.cross(*plane.directions)
+    coordinates, distances = plane.project((plane.origin + wanted @ plane.directions + numbers[2] * normal).unsqueeze(0))
+    assert torch.allclose(coordinates[0], wanted, atol=1e-3)
+    assert float(distances[0]) == pytest.approx(abs(numbers[2]), abs=1e-3)
 
 
 def test_slices_that_cannot_be_laid():
@@ -67,7 +67,7 @@ def test_slices_that_cannot_be_laid():
     with pytest.raises(DeltaspaceError, match="make no plane"):
         Slice.through({"a": POINTS["a"], "b": 2 * POINTS["a"], "c": 3 * POINTS["a"]})
     with pytest.raises(DeltaspaceError, match="make no plane"):
-        Slice.along("m", POINTS["a"], {"one": POINTS["b"], "other": -POINTS["b"]})
+        Slice.along("m", POINTS["a"], {"there": POINTS["b"], "back": -POINTS["b"]})
     with pytest.raises(DeltaspaceError, match="two points"):
         Slice.through({"a": POINTS["a"]})
     with pytest.raises(DeltaspaceError, match="one direction or two"):

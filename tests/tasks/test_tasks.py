@@ -4,15 +4,28 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import tarfile
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
 from deltaspace.errors import DeltaspaceError
-from deltaspace.tasks import Limits, TaskSpec, few_shot, load_task
-from deltaspace.tasks import demo as demo_module
-from tests.tiny import tiny_task, write_task
+from deltaspace.tasks import (
+    METRICS,
+    TASK_SOURCES,
+    Contents,
+    Example,
+    Limits,
+    TaskSource,
+    TaskSpec,
+    few_shot,
+    load_task,
+    make_task,
+)
+from deltaspace.tasks.sources import demo as demo_module
+from tests.tiny import examples, tiny_task, write_task
 
 
 def test_a_folder_with_and_without_a_manifest(tmp_path):
@@ -76,7 +89,7 @@ def test_demo_ratings_become_labels(tmp_path, monkeypatch):
 
 
 def test_few_shots_have_labels_in_equal_parts_and_are_the_same_every_time():
-    whole = tiny_task("one", size=40)
+    whole = tiny_task("films", size=40)
     few = few_shot(whole, 8)
     assert (len(few.train), len(few.dev), few.test) == (8, 8, whole.test)
     for split in ("train", "dev"):
@@ -86,6 +99,82 @@ def test_few_shots_have_labels_in_equal_parts_and_are_the_same_every_time():
     assert few_shot(whole, 4).train == few.train[:4]
     with pytest.raises(DeltaspaceError, match="no 100 train examples"):
         few_shot(whole, 100)
+
+
+class Drawn(TaskSource):
+    """A source of somebody else's, which knows what its tasks are."""
+
+    name = "drawn"
+    form = "drawn:COUNT"
+
+    def read(self, where, spec, base):
+        splits = {"train": examples(int(where)), "dev": examples(4), "test": examples(4)}
+        return Contents(splits, kind="classification", metric="matthews", labels={"happy": "good", "sad": "bad"})
+
+
+def test_a_task_source_is_added_by_registering_it(monkeypatch):
+    monkeypatch.setattr(TASK_SOURCES, "_things", dict(TASK_SOURCES))
+    TASK_SOURCES.register(Drawn())
+    task = load_task("drawn:30", limits=Limits(dev=2))
+    assert (task.name, task.source, len(task.train), len(task.dev)) == ("30", "drawn:30", 30, 2)
+    assert (task.metric, task.labels) == ("matthews", {"happy": "good", "sad": "bad"})
+    said = load_task(TaskSpec.model_validate({"from": "drawn:30", "metric": "macro_f1", "labels": ["sad", "happy"], "name": "x"}))
+    assert (said.name, said.metric, list(said.labels)) == ("x", "macro_f1", ["sad", "happy"])
+    with pytest.raises(DeltaspaceError, match=r"no task source 'web:two'(.|\n)*a folder, .*drawn:COUNT"):
+        load_task("web:two")
+
+
+def test_a_source_that_is_not_there_is_told_with_those_that_are():
+    with pytest.raises(DeltaspaceError, match=r"expected: a folder, demo:NAME or hub:NAME\[/CONFIG\]"):
+        load_task("web:two")
+
+
+def test_a_folders_name_may_have_a_colon_further_inside(tmp_path):
+    write_task(tmp_path / "a:b" / "films")
+    assert load_task(f"{tmp_path}/a:b/films").name == "films"
+
+
+@pytest.mark.parametrize(
+    ("rows", "labels", "message"),
+    [
+        ([Example("a", "1"), Example("b", "high")], None, r"train example 2: the target is not a number"),
+        ([Example("a", "1"), Example("b", "nan")], None, r"train example 2: the target is not a number"),
+        ([Example("a", "1"), Example("b", "2")], ["1", "2", "many"], r"a label of a regression is not a number(.|\n)*'many'"),
+        ([Example("a", "1"), Example("b", "2")], {"1": "few", "2": "two", "many": "many"}, "a label of a regression"),
+        ([Example("a", "1", ("1", "many")), Example("b", "1", ("1", "2"))], None, r"example 1: an option of a regression"),
+        (
+            [Example("a", "1", ("1", "2")), Example("b", "1", ("2", "3"))],
+            None,
+            r"example 2: the target is not one of the options",
+        ),
+    ],
+)
+def test_a_regression_has_numbers_only(rows, labels, message):
+    splits = {"train": rows, "dev": rows, "test": rows}
+    with pytest.raises(DeltaspaceError, match=message):
+        make_task("numbers", splits, source="here", kind="regression", labels=labels)
+
+
+def test_a_manifest_that_says_what_cannot_be_is_told(tmp_path):
+    write_task(tmp_path / "films")
+    (tmp_path / "manifest.json").write_text(json.dumps([{"name": "films", "kind": "ranking"}]))
+    with pytest.raises(DeltaspaceError, match=r"manifest.json: the entry of films(.|\n)*kind: 'ranking'(.|\n)*regression"):
+        load_task("films", folder=tmp_path)
+    (tmp_path / "manifest.json").write_text("{}")
+    with pytest.raises(DeltaspaceError, match="is not a manifest"):
+        load_task("films", folder=tmp_path)
+
+
+def test_the_documents_source_and_metric_work(monkeypatch):
+    for registry in (METRICS, TASK_SOURCES):
+        monkeypatch.setattr(registry, "_things", dict(registry))
+    text = (Path(__file__).resolve().parents[2] / "docs" / "tasks.md").read_text()
+    names: dict = {"__name__": "documents"}
+    for program in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+        exec(program, names)
+    assert (names["task"].kind, len(names["task"].train)) == ("classification", 40)
+    assert load_task("letters:abc").labels == {"a": "a", "b": "b", "c": "c"}
+    assert METRICS["first_word"].score(["a fine film", "dull"], ["a", "fine"]) == 50
 
 
 @pytest.mark.slow

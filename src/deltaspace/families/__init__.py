@@ -1,11 +1,6 @@
-"""How each family of PLM reads a task as text."""
+"""How each family of PLM reads a task as text. Each family is one module here, and registers itself."""
 
-from deltaspace.families.decoder import Decoder
-from deltaspace.families.encoder_decoder import EncoderDecoder
-from deltaspace.families.family import Batch, Evaluation, Family, Item
-from deltaspace.families.masked_encoder import MaskedEncoder
-from deltaspace.families.sentence_encoder import SentenceEncoder
+from deltaspace.families.batch import Batch, Evaluation, Inputs, Item
+from deltaspace.families.family import FAMILIES, Family
 
-FAMILIES: dict[str, type[Family]] = {family.name: family for family in (EncoderDecoder, Decoder, MaskedEncoder, SentenceEncoder)}
-
-__all__ = ["FAMILIES", "Batch", "Decoder", "EncoderDecoder", "Evaluation", "Family", "Item", "MaskedEncoder", "SentenceEncoder"]
+__all__ = ["FAMILIES", "Batch", "Evaluation", "Family", "Inputs", "Item"]

@@ -3,40 +3,77 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from jaxtyping import Float, Int
+from torch import Tensor
 from torch.nn import functional as F
 
-from deltaspace.families.family import Batch, Evaluation, Family, Item, ranked
-from deltaspace.families.text import IGNORED, encode_targets, mean_log_likelihood, scatter_scores
+from deltaspace.families.batch import Batch, Evaluation, Inputs
+from deltaspace.families.family import FAMILIES, Family
+from deltaspace.families.ranking import ranked
+from deltaspace.families.text import (
+    IGNORED,
+    TextItem,
+    encode_texts,
+    mean_log_likelihood,
+    most_new_tokens,
+    ranked_items,
+    scatter_scores,
+)
+from deltaspace.tasks.task import Example, Task
 
 if TYPE_CHECKING:
-    from jaxtyping import Float
-    from torch import Tensor
-    from transformers import PreTrainedModel
-
-    from deltaspace.tasks.task import Example, Task
+    from transformers import PretrainedConfig, PreTrainedModel
 
 _PROMPT = "{input}\nAnswer:"
 
 
-class Decoder(Family):
+@dataclass(frozen=True, slots=True, eq=False)
+class DecoderBatch(Batch):
+    """Inputs, each with its target behind it.
+
+    Args:
+        items: what it was made from.
+        inputs: tokens of input and target.
+        labels: the target's tokens where they stand in `inputs`; IGNORED elsewhere.
+    """
+
+    items: Sequence[TextItem]
+    inputs: Inputs
+    labels: Int[Tensor, "batch tokens"]
+
+
+@FAMILIES.register
+class Decoder(Family[TextItem, DecoderBatch]):
     """Causal language models, trained on the target's tokens only (the input's are not predicted)."""
 
     name = "decoder"
+    models = "decoder-only models (GPT-2, Llama)"
+    peft_task_type = "CAUSAL_LM"
+    precedence = 0
+
+    @staticmethod
+    def auto_class() -> type[Any]:
+        from transformers import AutoModelForCausalLM
+
+        return AutoModelForCausalLM
+
+    @staticmethod
+    def recognizes(config: PretrainedConfig, folder: Path) -> bool:
+        return any(architecture.endswith(("ForCausalLM", "LMHeadModel")) for architecture in config.architectures or [])
 
     def check(self, task: Task) -> None:
         self.check_prompt(task, ["input"])
 
-    def encode(self, task: Task, examples: Sequence[Example]) -> list[Item]:
+    def encode(self, task: Task, examples: Sequence[Example]) -> list[TextItem]:
         self.check(task)
-        inputs = [self._plain(self.tokenizer(self.prompted(task, e.input, _PROMPT))["input_ids"]) for e in examples]
-        return [
-            {"input_ids": ids, **target}
-            for ids, target in zip(inputs, encode_targets(self, task, examples, self._target_ids), strict=True)
-        ]
+        inputs = [self._open(self.tokenizer(self.prompted(task, e.input, _PROMPT))["input_ids"]) for e in examples]
+        return encode_texts(self, task, examples, inputs, self._target_ids)
 
-    def _plain(self, ids: list[int]) -> list[int]:
+    def _open(self, ids: list[int]) -> list[int]:
         # Some tokenizers close every text with their end token; a prompt is to be continued.
         return ids[:-1] if len(ids) > 1 and ids[-1] == self.tokenizer.eos_token_id else ids
 
@@ -46,41 +83,42 @@ class Decoder(Family):
         )
         return [[*ids, self.tokenizer.eos_token_id] for ids in encoded["input_ids"]]
 
-    def collate(self, items: Sequence[Item]) -> Batch:
-        return {"items": items, **self._join([(item["input_ids"], item["target_ids"]) for item in items])}
+    def collate(self, items: Sequence[TextItem]) -> DecoderBatch:
+        return DecoderBatch(items, *self._join([(item.input_ids, item.target_ids) for item in items]))
 
-    def _join(self, pairs: Sequence[tuple[list[int], list[int]]]) -> dict[str, Tensor]:
+    def _join(self, pairs: Sequence[tuple[list[int], list[int]]]) -> tuple[Inputs, Tensor]:
         inputs = self.pad_inputs([ids + target for ids, target in pairs])
-        return {**inputs, "labels": self.pad([[IGNORED] * len(ids) + target for ids, target in pairs], IGNORED)}
+        return inputs, self.pad([[IGNORED] * len(ids) + target for ids, target in pairs], IGNORED)
 
-    def loss(self, model: PreTrainedModel, batch: Batch) -> Float[Tensor, ""]:
-        logits = self._logits(model, batch)
-        return F.cross_entropy(logits.flatten(0, 1).float(), batch["labels"][:, 1:].flatten(), ignore_index=IGNORED)
+    def loss(self, model: PreTrainedModel, batch: DecoderBatch) -> Float[Tensor, ""]:
+        logits = self._logits(model, batch.inputs)
+        return F.cross_entropy(logits.flatten(0, 1).float(), batch.labels[:, 1:].flatten(), ignore_index=IGNORED)
 
-    def evaluate(self, model: PreTrainedModel, batch: Batch) -> Evaluation:
-        items = batch["items"]
-        if items[0]["ranked"]:
-            rows = [(item["input_ids"], ids) for item in items for ids in item["candidate_ids"]]
+    def evaluate(self, model: PreTrainedModel, batch: DecoderBatch) -> Evaluation:
+        if items := ranked_items(batch.items):
+            rows = [(item.input_ids, ids) for item in items for ids in item.candidate_ids]
 
             def score(part: list[tuple[list[int], list[int]]]) -> Tensor:
-                return self._log_likelihood(model, self._join(part))
+                return self._log_likelihood(model, *self._join(part))
 
-            return ranked(items, scatter_scores(rows, [len(item["candidate_ids"]) for item in items], score))
-        inputs = self.pad_inputs([item["input_ids"] for item in items], left=True)
+            scores = scatter_scores(rows, [len(item.candidate_ids) for item in items], score)
+            return ranked([item.choice for item in items], scores)
+        inputs = self.pad_inputs([item.input_ids for item in batch.items], left=True)
         tokens = model.generate(
-            **inputs,
-            max_new_tokens=max(item["max_new_tokens"] for item in items),
+            input_ids=inputs.input_ids,
+            attention_mask=inputs.attention_mask,
+            max_new_tokens=most_new_tokens(batch.items),
             do_sample=False,
             num_beams=1,
             pad_token_id=self.pad_id,
         )
-        written = tokens[:, inputs["input_ids"].shape[1] :]
+        written = tokens[:, inputs.input_ids.shape[1] :]
         texts = [text.strip() for text in self.tokenizer.batch_decode(written, skip_special_tokens=True)]
-        return Evaluation(texts, -self._log_likelihood(model, batch))
+        return Evaluation(texts, -self._log_likelihood(model, batch.inputs, batch.labels))
 
-    def _logits(self, model: PreTrainedModel, batch: Batch) -> Tensor:
-        output = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], use_cache=False)
+    def _logits(self, model: PreTrainedModel, inputs: Inputs) -> Tensor:
+        output = model(input_ids=inputs.input_ids, attention_mask=inputs.attention_mask, use_cache=False)
         return output.logits[:, :-1]
 
-    def _log_likelihood(self, model: PreTrainedModel, batch: Batch) -> Tensor:
-        return mean_log_likelihood(self._logits(model, batch), batch["labels"][:, 1:])
+    def _log_likelihood(self, model: PreTrainedModel, inputs: Inputs, labels: Tensor) -> Tensor:
+        return mean_log_likelihood(self._logits(model, inputs), labels[:, 1:])

@@ -3,77 +3,117 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers.modeling_outputs import BaseModelOutput
+from jaxtyping import Float, Int
+from torch import Tensor
 
-from deltaspace.families.family import Batch, Evaluation, Family, Item, ranked
-from deltaspace.families.text import IGNORED, encode_targets, mean_log_likelihood, scatter_scores
+from deltaspace.families.batch import Batch, Evaluation, Inputs
+from deltaspace.families.family import FAMILIES, Family
+from deltaspace.families.ranking import ranked
+from deltaspace.families.text import (
+    IGNORED,
+    TextItem,
+    encode_texts,
+    mean_log_likelihood,
+    most_new_tokens,
+    ranked_items,
+    scatter_scores,
+)
+from deltaspace.tasks.task import Example, Task
 
 if TYPE_CHECKING:
-    from jaxtyping import Float
-    from torch import Tensor
-    from transformers import PreTrainedModel
-
-    from deltaspace.tasks.task import Example, Task
+    from transformers import PretrainedConfig, PreTrainedModel
 
 
-class EncoderDecoder(Family):
+@dataclass(frozen=True, slots=True, eq=False)
+class EncoderDecoderBatch(Batch):
+    """Inputs for the encoder, targets for the decoder.
+
+    Args:
+        items: what it was made from.
+        inputs: tokens of the inputs.
+        labels: tokens of the targets; IGNORED behind them.
+    """
+
+    items: Sequence[TextItem]
+    inputs: Inputs
+    labels: Int[Tensor, "batch target_tokens"]
+
+
+@FAMILIES.register
+class EncoderDecoder(Family[TextItem, EncoderDecoderBatch]):
     """Text-to-text models, trained on the target's tokens (cross-entropy)."""
 
     name = "encoder_decoder"
+    models = "encoder-decoders (T5, BART)"
+    peft_task_type = "SEQ_2_SEQ_LM"
+    precedence = 2
+
+    @staticmethod
+    def auto_class() -> type[Any]:
+        from transformers import AutoModelForSeq2SeqLM
+
+        return AutoModelForSeq2SeqLM
+
+    @staticmethod
+    def recognizes(config: PretrainedConfig, folder: Path) -> bool:
+        # Its configuration's class alone: many such folders name a model without the head that writes text.
+        return bool(config.is_encoder_decoder) and type(config) in EncoderDecoder.auto_class()._model_mapping
 
     def check(self, task: Task) -> None:
         self.check_prompt(task, ["input"])
 
-    def encode(self, task: Task, examples: Sequence[Example]) -> list[Item]:
+    def encode(self, task: Task, examples: Sequence[Example]) -> list[TextItem]:
         self.check(task)
         inputs = self.tokenizer([self.prompted(task, e.input) for e in examples])["input_ids"]
-        return [
-            {"input_ids": ids, **target}
-            for ids, target in zip(inputs, encode_targets(self, task, examples, self._target_ids), strict=True)
-        ]
+        return encode_texts(self, task, examples, inputs, self._target_ids)
 
     def _target_ids(self, texts: list[str]) -> list[list[int]]:
         encoded = self.tokenizer(text_target=texts, truncation=True, max_length=self.max_length)
         return [list(ids) for ids in encoded["input_ids"]]
 
-    def collate(self, items: Sequence[Item]) -> Batch:
-        return {
-            "items": items,
-            "inputs": self.pad_inputs([item["input_ids"] for item in items]),
-            "labels": self.pad([item["target_ids"] for item in items], IGNORED),
-        }
+    def collate(self, items: Sequence[TextItem]) -> EncoderDecoderBatch:
+        inputs = self.pad_inputs([item.input_ids for item in items])
+        return EncoderDecoderBatch(items, inputs, self.pad([item.target_ids for item in items], IGNORED))
 
-    def loss(self, model: PreTrainedModel, batch: Batch) -> Float[Tensor, ""]:
-        return model(**batch["inputs"], labels=batch["labels"], use_cache=False).loss
+    def loss(self, model: PreTrainedModel, batch: EncoderDecoderBatch) -> Float[Tensor, ""]:
+        inputs = batch.inputs
+        return model(input_ids=inputs.input_ids, attention_mask=inputs.attention_mask, labels=batch.labels, use_cache=False).loss
 
-    def evaluate(self, model: PreTrainedModel, batch: Batch) -> Evaluation:
-        items = batch["items"]
-        encoded = model.get_encoder()(**batch["inputs"]).last_hidden_state
-        if items[0]["ranked"]:
-            rows = [(row, ids) for row, item in enumerate(items) for ids in item["candidate_ids"]]
+    def evaluate(self, model: PreTrainedModel, batch: EncoderDecoderBatch) -> Evaluation:
+        mask = batch.inputs.attention_mask
+        encoded = model.get_encoder()(input_ids=batch.inputs.input_ids, attention_mask=mask).last_hidden_state
+        if items := ranked_items(batch.items):
+            rows = [(row, ids) for row, item in enumerate(items) for ids in item.candidate_ids]
 
             def score(part: list[tuple[int, list[int]]]) -> Tensor:
                 index = torch.tensor([row for row, _ in part], device=self.device)
                 labels = self.pad([ids for _, ids in part], IGNORED)
-                return self._log_likelihood(model, encoded[index], batch["inputs"]["attention_mask"][index], labels)
+                return self._log_likelihood(model, encoded[index], mask[index], labels)
 
-            return ranked(items, scatter_scores(rows, [len(item["candidate_ids"]) for item in items], score))
-        mask = batch["inputs"]["attention_mask"]
-        losses = -self._log_likelihood(model, encoded, mask, batch["labels"])
+            scores = scatter_scores(rows, [len(item.candidate_ids) for item in items], score)
+            return ranked([item.choice for item in items], scores)
+        losses = -self._log_likelihood(model, encoded, mask, batch.labels)
         tokens = model.generate(
-            encoder_outputs=BaseModelOutput(last_hidden_state=encoded),
+            encoder_outputs=_output(encoded),
             attention_mask=mask,
-            max_new_tokens=max(item["max_new_tokens"] for item in items),
+            max_new_tokens=most_new_tokens(batch.items),
             do_sample=False,
             num_beams=1,
         )
         return Evaluation([text.strip() for text in self.tokenizer.batch_decode(tokens, skip_special_tokens=True)], losses)
 
     def _log_likelihood(self, model: PreTrainedModel, encoded: Tensor, mask: Tensor, labels: Tensor) -> Tensor:
-        output = model(
-            encoder_outputs=BaseModelOutput(last_hidden_state=encoded), attention_mask=mask, labels=labels, use_cache=False
-        )
+        output = model(encoder_outputs=_output(encoded), attention_mask=mask, labels=labels, use_cache=False)
         return mean_log_likelihood(output.logits, labels)
+
+
+def _output(encoded: Tensor) -> Any:
+    """What the encoder gave, as transformers' decoders take it."""
+    from transformers.modeling_outputs import BaseModelOutput
+
+    return BaseModelOutput(last_hidden_state=encoded)

@@ -5,32 +5,26 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import torch
+from jaxtyping import Float, Int
+from torch import Tensor
 
 from deltaspace.errors import DeltaspaceError
+from deltaspace.families.batch import Batch, Evaluation, Inputs, Item
+from deltaspace.registry import Registry
+from deltaspace.tasks.task import Example, Task
 
 if TYPE_CHECKING:
-    from jaxtyping import Float
-    from torch import Tensor
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-    from deltaspace.tasks.task import Example, Task
-
-Item = dict[str, Any]
-Batch = dict[str, Any]
+AnyItem = TypeVar("AnyItem", bound=Item)
+AnyBatch = TypeVar("AnyBatch", bound=Batch)
 
 
-class Evaluation(NamedTuple):
-    """Predictions (one text per example) and losses (one number per example) of a batch."""
-
-    predictions: list[str]
-    losses: Float[Tensor, " batch"]
-
-
-class Family(ABC):
-    """One way in which a PLM reads a task as text. A family adds no parameters, so that all tasks share one parameter space.
+class Family(ABC, Generic[AnyItem, AnyBatch]):
+    """A way in which a PLM reads a task as text. A family adds no parameters, so that all tasks share one parameter space.
 
     Args:
         model: the frozen PLM, as loaded: what the task's text is prepared with (never a delta's).
@@ -39,13 +33,30 @@ class Family(ABC):
     """
 
     name: ClassVar[str]
+    # Which models these are, with examples, for messages.
+    models: ClassVar[str]
+    # peft's task type: it decides how peft loads a checkpoint.
+    peft_task_type: ClassVar[str]
+    # Of the families that recognize a configuration, the highest takes it. Ours are all lower, so that a family for some special
+    # models goes before them.
+    precedence: ClassVar[int] = 10
 
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, max_length: int) -> None:
         self.model = model
         self.tokenizer = tokenizer
         self.max_length = max_length
 
-    def read(self, folder: Path) -> None:  # noqa: B027 - most families need nothing more
+    @staticmethod
+    @abstractmethod
+    def auto_class() -> type[Any]:
+        """transformers' class that loads these models, such as AutoModelForCausalLM; imported in here, which takes its time."""
+
+    @staticmethod
+    @abstractmethod
+    def recognizes(config: PretrainedConfig, folder: Path) -> bool:
+        """Whether a model of this configuration, in this folder, is of this family."""
+
+    def read(self, folder: Path) -> None:
         """Read what the model's folder says beside its configuration. Raises DeltaspaceError where that is not supported."""
 
     @abstractmethod
@@ -53,19 +64,19 @@ class Family(ABC):
         """Raise DeltaspaceError where this family cannot do `task` (its kind, its prompt, its label words)."""
 
     @abstractmethod
-    def encode(self, task: Task, examples: Sequence[Example]) -> list[Item]:
-        """Tokenize `examples` once; each item has at least `input_ids`. Raises as `check`."""
+    def encode(self, task: Task, examples: Sequence[Example]) -> list[AnyItem]:
+        """Tokenize `examples` once. Raises as `check`."""
 
     @abstractmethod
-    def collate(self, items: Sequence[Item]) -> Batch:
-        """One padded batch on the model's device. The items may be of different tasks, if all are ranked or all generated."""
+    def collate(self, items: Sequence[AnyItem]) -> AnyBatch:
+        """A padded batch on the model's device. The items may be of different tasks, if all are ranked or all generated."""
 
     @abstractmethod
-    def loss(self, model: PreTrainedModel, batch: Batch) -> Float[Tensor, ""]:
-        """Mean training loss of the batch; `model` is the PLM with a delta applied."""
+    def loss(self, model: PreTrainedModel, batch: AnyBatch) -> Float[Tensor, ""]:
+        """Mean training loss of the batch, in nats; `model` is the PLM with a delta applied."""
 
     @abstractmethod
-    def evaluate(self, model: PreTrainedModel, batch: Batch) -> Evaluation:
+    def evaluate(self, model: PreTrainedModel, batch: AnyBatch) -> Evaluation:
         """Predictions and losses of the batch; `model` is the PLM with a delta applied."""
 
     @property
@@ -93,12 +104,12 @@ class Family(ABC):
         if task.prompt is None:
             return
         try:
-            known = task.prompt.format(**dict.fromkeys(fields, ""))
+            without = task.prompt.format(**dict.fromkeys(fields, ""))
         except (KeyError, IndexError, ValueError) as error:
             raise DeltaspaceError(
                 f"task {task.name}: the prompt cannot be filled", found=f"{task.prompt!r} ({error!r})", expected=_braced(fields)
             ) from None
-        if any(task.prompt.count("{" + field + "}") != 1 for field in fields) or known == task.prompt:
+        if any(task.prompt.count("{" + field + "}") != 1 for field in fields) or without == task.prompt:
             raise DeltaspaceError(
                 f"task {task.name}: the prompt lacks a field or has one twice", found=repr(task.prompt), expected=_braced(fields)
             )
@@ -113,16 +124,16 @@ class Family(ABC):
                 mend="leave the task out, or use an encoder-decoder or decoder-only model",
             )
 
-    def pad(self, sequences: Sequence[Sequence[int]], value: int, left: bool = False) -> Tensor:
-        """Sequences of token ids padded with `value` to the longest, on the model's device: (batch, length)."""
+    def pad(self, sequences: Sequence[Sequence[int]], value: int, left: bool = False) -> Int[Tensor, "batch length"]:
+        """Sequences of token ids padded with `value` to the longest, on the model's device."""
         length = max(map(len, sequences))
         rows = [[value] * (length - len(s)) + list(s) if left else list(s) + [value] * (length - len(s)) for s in sequences]
         return torch.tensor(rows, device=self.device)
 
-    def pad_inputs(self, sequences: Sequence[Sequence[int]], left: bool = False) -> dict[str, Tensor]:
-        """`input_ids` and `attention_mask` of padded sequences, each (batch, length)."""
+    def pad_inputs(self, sequences: Sequence[Sequence[int]], left: bool = False) -> Inputs:
+        """Padded sequences of token ids, with the mask that hides the padding."""
         ones = [[1] * len(s) for s in sequences]
-        return {"input_ids": self.pad(sequences, self.pad_id, left), "attention_mask": self.pad(ones, 0, left)}
+        return Inputs(self.pad(sequences, self.pad_id, left), self.pad(ones, 0, left))
 
     @property
     def pad_id(self) -> int:
@@ -130,23 +141,8 @@ class Family(ABC):
         return next(i for i in (self.tokenizer.pad_token_id, self.tokenizer.eos_token_id, 0) if i is not None)
 
 
+FAMILIES: Registry[type[Family[Any, Any]]] = Registry("family", "deltaspace.families", "deltaspace.families")
+
+
 def _braced(fields: Sequence[str]) -> str:
     return " and ".join("{" + field + "}" for field in fields) + ", each once"
-
-
-def gold_index(task: Task, example: Example) -> int:
-    """The position of the target among the example's candidates."""
-    return task.candidates(example).index(example.target)
-
-
-def candidate_texts(task: Task, example: Example) -> tuple[str, ...]:
-    """What a model reads for each candidate: the options, or the label words."""
-    return example.options or tuple(task.labels.values())
-
-
-def ranked(items: Sequence[Item], scores: Float[Tensor, "batch candidates"]) -> Evaluation:
-    """Evaluation by ranking: the highest score wins; the loss is the cross-entropy over the candidates."""
-    gold = torch.tensor([item["gold"] for item in items], device=scores.device)
-    best = scores.argmax(dim=1).tolist()
-    predictions = [item["candidates"][index] for item, index in zip(items, best, strict=True)]
-    return Evaluation(predictions, torch.nn.functional.cross_entropy(scores.float(), gold, reduction="none"))

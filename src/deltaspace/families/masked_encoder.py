@@ -3,28 +3,82 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
 from torch.nn import functional as F
 
 from deltaspace.errors import DeltaspaceError
-from deltaspace.families.family import Batch, Evaluation, Family, Item, candidate_texts, gold_index, ranked
+from deltaspace.families.batch import Batch, Evaluation, Inputs, Item
+from deltaspace.families.family import FAMILIES, Family
+from deltaspace.families.ranking import Choice, candidate_texts, choices, ranked
+from deltaspace.tasks.task import Example, Task
 
 if TYPE_CHECKING:
-    from jaxtyping import Float
-    from torch import Tensor
-    from transformers import PreTrainedModel
-
-    from deltaspace.tasks.task import Example, Task
+    from transformers import PretrainedConfig, PreTrainedModel
 
 _PROMPT = "{input} It was {mask}."
 
 
-class MaskedEncoder(Family):
+@dataclass(frozen=True, slots=True, eq=False)
+class MaskedItem(Item):
+    """An example in a prompt with a mask.
+
+    Args:
+        mask_position: of the prompt's mask among the tokens.
+        tokens: the token of each candidate.
+        choice: the candidates.
+    """
+
+    mask_position: int
+    tokens: list[int]
+    choice: Choice
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MaskedBatch(Batch):
+    """Prompts with masks, and the candidates' tokens.
+
+    Args:
+        items: what it was made from.
+        inputs: tokens of the prompts.
+        mask_positions: where each prompt's mask is.
+        tokens: the candidates' tokens.
+        absent: where a row has fewer candidates than others.
+        gold: the target's position among the candidates.
+    """
+
+    items: Sequence[MaskedItem]
+    inputs: Inputs
+    mask_positions: Int[Tensor, " batch"]
+    tokens: Int[Tensor, "batch candidates"]
+    absent: Bool[Tensor, "batch candidates"]
+    gold: Int[Tensor, " batch"]
+
+
+@FAMILIES.register
+class MaskedEncoder(Family[MaskedItem, MaskedBatch]):
     """Models with a masked-language-model head. Every label word must be one token of the vocabulary."""
 
     name = "masked_encoder"
+    models = "masked encoders (BERT, RoBERTa)"
+    # peft has no task type for masked language models.
+    peft_task_type = "FEATURE_EXTRACTION"
+    precedence = 1
+
+    @staticmethod
+    def auto_class() -> type[Any]:
+        from transformers import AutoModelForMaskedLM
+
+        return AutoModelForMaskedLM
+
+    @staticmethod
+    def recognizes(config: PretrainedConfig, folder: Path) -> bool:
+        return any(architecture.endswith("ForMaskedLM") for architecture in config.architectures or [])
 
     def check(self, task: Task) -> None:
         self.only_ranked(task)
@@ -46,40 +100,39 @@ class MaskedEncoder(Family):
             mend="give a one-token word for each label under 'labels: {label: word}' in the recipe",
         )
 
-    def encode(self, task: Task, examples: Sequence[Example]) -> list[Item]:
+    def encode(self, task: Task, examples: Sequence[Example]) -> list[MaskedItem]:
         self.check(task)
         mask = self.tokenizer.mask_token
         inputs = self.tokenizer([self.prompted(task, e.input, _PROMPT, mask=mask) for e in examples])["input_ids"]
         tokens = {word: self._token(task, word) for e in examples for word in candidate_texts(task, e)}
         return [
-            {
-                "input_ids": ids,
+            MaskedItem(
+                ids,
                 # The prompt's own mask is the last: an input may hold the mask token as text.
-                "position": len(ids) - 1 - ids[::-1].index(self.tokenizer.mask_token_id),
-                "tokens": [tokens[word] for word in candidate_texts(task, example)],
-                "candidates": task.candidates(example),
-                "gold": gold_index(task, example),
-            }
-            for ids, example in zip(inputs, examples, strict=True)
+                mask_position=len(ids) - 1 - ids[::-1].index(self.tokenizer.mask_token_id),
+                tokens=[tokens[word] for word in candidate_texts(task, example)],
+                choice=choice,
+            )
+            for ids, example, choice in zip(inputs, examples, choices(task, examples), strict=True)
         ]
 
-    def collate(self, items: Sequence[Item]) -> Batch:
-        return {
-            "items": items,
-            "inputs": self.pad_inputs([item["input_ids"] for item in items]),
-            "position": torch.tensor([item["position"] for item in items], device=self.device),
-            "tokens": self.pad([item["tokens"] for item in items], 0),
-            "absent": self.pad([[0] * len(item["tokens"]) for item in items], 1).bool(),
-            "gold": torch.tensor([item["gold"] for item in items], device=self.device),
-        }
+    def collate(self, items: Sequence[MaskedItem]) -> MaskedBatch:
+        return MaskedBatch(
+            items,
+            self.pad_inputs([item.input_ids for item in items]),
+            mask_positions=torch.tensor([item.mask_position for item in items], device=self.device),
+            tokens=self.pad([item.tokens for item in items], 0),
+            absent=self.pad([[0] * len(item.tokens) for item in items], 1).bool(),
+            gold=torch.tensor([item.choice.gold for item in items], device=self.device),
+        )
 
-    def _scores(self, model: PreTrainedModel, batch: Batch) -> Float[Tensor, "batch candidates"]:
-        logits = model(**batch["inputs"]).logits
-        at_mask = logits[torch.arange(len(logits), device=logits.device), batch["position"]]
-        return at_mask.gather(1, batch["tokens"]).float().masked_fill(batch["absent"], float("-inf"))
+    def _scores(self, model: PreTrainedModel, batch: MaskedBatch) -> Float[Tensor, "batch candidates"]:
+        logits = model(input_ids=batch.inputs.input_ids, attention_mask=batch.inputs.attention_mask).logits
+        at_mask = logits[torch.arange(len(logits), device=logits.device), batch.mask_positions]
+        return at_mask.gather(1, batch.tokens).float().masked_fill(batch.absent, float("-inf"))
 
-    def loss(self, model: PreTrainedModel, batch: Batch) -> Float[Tensor, ""]:
-        return F.cross_entropy(self._scores(model, batch), batch["gold"])
+    def loss(self, model: PreTrainedModel, batch: MaskedBatch) -> Float[Tensor, ""]:
+        return F.cross_entropy(self._scores(model, batch), batch.gold)
 
-    def evaluate(self, model: PreTrainedModel, batch: Batch) -> Evaluation:
-        return ranked(batch["items"], self._scores(model, batch))
+    def evaluate(self, model: PreTrainedModel, batch: MaskedBatch) -> Evaluation:
+        return ranked([item.choice for item in batch.items], self._scores(model, batch))

@@ -3,32 +3,81 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
 from torch.nn import functional as F
 
 from deltaspace.errors import DeltaspaceError
-from deltaspace.families.family import Batch, Evaluation, Family, Item, candidate_texts, gold_index, ranked
+from deltaspace.families.batch import Batch, Evaluation, Inputs, Item
+from deltaspace.families.family import FAMILIES, Family
+from deltaspace.families.ranking import Choice, candidate_texts, choices, ranked
 from deltaspace.storage import read_json
+from deltaspace.tasks.task import Example, Task
 
 if TYPE_CHECKING:
-    from jaxtyping import Float
-    from torch import Tensor
-    from transformers import PreTrainedModel
-
-    from deltaspace.tasks.task import Example, Task
+    from transformers import PretrainedConfig, PreTrainedModel
 
 # The scale that sentence-transformers' ranking losses use for cosines.
 _SCALE = 20.0
 
 
-class SentenceEncoder(Family):
+@dataclass(frozen=True, slots=True, eq=False)
+class SentenceItem(Item):
+    """An example with what its candidates mean to the frozen PLM.
+
+    Args:
+        embeddings: of the candidates, each of length 1; one tensor for all examples with the same candidates.
+        choice: the candidates.
+    """
+
+    embeddings: Float[Tensor, "candidates hidden"]
+    choice: Choice
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SentenceBatch(Batch):
+    """Inputs, and the candidates' embeddings.
+
+    Args:
+        items: what it was made from.
+        inputs: tokens of the inputs.
+        embeddings: of the candidates.
+        absent: where a row has fewer candidates than others.
+        gold: the target's position among the candidates.
+    """
+
+    items: Sequence[SentenceItem]
+    inputs: Inputs
+    embeddings: Float[Tensor, "batch candidates hidden"]
+    absent: Bool[Tensor, "batch candidates"]
+    gold: Int[Tensor, " batch"]
+
+
+@FAMILIES.register
+class SentenceEncoder(Family[SentenceItem, SentenceBatch]):
     """MiniLM and the like: models without a language-model head, pooled (mean, or the first token's state) and normalized."""
 
     name = "sentence_encoder"
+    models = "sentence encoders (a sentence-transformers folder such as all-MiniLM-L6-v2)"
+    peft_task_type = "FEATURE_EXTRACTION"
+    precedence = 3
     pooling = "mean"
+
+    @staticmethod
+    def auto_class() -> type[Any]:
+        from transformers import AutoModel
+
+        return AutoModel
+
+    @staticmethod
+    def recognizes(config: PretrainedConfig, folder: Path) -> bool:
+        # sentence-transformers' list of what follows the PLM; their PLMs are of any architecture.
+        return (folder / "modules.json").exists()
 
     def read(self, folder: Path) -> None:
         """Take the pooling from sentence-transformers' own file; the mean where there is none."""
@@ -51,23 +100,15 @@ class SentenceEncoder(Family):
         self.only_ranked(task)
         self.check_prompt(task, ["input"])
 
-    def encode(self, task: Task, examples: Sequence[Example]) -> list[Item]:
+    def encode(self, task: Task, examples: Sequence[Example]) -> list[SentenceItem]:
         self.check(task)
         inputs = self.tokenizer([self.prompted(task, e.input) for e in examples])["input_ids"]
         texts = [candidate_texts(task, example) for example in examples]
         embeddings = self._embed_texts(sorted({text for candidates in texts for text in candidates}))
-        shared: dict[tuple[str, ...], Tensor] = {}
-        for candidates in texts:
-            if candidates not in shared:
-                shared[candidates] = torch.stack([embeddings[text] for text in candidates])
+        shared = {candidates: torch.stack([embeddings[text] for text in candidates]) for candidates in set(texts)}
         return [
-            {
-                "input_ids": ids,
-                "embeddings": shared[candidates],
-                "candidates": task.candidates(example),
-                "gold": gold_index(task, example),
-            }
-            for ids, candidates, example in zip(inputs, texts, examples, strict=True)
+            SentenceItem(ids, shared[candidates], choice)
+            for ids, candidates, choice in zip(inputs, texts, choices(task, examples), strict=True)
         ]
 
     @torch.no_grad()
@@ -79,33 +120,33 @@ class SentenceEncoder(Family):
             embeddings.update(zip(part, self.embed(self.model, inputs), strict=True))
         return embeddings
 
-    def embed(self, model: PreTrainedModel, inputs: dict[str, Tensor]) -> Float[Tensor, "batch hidden"]:
+    def embed(self, model: PreTrainedModel, inputs: Inputs) -> Float[Tensor, "batch hidden"]:
         """The last hidden states pooled over the input's tokens, normalized to length 1."""
-        hidden = model(**inputs).last_hidden_state
+        hidden = model(input_ids=inputs.input_ids, attention_mask=inputs.attention_mask).last_hidden_state
         if self.pooling == "cls":
             return F.normalize(hidden[:, 0], dim=-1)
-        mask = inputs["attention_mask"].unsqueeze(-1).to(hidden.dtype)
+        mask = inputs.attention_mask.unsqueeze(-1).to(hidden.dtype)
         return F.normalize((hidden * mask).sum(1) / mask.sum(1), dim=-1)
 
-    def collate(self, items: Sequence[Item]) -> Batch:
-        most = max(len(item["embeddings"]) for item in items)
-        stacked = [F.pad(item["embeddings"], (0, 0, 0, most - len(item["embeddings"]))) for item in items]
-        absent = [[i >= len(item["embeddings"]) for i in range(most)] for item in items]
-        return {
-            "items": items,
-            "inputs": self.pad_inputs([item["input_ids"] for item in items]),
-            "embeddings": torch.stack(stacked),
-            "absent": torch.tensor(absent, device=self.device),
-            "gold": torch.tensor([item["gold"] for item in items], device=self.device),
-        }
+    def collate(self, items: Sequence[SentenceItem]) -> SentenceBatch:
+        counts = [len(item.embeddings) for item in items]
+        width = max(counts)
+        padded = [F.pad(item.embeddings, (0, 0, 0, width - count)) for item, count in zip(items, counts, strict=True)]
+        return SentenceBatch(
+            items,
+            self.pad_inputs([item.input_ids for item in items]),
+            embeddings=torch.stack(padded),
+            absent=torch.tensor([[index >= count for index in range(width)] for count in counts], device=self.device),
+            gold=torch.tensor([item.choice.gold for item in items], device=self.device),
+        )
 
-    def _scores(self, model: PreTrainedModel, batch: Batch) -> Float[Tensor, "batch candidates"]:
-        embedding = self.embed(model, batch["inputs"])
-        scores = _SCALE * torch.einsum("bh,bch->bc", embedding, batch["embeddings"].to(embedding.dtype))
-        return scores.float().masked_fill(batch["absent"], float("-inf"))
+    def _scores(self, model: PreTrainedModel, batch: SentenceBatch) -> Float[Tensor, "batch candidates"]:
+        embedding = self.embed(model, batch.inputs)
+        scores = _SCALE * torch.einsum("bh,bch->bc", embedding, batch.embeddings.to(embedding.dtype))
+        return scores.float().masked_fill(batch.absent, float("-inf"))
 
-    def loss(self, model: PreTrainedModel, batch: Batch) -> Float[Tensor, ""]:
-        return F.cross_entropy(self._scores(model, batch), batch["gold"])
+    def loss(self, model: PreTrainedModel, batch: SentenceBatch) -> Float[Tensor, ""]:
+        return F.cross_entropy(self._scores(model, batch), batch.gold)
 
-    def evaluate(self, model: PreTrainedModel, batch: Batch) -> Evaluation:
-        return ranked(batch["items"], self._scores(model, batch))
+    def evaluate(self, model: PreTrainedModel, batch: SentenceBatch) -> Evaluation:
+        return ranked([item.choice for item in batch.items], self._scores(model, batch))

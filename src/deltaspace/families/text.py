@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import torch
+from jaxtyping import Float, Int
+from torch import Tensor
 from torch.nn import functional as F
 
 from deltaspace.errors import DeltaspaceError
-from deltaspace.families.family import Family, Item, candidate_texts, gold_index
-
-if TYPE_CHECKING:
-    from jaxtyping import Float, Int
-    from torch import Tensor
-
-    from deltaspace.tasks.task import Example, Task
+from deltaspace.families.batch import Item
+from deltaspace.families.family import Family
+from deltaspace.families.ranking import Choice, candidate_texts, choices
+from deltaspace.tasks.task import Example, Task
 
 # The label that transformers' and torch's cross-entropies pass over.
 IGNORED = -100
@@ -27,15 +27,77 @@ _ROOM = 4
 Row = TypeVar("Row")
 
 
-def encode_targets(
-    family: Family, task: Task, examples: Sequence[Example], tokenize: Callable[[list[str]], list[list[int]]]
-) -> list[Item]:
-    """Per example the target's tokens, and what ranking or generation needs besides."""
+@dataclass(frozen=True, slots=True, eq=False)
+class TextItem(Item):
+    """An example of a text-to-text family, ranked or generated.
+
+    Args:
+        target_ids: the tokens of the target.
+    """
+
+    target_ids: list[int]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RankedText(TextItem):
+    """An example that is decided by the likelihood of its candidates.
+
+    Args:
+        choice: the candidates.
+        candidate_ids: the tokens of each.
+    """
+
+    choice: Choice
+    candidate_ids: list[list[int]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GeneratedText(TextItem):
+    """An example whose answer is written.
+
+    Args:
+        max_new_tokens: how long it may be.
+    """
+
+    max_new_tokens: int
+
+
+def encode_texts(
+    family: Family[Any, Any],
+    task: Task,
+    examples: Sequence[Example],
+    input_ids: Sequence[list[int]],
+    tokenize: Callable[[list[str]], list[list[int]]],
+) -> list[TextItem]:
+    """Items of a text-to-text family.
+
+    Args:
+        family: whose tokenizer made the tokens.
+        task: what the examples are of.
+        examples: what is encoded.
+        input_ids: of each example.
+        tokenize: makes tokens of targets and candidates.
+
+    Raises:
+        DeltaspaceError: a label word has characters that the tokenizer does not know.
+    """
     texts = {text for example in examples for text in candidate_texts(task, example)}
     texts |= {task.labels.get(example.target, example.target) for example in examples}
     longest = [] if task.ranked else sorted({example.target for example in task.train}, key=len)[-50:]
     unique = sorted(texts | set(longest))
     ids = dict(zip(unique, tokenize(unique), strict=True))
+    _check_words(family, task, ids)
+    targets = [ids[task.labels.get(example.target, example.target)] for example in examples]
+    if not task.ranked:
+        most_tokens = max((len(ids[text]) for text in longest), default=0) + _ROOM
+        return [GeneratedText(*tokens, most_tokens) for tokens in zip(input_ids, targets, strict=True)]
+    return [
+        RankedText(tokens, target, choice, [ids[text] for text in candidate_texts(task, example)])
+        for tokens, target, choice, example in zip(input_ids, targets, choices(task, examples), examples, strict=True)
+    ]
+
+
+def _check_words(family: Family[Any, Any], task: Task, ids: dict[str, list[int]]) -> None:
     unknown = family.tokenizer.unk_token_id
     for word in task.labels.values():
         if unknown is not None and word in ids and unknown in ids[word]:
@@ -45,16 +107,16 @@ def encode_targets(
                 expected="label words made of its vocabulary",
                 mend="give other words under 'labels: {label: word}' in the recipe",
             )
-    common = {"ranked": task.ranked, "max_new_tokens": max((len(ids[text]) for text in longest), default=0) + _ROOM}
-    items = []
-    for example in examples:
-        item = {**common, "target_ids": ids[task.labels.get(example.target, example.target)]}
-        if task.ranked:
-            item["candidate_ids"] = [ids[text] for text in candidate_texts(task, example)]
-            item["candidates"] = task.candidates(example)
-            item["gold"] = gold_index(task, example)
-        items.append(item)
-    return items
+
+
+def ranked_items(items: Sequence[TextItem]) -> list[RankedText]:
+    """The items of a batch, if they are ranked; none, if they are generated."""
+    return [item for item in items if isinstance(item, RankedText)]
+
+
+def most_new_tokens(items: Sequence[TextItem]) -> int:
+    """How many tokens generation may write for a batch."""
+    return max(item.max_new_tokens for item in items if isinstance(item, GeneratedText))
 
 
 def mean_log_likelihood(

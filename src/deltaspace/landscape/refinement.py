@@ -1,6 +1,6 @@
 """Coarse to fine: in which order a grid's cells are sampled, and how cells between equal ones are filled in.
 
-Every fourth cell along each axis comes first (and the last one of an axis), then every second, then all. A cell of a finer
+Every fourth cell along each axis comes first (and the last of an axis), then every second, then all. A cell of a finer
 level lies between up to four cells of the level before, its parents; its value can be interpolated from theirs,
 linearly along each axis.
 """
@@ -19,22 +19,22 @@ Cell = tuple[int, ...]
 
 def levels(shape: Sequence[int]) -> list[list[tuple[Cell, dict[Cell, float]]]]:
     """The cells of each level with their parents and the parents' weights; those of the first level have none."""
-    found: list[list[tuple[Cell, dict[Cell, float]]]] = []
+    ordered: list[list[tuple[Cell, dict[Cell, float]]]] = []
     earlier: list[list[int]] | None = None
     for stride in _STRIDES:
         ticks = [sorted({*range(0, count, stride), count - 1}) for count in shape]
-        own = [(cell, {} if earlier is None else dict(_parents(cell, earlier))) for cell in itertools.product(*ticks)]
-        found.append([(cell, parents) for cell, parents in own if cell not in parents])
+        level = [(cell, {} if earlier is None else dict(_parents(cell, earlier))) for cell in itertools.product(*ticks)]
+        ordered.append([(cell, parents) for cell, parents in level if cell not in parents])
         earlier = ticks
-    return found
+    return ordered
 
 
 def _parents(cell: Cell, ticks: list[list[int]]) -> Iterator[tuple[Cell, float]]:
     sides = []
-    for place, own in zip(cell, ticks, strict=True):
-        low, high = max(tick for tick in own if tick <= place), min(tick for tick in own if tick >= place)
+    for index, coarse in zip(cell, ticks, strict=True):
+        low, high = max(tick for tick in coarse if tick <= index), min(tick for tick in coarse if tick >= index)
         sides.append(
-            [(low, 1.0)] if low == high else [(low, (high - place) / (high - low)), (high, (place - low) / (high - low))]
+            [(low, 1.0)] if low == high else [(low, (high - index) / (high - low)), (high, (index - low) / (high - low))]
         )
     for corner in itertools.product(*sides):
         yield tuple(tick for tick, _ in corner), float(np.prod([weight for _, weight in corner]))
@@ -48,12 +48,12 @@ def filled(values: np.ndarray, done: np.ndarray, tolerance: float = np.inf) -> n
         done: where they are known, (*shape).
         tolerance: only between parents that differ by at most this.
     """
-    found = np.where(done, values, np.nan)
+    known = np.where(done, values, np.nan)
     for cell, parents in itertools.chain.from_iterable(levels(done.shape)):
         if not done[cell] and parents:
-            places: list[Any] = [(..., *own) for own in parents]
-            around = np.stack([found[own] for own in places])
+            indices: list[Any] = [(..., *parent) for parent in parents]
+            around = np.stack([known[index] for index in indices])
             if np.isfinite(around).all() and np.ptp(around, axis=0).max() <= tolerance:
-                place: Any = (..., *cell)
-                found[place] = np.tensordot(np.array(list(parents.values())), around, 1)
-    return found
+                target: Any = (..., *cell)
+                known[target] = np.tensordot(np.array(list(parents.values())), around, 1)
+    return known

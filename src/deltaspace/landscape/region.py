@@ -1,7 +1,7 @@
 """The common region: where every delta reaches at least q percent of its own best on the slice.
 
 Shares are shares of the grid's cells. Their intervals are percentile bootstraps over the examples. Each delta's best cell is
-found once, on all examples, and stays: taking the best of hundreds of noisy cells anew in every sample would raise the bar twice.
+chosen once, on all examples, and stays: the best of hundreds of noisy cells, anew in every sample, would raise the bar twice.
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ from scipy import ndimage
 
 from deltaspace.errors import DeltaspaceError
 from deltaspace.landscape.landscape import Landscape
-from deltaspace.landscape.refinement import filled
-from deltaspace.landscape.resampled import Resampler, draws
+from deltaspace.landscape.resampled import resampled_scores
 
 _LEVEL = 95.0
 DEFAULT_THRESHOLD = 95.0
@@ -77,7 +76,7 @@ def regions(
             mend="run it again: it goes on",
         )
     flat = scores.reshape(len(landscape.deltas), -1)
-    resampled = _resampled(landscape, samples, seed)
+    resampled = resampled_scores(landscape, samples, seed)
     best = flat.argmax(1)
     return [_region(landscape, flat, best, resampled, float(threshold)) for threshold in thresholds]
 
@@ -88,18 +87,6 @@ def check_threshold(threshold: float) -> None:
         raise DeltaspaceError(f"no threshold {threshold:g}", expected="a percentage above 0 and at most 100")
 
 
-def _resampled(landscape: Landscape, samples: int, seed: int) -> np.ndarray:
-    """Scores in every bootstrap sample, (deltas, samples, cells); filled-in cells follow from those they were filled from."""
-    counts = draws(landscape.examples, samples, seed)
-    resampler = Resampler(landscape.metric, landscape.answers, landscape.targets)
-    found = []
-    for predictions, done in zip(landscape.predictions, landscape.done, strict=True):
-        values = np.full((samples, *done.shape), np.nan)
-        values[:, done] = resampler.scores(predictions[done], counts)
-        found.append(filled(values, done).reshape(samples, -1))
-    return np.stack(found)
-
-
 def _region(landscape: Landscape, flat: np.ndarray, best: np.ndarray, resampled: np.ndarray, threshold: float) -> Region:
     shape = landscape.slice.shape
     inside = _inside(flat, best, threshold)
@@ -108,20 +95,20 @@ def _region(landscape: Landscape, flat: np.ndarray, best: np.ndarray, resampled:
     again = _inside(resampled, best, threshold)
     together = np.logical_and.reduce(again)
     shares = {
-        name: _share(100 * own.mean(), 100 * drawn.mean(1))
-        for name, own, drawn in zip(landscape.deltas, inside, again, strict=True)
+        name: _share(100 * cells.mean(), 100 * drawn.mean(1))
+        for name, cells, drawn in zip(landscape.deltas, inside, again, strict=True)
     }
     shares["common"] = _share(100 * common.mean(), 100 * together.mean(1))
-    parts = np.array([largest_part(own.reshape(shape)).mean() for own in together])
+    parts = np.array([largest_part(cells.reshape(shape)).mean() for cells in together])
     shares["largest"] = _share(100 * largest.mean(), 100 * parts)
     shares["union"] = _share(_of_union(common, np.logical_or.reduce(inside)), _of_union(together, np.logical_or.reduce(again)))
-    bests = {name: float(own[index]) for name, own, index in zip(landscape.deltas, flat, best, strict=True)}
+    bests = {name: float(scores[index]) for name, scores, index in zip(landscape.deltas, flat, best, strict=True)}
     return Region(threshold, bests, inside.reshape(-1, *shape), common.reshape(shape), largest, shares)
 
 
 def _inside(scores: np.ndarray, best: np.ndarray, threshold: float) -> np.ndarray:
     """Which cells reach the threshold: scores (deltas, …, cells), best cells (deltas,). None where the best is not positive."""
-    bars = np.stack([own[..., index] for own, index in zip(scores, best, strict=True)])[..., None]
+    bars = np.stack([values[..., index] for values, index in zip(scores, best, strict=True)])[..., None]
     return (scores >= threshold / 100 * bars) & (bars > 0)
 
 

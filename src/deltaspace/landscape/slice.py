@@ -1,9 +1,9 @@
-"""Slices of the subspace: a plane or a path through it, with the cells where it is sampled.
+"""Slices of the subspace: a plane or a line through it, with the cells where it is sampled.
 
     I(x, y) = origin + x a + y b
 
-On a plane a and b are orthonormal, so that x and y are lengths in the subspace. On a path, a leads from its first point (x = 0)
-to its second one (x = 1): "mode connectivity" is how scores change on the way (arXiv 1802.10026).
+On a plane a and b are orthonormal, so that x and y are lengths in the subspace. On a line, a leads from its first point (x = 0)
+to its second (x = 1): "mode connectivity" is how scores change on the way (arXiv 1802.10026).
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Grid:
         Raises:
             DeltaspaceError: it is not of that form, min is not below max, or n is below 2.
         """
-        found = []
+        grids = []
         for part in text.split(","):
             try:
                 low, high, count = part.split(":")
@@ -53,10 +53,10 @@ class Grid:
                 raise _no_grid(text) from None
             if not (math.isfinite(grid.low) and math.isfinite(grid.high) and grid.low < grid.high and grid.count >= 2):
                 raise _no_grid(text)
-            found.append(grid)
-        if len(found) > 2:
+            grids.append(grid)
+        if len(grids) > 2:
             raise _no_grid(text)
-        return tuple(found)
+        return tuple(grids)
 
     @property
     def ticks(self) -> tuple[float, ...]:
@@ -73,11 +73,11 @@ def _no_grid(text: str) -> DeltaspaceError:
 
 @dataclass(frozen=True, eq=False)
 class Slice:
-    """A plane or a path through the subspace, and a grid on it.
+    """A plane or a line through the subspace, and a grid on it.
 
     Args:
         origin: the point at 0, (d,).
-        directions: one (a path) or two (a plane), (axes, d).
+        directions: one (a line) or two (a plane), (axes, d).
         grids: along each.
         labels: what the axes are called.
         marks: points that the slice was laid through, by name: their coordinates.
@@ -91,11 +91,11 @@ class Slice:
 
     @classmethod
     def through(cls, points: Mapping[str, Float[Tensor, " dim"]], grids: Sequence[Grid] | None = None) -> Slice:
-        """The path through two points, or the plane through three.
+        """The line through two points, or the plane through three.
 
         Args:
             points: by name.
-            grids: for every axis one, or one for all; by default 25 coordinates, on a path from 0 to 1, on a plane in a square
+            grids: for every axis one, or one for all; by default 25 coordinates, on a line from 0 to 1, on a plane in a square
                 window around the points with a margin of half the larger of their spread and of their distance from 0.
 
         Raises:
@@ -103,7 +103,7 @@ class Slice:
         """
         names, stacked = list(points), [point.detach().float().cpu() for point in points.values()]
         if len(names) not in (2, 3):
-            raise DeltaspaceError("a slice needs two points (a path) or three (a plane)", found=", ".join(names) or "none")
+            raise DeltaspaceError("a slice needs two points (a line) or three (a plane)", found=", ".join(names) or "none")
         if len(names) == 2:
             direction = stacked[1] - stacked[0]
             if float(direction.norm()) == 0:
@@ -121,13 +121,13 @@ class Slice:
             )
         origin = torch.stack(stacked).mean(0)
         directions = _orthonormal([stacked[1] - stacked[0], stacked[2] - stacked[0]], ", ".join(names))
-        places = (torch.stack(stacked) - origin) @ directions.T
-        reach = float(places.norm(dim=1).max())
+        coordinates = (torch.stack(stacked) - origin) @ directions.T
+        reach = float(coordinates.norm(dim=1).max())
         # Half the spread beyond the farthest point; where the points are near one another, half their distance from the origin.
         margin = 0.5 * max(reach, float(origin.norm()))
         labels = ("along the plane, horizontal", "along the plane, vertical")
         window = _window(reach + margin)
-        marks = {name: tuple(place.tolist()) for name, place in zip(names, places, strict=True)}
+        marks = {name: tuple(point.tolist()) for name, point in zip(names, coordinates, strict=True)}
         return cls(origin, directions, _grids(grids, [window, window]), labels, marks)
 
     @classmethod
@@ -138,7 +138,7 @@ class Slice:
         directions: Mapping[str, Float[Tensor, " dim"]],
         grids: Sequence[Grid] | None = None,
     ) -> Slice:
-        """The path or the plane through a point along one direction or two; coordinates are lengths in the subspace.
+        """The line or the plane through a point along one direction or two; coordinates are lengths in the subspace.
 
         Args:
             name: of the point.
@@ -152,10 +152,10 @@ class Slice:
         if len(directions) not in (1, 2):
             raise DeltaspaceError("a slice has one direction or two", found=", ".join(directions) or "none")
         middle = point.detach().float().cpu()
-        found = _orthonormal([direction.detach().float().cpu() for direction in directions.values()], ", ".join(directions))
+        stacked = _orthonormal([direction.detach().float().cpu() for direction in directions.values()], ", ".join(directions))
         window = _window(float(middle.norm()) or 1.0)
         default = [window] * len(directions)
-        return cls(middle, found, _grids(grids, default), tuple(directions), {name: (0.0,) * len(directions)})
+        return cls(middle, stacked, _grids(grids, default), tuple(directions), {name: (0.0,) * len(directions)})
 
     @property
     def dim(self) -> int:
@@ -181,11 +181,11 @@ class Slice:
         """The intrinsic vector of every cell."""
         return self.origin + self.coordinates() @ self.directions
 
-    def place(self, vectors: Float[Tensor, "rows dim"]) -> tuple[Float[Tensor, "rows axes"], Float[Tensor, " rows"]]:
+    def project(self, vectors: Float[Tensor, "rows dim"]) -> tuple[Float[Tensor, "rows axes"], Float[Tensor, " rows"]]:
         """Coordinates of the points of the slice nearest to some vectors, and how far those are from the slice."""
         away = vectors.float().cpu() - self.origin
-        places = away @ torch.linalg.pinv(self.directions)
-        return places, (away - places @ self.directions).norm(dim=1)
+        coordinates = away @ torch.linalg.pinv(self.directions)
+        return coordinates, (away - coordinates @ self.directions).norm(dim=1)
 
 
 def _grids(given: Sequence[Grid] | None, default: list[Grid]) -> tuple[Grid, ...]:
@@ -204,17 +204,17 @@ def _window(reach: float) -> Grid:
 
 
 def _orthonormal(directions: Sequence[Tensor], names: str) -> Float[Tensor, "axes dim"]:
-    found: list[Tensor] = []
+    axes: list[Tensor] = []
     for direction in directions:
         rest = direction.double()
         length = float(rest.norm())
-        for own in found:
-            rest = rest - (rest @ own) * own
+        for axis in axes:
+            rest = rest - (rest @ axis) * axis
         if length == 0 or float(rest.norm()) < _LEAST_SINE * length:
             raise DeltaspaceError(
                 f"{names} make no plane",
                 found="points or directions on one line, such as vectors that never left their start",
                 mend="name others: mean, zero, a source task, TASK:DELTA, or a point and directions",
             )
-        found.append(rest / rest.norm())
-    return torch.stack(found).float()
+        axes.append(rest / rest.norm())
+    return torch.stack(axes).float()

@@ -75,8 +75,8 @@ def _unwritable(path: Path, error: OSError) -> DeltaspaceError:
         errno.EACCES: ("permission denied", "choose a folder that you may write to"),
         errno.EROFS: ("a read-only file system", "choose a folder that you may write to"),
     }
-    found, mend = reasons.get(error.errno or 0, (str(error), "choose another folder"))
-    return DeltaspaceError(f"cannot write {path}", found=found, mend=mend)
+    reason, mend = reasons.get(error.errno or 0, (str(error), "choose another folder"))
+    return DeltaspaceError(f"cannot write {path}", found=reason, mend=mend)
 
 
 def write_text(path: Path, text: str) -> None:

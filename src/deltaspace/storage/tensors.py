@@ -60,8 +60,8 @@ def vector_location(path: Path, name: str) -> tuple[int, int, torch.dtype]:
     _, entries, data = _header(path)
     entry = entries.get(name)
     if entry is None or entry["dtype"] not in types or len(entry["shape"]) != 1:
-        found = "none" if entry is None else f"{entry['dtype']}, shape {entry['shape']}"
-        raise DeltaspaceError(f"{path} has no vector {name!r}", found=found, expected=f"one of {', '.join(types)}")
+        present = "none" if entry is None else f"{entry['dtype']}, shape {entry['shape']}"
+        raise DeltaspaceError(f"{path} has no vector {name!r}", found=present, expected=f"one of {', '.join(types)}")
     begin = entry["data_offsets"][0]
     return data + begin, entry["shape"][0], types[entry["dtype"]]
 
@@ -120,10 +120,10 @@ def _header(path: Path) -> tuple[dict[str, Any], dict[str, Any], int]:
     return metadata, entries, _LENGTH_BYTES + length
 
 
-def _damaged(path: Path, found: str) -> DeltaspaceError:
+def _damaged(path: Path, how: str) -> DeltaspaceError:
     return DeltaspaceError(
         f"{path} is damaged",
-        found=found,
+        found=how,
         expected="a whole safetensors file written by deltaspace",
         mend="delete it and run the study again: only this file is made anew",
     )

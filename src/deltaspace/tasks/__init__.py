@@ -1,7 +1,25 @@
 """Tasks, metrics, and where tasks come from."""
 
-from deltaspace.tasks.metrics import METRICS
-from deltaspace.tasks.spec import Limits, TaskSpec, load_task
+from deltaspace.tasks.load import load_task
+from deltaspace.tasks.metrics import METRICS, MeanMetric, Metric
+from deltaspace.tasks.sources import TASK_SOURCES, Contents, TaskSource
+from deltaspace.tasks.spec import Columns, Limits, Splits, TaskSpec
 from deltaspace.tasks.task import Example, Task, few_shot, make_task
 
-__all__ = ["METRICS", "Example", "Limits", "Task", "TaskSpec", "few_shot", "load_task", "make_task"]
+__all__ = [
+    "METRICS",
+    "TASK_SOURCES",
+    "Columns",
+    "Contents",
+    "Example",
+    "Limits",
+    "MeanMetric",
+    "Metric",
+    "Splits",
+    "Task",
+    "TaskSource",
+    "TaskSpec",
+    "few_shot",
+    "load_task",
+    "make_task",
+]

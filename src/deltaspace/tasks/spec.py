@@ -1,18 +1,13 @@
-"""How a recipe names a task, and loading it: a folder of JSON Lines, `hub:NAME[/CONFIG]`, or `demo:NAME`."""
+"""How a recipe names a task: where it is from, and what it says of it."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from deltaspace.errors import DeltaspaceError
-from deltaspace.tasks.demo import LABELS, read_demo
-from deltaspace.tasks.hub import read_hub
-from deltaspace.tasks.jsonl import manifest_entry, read_folder
 from deltaspace.tasks.metrics import METRICS
-from deltaspace.tasks.task import SPLITS, Kind, Task, make_task
+from deltaspace.tasks.task import Kind
 
 
 class Limits(BaseModel):
@@ -78,38 +73,3 @@ class TaskSpec(BaseModel):
     def task_name(self) -> str:
         """The task's name."""
         return self.name or self.origin.rstrip("/").split(":")[-1].split("/")[-1]
-
-
-def load_task(spec: str | TaskSpec, *, folder: Path | None = None, limits: Limits | None = None) -> Task:
-    """Load a task.
-
-    Args:
-        spec: as in a recipe: a text, or a `TaskSpec`.
-        folder: what relative folders are relative to; the current one by default.
-        limits: most examples of each split, where the spec has none of its own.
-
-    Raises:
-        DeltaspaceError: there is no such task, or its examples are not what they should be.
-    """
-    spec = spec if isinstance(spec, TaskSpec) else TaskSpec.model_validate(spec)
-    given: dict[str, Any] = {"kind": spec.kind, "metric": spec.metric, "labels": spec.labels}
-    if spec.origin.startswith("demo:"):
-        splits = read_demo(spec.origin.removeprefix("demo:"))
-        known: dict[str, Any] = {"kind": "classification", "labels": LABELS}
-    elif spec.origin.startswith("hub:"):
-        splits = read_hub(spec.origin.removeprefix("hub:"), spec.columns.model_dump(), spec.splits.model_dump())
-        known = {}
-    elif ":" in spec.origin.split("/")[0]:
-        raise DeltaspaceError(
-            f"no task source {spec.origin!r}",
-            expected="a folder, hub:NAME[/CONFIG] or demo:NAME",
-            mend="correct 'from' in the recipe",
-        )
-    else:
-        path = Path(spec.origin).expanduser()
-        path = path if path.is_absolute() or folder is None else folder / path
-        splits, known = read_folder(path), manifest_entry(path)
-    merged = {**known, **{key: value for key, value in given.items() if value is not None}}
-    common = limits or Limits()
-    most = {split: cut for split in SPLITS if (cut := getattr(spec.limits, split) or getattr(common, split)) is not None}
-    return make_task(spec.task_name, splits, source=spec.origin, prompt=spec.prompt, limits=most, **merged)

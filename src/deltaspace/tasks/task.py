@@ -6,11 +6,13 @@ import functools
 import math
 import random
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from deltaspace.errors import DeltaspaceError
 from deltaspace.storage import digest
+from deltaspace.tasks.metrics import METRICS
 
 Kind = Literal["classification", "multiple_choice", "regression", "qa", "generation"]
 Split = Literal["train", "dev", "test"]
@@ -21,6 +23,7 @@ _MOST_LABELS = 50
 # ... and each is met in training this often on average.
 _LEAST_EXAMPLES_PER_LABEL = 5
 
+_RANKED: tuple[Kind, ...] = ("classification", "multiple_choice", "regression")
 DEFAULT_METRICS: dict[Kind, str] = {
     "classification": "accuracy",
     "multiple_choice": "accuracy",
@@ -74,7 +77,7 @@ class Task:
     @property
     def ranked(self) -> bool:
         """Whether predictions are chosen from candidates (else they are generated)."""
-        return self.kind in ("classification", "multiple_choice", "regression")
+        return self.kind in _RANKED
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -95,13 +98,13 @@ def few_shot(task: Task, shots: int) -> Task:
         if len(examples) < shots:
             raise DeltaspaceError(f"task {task.name} has no {shots} {split} examples", found=len(examples), mend="lower 'shots'")
         drawn = random.Random(f"{task.name} {split}").sample(examples, len(examples))
-        places: Counter[str] = Counter()
-        keys = []
+        seen: Counter[str] = Counter()
+        turns = []
         for example in drawn:
-            keys.append(places[example.target])
-            places[example.target] += 1
-        # Every label's first example, then every label's second one ...; targets without labels are all first.
-        order = sorted(range(len(drawn)), key=lambda index: keys[index] if task.labels else 0)
+            turns.append(seen[example.target])
+            seen[example.target] += 1
+        # Every label's first example, then every label's second example ...; without labels all keep their order.
+        order = sorted(range(len(drawn)), key=lambda index: turns[index] if task.labels else 0)
         kept[split] = tuple(drawn[index] for index in order[:shots])
     return replace(task, train=kept["train"], dev=kept["dev"])
 
@@ -120,7 +123,8 @@ def make_task(
     """Check the examples, fill in kind, metric and labels where they were left out, cut each split to its first examples.
 
     Raises:
-        DeltaspaceError: an empty split, a target that is no label or no option, a target that is not a number in a regression.
+        DeltaspaceError: there is no such metric; an empty split; a target that is no label or no option; in a regression, a
+            target, a label or an option that is not a number.
     """
     for split in SPLITS:
         if not splits[split]:
@@ -128,12 +132,13 @@ def make_task(
                 f"task {name}: its {split} split is empty", found=f"no examples in {source}", expected="at least one example"
             )
     kind = kind or infer_kind(splits["train"])
+    judge = METRICS.find(metric or DEFAULT_METRICS[kind])
     named = _labels(name, kind, labels, splits["train"])
     for split in SPLITS:
         for number, example in enumerate(splits[split], start=1):
             _check_target(name, kind, named, example, f"{source}, {split} example {number}")
     cut = {split: tuple(splits[split][: (limits or {}).get(split)]) for split in SPLITS}
-    return Task(name, kind, metric or DEFAULT_METRICS[kind], named, prompt, cut["train"], cut["dev"], cut["test"], source)
+    return Task(name, kind, judge.name, named, prompt, cut["train"], cut["dev"], cut["test"], source)
 
 
 def infer_kind(train: list[Example]) -> Kind:
@@ -156,15 +161,26 @@ def _labels(name: str, kind: Kind, given: list[str] | dict[str, str] | None, tra
                 mend="remove 'labels' or set 'kind: classification'",
             )
         return {}
-    if isinstance(given, dict):
-        return dict(given)
-    return {label: label for label in given or sorted({example.target for example in train})}
+    labels = dict(given) if isinstance(given, dict) else {label: label for label in given or sorted({e.target for e in train})}
+    if kind == "regression":
+        # Labels that were given: those of the examples are checked with them, which tells where they are.
+        _check_numbers(
+            list(given or []), f"task {name}: a label of a regression is not a number", "correct 'labels' in the recipe"
+        )
+    return labels
+
+
+def _check_numbers(texts: Sequence[str], what: str, mend: str | None = None) -> None:
+    if wrong := [text for text in texts if not is_number(text)]:
+        raise DeltaspaceError(what, found=", ".join(map(repr, wrong[:5])), expected="a number", mend=mend)
 
 
 def _check_target(name: str, kind: Kind, labels: dict[str, str], example: Example, where: str) -> None:
-    if kind == "regression" and not is_number(example.target):
-        raise DeltaspaceError(f"task {name}: {where}: the target is not a number", found=example.target, expected="a number")
-    allowed = example.options if kind == "multiple_choice" else tuple(labels)
+    if kind == "regression":
+        _check_numbers([example.target], f"task {name}: {where}: the target is not a number")
+        _check_numbers(example.options or (), f"task {name}: {where}: an option of a regression is not a number")
+    # What `Task.candidates` gives for kinds that are ranked.
+    allowed = example.options or tuple(labels) if kind in _RANKED else ()
     if kind == "multiple_choice" and not example.options:
         raise DeltaspaceError(f"task {name}: {where}: no options", expected='"options": [str, …] in every example')
     if allowed and example.target not in allowed:

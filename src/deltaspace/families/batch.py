@@ -1,0 +1,46 @@
+"""What passes between a family and whoever trains or scores: encoded examples, a padded batch of them, and its evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Item:
+    """One encoded example; every family has a class of its own, with what it needs besides.
+
+    Args:
+        input_ids: the tokens of the input with its prompt, cut to the family's `max_length`.
+    """
+
+    input_ids: list[int]
+
+
+class Inputs(NamedTuple):
+    """Padded texts, as every PLM takes them."""
+
+    input_ids: Int[Tensor, "batch tokens"]
+    attention_mask: Int[Tensor, "batch tokens"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """Padded items on the PLM's device; every family has a class of its own, with the tensors that it needs.
+
+    Args:
+        items: what it was made from, in the order of its rows.
+    """
+
+    items: Sequence[Item]
+
+
+class Evaluation(NamedTuple):
+    """Predictions (a text for each example) and losses (a number for each, in nats) of a batch."""
+
+    predictions: list[str]
+    losses: Float[Tensor, " batch"]

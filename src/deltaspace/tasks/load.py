@@ -1,0 +1,58 @@
+"""Loading a task from whatever source its spec names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from deltaspace.errors import DeltaspaceError
+from deltaspace.tasks.sources import TASK_SOURCES, TaskSource
+from deltaspace.tasks.spec import Limits, TaskSpec
+from deltaspace.tasks.task import SPLITS, Task, make_task
+
+# Of texts that name no source.
+_DEFAULT = "folder"
+
+
+def load_task(spec: str | TaskSpec, *, folder: Path | None = None, limits: Limits | None = None) -> Task:
+    """Load a task.
+
+    Args:
+        spec: as in a recipe: a text, or a `TaskSpec`.
+        folder: what relative folders are relative to; the current one by default.
+        limits: most examples of each split, where the spec has none of its own.
+
+    Raises:
+        DeltaspaceError: there is no such task, or its examples are not what they should be.
+    """
+    spec = spec if isinstance(spec, TaskSpec) else TaskSpec.model_validate(spec)
+    source, where = _source_of(spec.origin)
+    contents = source.read(where, spec, folder)
+    common = limits or Limits()
+    cut = {split: count for split in SPLITS if (count := getattr(spec.limits, split) or getattr(common, split)) is not None}
+    return make_task(
+        spec.task_name,
+        contents.splits,
+        source=spec.origin,
+        kind=spec.kind or contents.kind,
+        metric=spec.metric or contents.metric,
+        labels=contents.labels if spec.labels is None else spec.labels,
+        prompt=spec.prompt,
+        limits=cut,
+    )
+
+
+def _source_of(origin: str) -> tuple[TaskSource, str]:
+    """The source that a spec's `from` names, and what stands behind the name."""
+    name, colon, where = origin.partition(":")
+    # A colon further inside is one of a file's name.
+    if not colon or "/" in name:
+        return TASK_SOURCES[_DEFAULT], origin
+    if name not in TASK_SOURCES:
+        first = TASK_SOURCES[_DEFAULT].form
+        *others, last = [source.form for source in TASK_SOURCES.values() if source.name != _DEFAULT]
+        raise DeltaspaceError(
+            f"no task source {origin!r}",
+            expected=f"{', '.join([first, *others])} or {last}",
+            mend="correct 'from' in the recipe",
+        )
+    return TASK_SOURCES[name], where

@@ -1,0 +1,5 @@
+"""Where tasks come from. Each source is one module here, and registers itself."""
+
+from deltaspace.tasks.sources.source import TASK_SOURCES, Contents, TaskSource
+
+__all__ = ["TASK_SOURCES", "Contents", "TaskSource"]

@@ -1,0 +1,73 @@
+"""Tasks from the Hugging Face Hub, through `datasets`, with a mapping of columns."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from deltaspace.errors import DeltaspaceError, first_line
+from deltaspace.tasks.sources.fields import check_fields
+from deltaspace.tasks.sources.source import TASK_SOURCES, Contents, TaskSource
+from deltaspace.tasks.spec import Columns, TaskSpec
+from deltaspace.tasks.task import SPLITS, Example
+
+
+class Hub(TaskSource):
+    """A data set `OWNER/NAME[/CONFIG]` of the Hub, or a local folder that `datasets` can read."""
+
+    name = "hub"
+    form = "hub:NAME[/CONFIG]"
+
+    def read(self, where: str, spec: TaskSpec, base: Path | None) -> Contents:
+        """The data set's splits; DeltaspaceError where `datasets` is missing, it cannot be loaded, or a column is not there."""
+        try:
+            from datasets import load_dataset
+        except ImportError:
+            raise DeltaspaceError("hub: tasks need the package datasets", mend="pip install 'deltaspace[hub]'") from None
+        path, config = _parts(where)
+        splits = {}
+        for split in SPLITS:
+            wanted = getattr(spec.splits, split)
+            try:
+                data = load_dataset(path, config, split=wanted)
+            except Exception as error:  # datasets raises whatever its loaders do; the cause is kept and told
+                raise DeltaspaceError(
+                    f"hub:{where}: the split {wanted!r} cannot be loaded",
+                    found=first_line(error),
+                    expected="a data set on the Hub (and a network), in the cache, or a local folder",
+                    mend="check the name, the network and 'splits'",
+                ) from error
+            splits[split] = [
+                _example(data.features, row, spec.columns, f"hub:{where}, {split} row {i}") for i, row in enumerate(data, start=1)
+            ]
+        return Contents(splits)
+
+
+def _parts(name: str) -> tuple[str, str | None]:
+    if Path(name).is_dir():
+        return name, None
+    parts = name.split("/")
+    # OWNER/NAME, NAME/CONFIG and OWNER/NAME/CONFIG: with two parts the Hub's own form, OWNER/NAME, is meant.
+    return ("/".join(parts[:2]), parts[2]) if len(parts) == 3 else (name, None)
+
+
+def _example(features: Any, row: dict[str, Any], columns: Columns, where: str) -> Example:
+    wanted, target = columns.input, columns.target
+    try:
+        text = wanted.format(**row) if "{" in wanted else row[wanted]
+        value = row[target]
+        options = row[columns.options] if columns.options else None
+    except KeyError as error:
+        raise DeltaspaceError(
+            f"{where}: no column {error}", found=", ".join(row), mend="name the data set's columns under 'columns' in the recipe"
+        ) from None
+    names = getattr(features[target], "names", None)
+    if names is not None and isinstance(value, int):
+        if value < 0:
+            raise DeltaspaceError(f"{where}: no label", found=value, mend="choose a split with labels under 'splits'")
+        value = names[value]
+    fields = {"input": text, "target": str(value)} | ({"options": list(options)} if options is not None else {})
+    return check_fields(fields, where)
+
+
+TASK_SOURCES.register(Hub())
