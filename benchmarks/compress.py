@@ -21,18 +21,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from deltaspace.subspace.methods.displacements import InMemory
 from safetensors.torch import load_file
 
 from benchmarks.run import machine
 from deltaspace.backbone import load_backbone
 from deltaspace.checkpoints import read_checkpoints
-from deltaspace.deltas import AttachedDelta
 from deltaspace.checkpoints.export import export_delta
+from deltaspace.deltas import AttachedDelta
 from deltaspace.storage import read_tensors, write_json
 from deltaspace.study import load_recipe
 from deltaspace.study.history import versions
 from deltaspace.subspace import Subspace, find_projection
-from deltaspace.subspace.methods.displacements import InMemory
 
 RESULTS = Path(__file__).parent / "results" / "compress.json"
 Loras = dict[str, dict[str, torch.Tensor]]

@@ -18,9 +18,9 @@ from pathlib import Path
 
 import torch
 
-from deltaspace.storage import read_json, write_json
 from deltaspace.landscape import Grid, Slice
 from deltaspace.landscape.landscape import _Sampler
+from deltaspace.storage import read_json, write_json
 from deltaspace.study.folder import Folder
 from deltaspace.study.history import machine, versions
 from deltaspace.study.recipe import load_recipe

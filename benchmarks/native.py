@@ -20,8 +20,7 @@ from torch.utils.data import DataLoader
 from transformers import AutoModel, AutoTokenizer, get_linear_schedule_with_warmup
 
 from benchmarks.run import machine
-from deltaspace.storage import read_json, write_json
-from deltaspace.storage import model_folder
+from deltaspace.storage import model_folder, read_json, write_json
 from deltaspace.study import load_recipe, rows
 from deltaspace.study.history import versions
 from deltaspace.tasks import METRICS, Task, load_task

@@ -21,13 +21,13 @@ import torch
 import yaml
 from playwright.sync_api import sync_playwright
 
-from deltaspace.storage import write_json, write_tensors, write_text
 from deltaspace.landscape import Grid, Landscape, Slice
 from deltaspace.report.page import write_report
+from deltaspace.storage import write_json, write_tensors, write_text
 from deltaspace.study.history import machine, versions
 from deltaspace.subspace import Subspace
-from deltaspace.subspace.methods import Projection
 from deltaspace.subspace.maps.linear import Linear
+from deltaspace.subspace.methods import Projection
 
 RESULTS = Path(__file__).parent / "results" / "report.json"
 TASKS, DIM, ROUNDS = 30, 100, 15

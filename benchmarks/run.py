@@ -26,21 +26,21 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
+from deltaspace.subspace.lowrank import LowRankAdafactor, LowRankGradient
+from deltaspace.subspace.methods.displacements import InFiles, Rows
 from peft import get_peft_model_state_dict, set_peft_model_state_dict
 from tests.tiny import tiny_tokenizer
 from transformers import T5Config, T5ForConditionalGeneration
 
 from deltaspace.backbone import load_backbone, make_backbone
-from deltaspace.deltas import AttachedDelta, attach
 from deltaspace.checkpoints.export import as_peft
-from deltaspace.storage import read_json, read_tensors, write_json, write_tensors
+from deltaspace.deltas import AttachedDelta, attach
 from deltaspace.rivals import attach_rival
+from deltaspace.storage import read_json, read_tensors, write_json, write_tensors
 from deltaspace.study.history import versions
 from deltaspace.subspace import approximate, find_projection
-from deltaspace.subspace.stages.approximate import joint_loss
-from deltaspace.subspace.lowrank import LowRankAdafactor, LowRankGradient
 from deltaspace.subspace.methods.dense import DenseAutoencoder
-from deltaspace.subspace.methods.displacements import InFiles, Rows
+from deltaspace.subspace.stages.approximate import joint_loss
 from deltaspace.training import Objective
 
 BATCH, INPUTS, TARGETS, ROUNDS = 8, 64, 8, 9

@@ -9,8 +9,10 @@ import torch
 import yaml
 from jaxtyping import install_import_hook
 
+import tests.checking  # noqa: F401 - the hook asks for it by name
+
 # Shapes and types are checked at every call while tests run.
-install_import_hook("deltaspace", "beartype.beartype")
+install_import_hook("deltaspace", "tests.checking.checked")
 
 from deltaspace.study import load_recipe, run_study  # noqa: E402
 from tests.tiny import ARCHITECTURES, save_tiny, tiny_backbone, write_task  # noqa: E402

@@ -1,4 +1,4 @@
-"""A study is a graph: a stage of one's own is one registration; paths never collide; states follow from what is made from what."""
+"""A study is a graph: a new stage is one registration; paths never collide; states follow from what is made from what."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_a_stage_of_ones_own_gets_everything_for_free(recipe_file, tmp_path, len
     assert go(recipe_file, out).made == []
     # What it is made from makes it stale; so do its settings.
     change(recipe_file, optimize={**SHORT, "lr": 0.3})
-    assert go(recipe_file, out).made == [("optimized", "stale")] * 2 + [("lengths", "stale")] * 2 + [("transferred", "stale")] * 2
+    assert go(recipe_file, out).made == [("optimized", "stale")] * 2 + [("transferred", "stale")] * 2 + [("lengths", "stale")] * 2
     lengths.scale = 2.0
     assert go(recipe_file, out).made == [("lengths", "stale")] * 2
     # Its rows are everybody's rows, and the history knows it.

@@ -16,8 +16,8 @@ from deltaspace.backbone import load_backbone
 from deltaspace.cli import app
 from deltaspace.deltas import AttachedDelta
 from deltaspace.errors import DeltaspaceError
-from deltaspace.storage import read_metadata, read_tensors
 from deltaspace.scoring import Scorer
+from deltaspace.storage import read_metadata, read_tensors
 from deltaspace.study import load_recipe, read_scores, read_subspace, run_study
 from deltaspace.subspace import SubspaceModel, load_subspace
 from deltaspace.tasks import load_task

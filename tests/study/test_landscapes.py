@@ -58,9 +58,7 @@ def test_a_recipe_s_landscapes_are_there_planes_first(study):
 def test_its_points_have_the_scores_that_the_study_found(study):
     """The ends of a path are the adapter's and LoRA's vectors: each delta's scores there are its rows of the study."""
     own = read_landscapes(study)["path"]
-    found = {
-        (r.source_delta, r.delta): r.score for r in read_scores(study) if r.task == "three" and r.seed == 0 and r.dim
-    }
+    found = {(r.source_delta, r.delta): r.score for r in read_scores(study) if r.task == "three" and r.seed == 0 and r.dim}
     for index, delta in enumerate(own.deltas):
         assert own.scores()[index, 0] == found["adapter", delta]
         assert own.scores()[index, -1] == found["lora", delta]
@@ -106,7 +104,9 @@ def test_a_source_task_can_be_explored_around_its_code(own):
     name, found = sample_landscape(own, SliceSpec(task="one", points=("one", "two"), grid="0:1:3"))
     resources = Resources(load_recipe(own / "recipe.yaml"), Folder(own))
     subspace = read_subspace(own)
-    wanted = score(resources.attached("lora", 0), resources.tasks["one"], subspace.decode("lora", subspace.codes.mean(0)[1])).value
+    wanted = score(
+        resources.attached("lora", 0), resources.tasks["one"], subspace.decode("lora", subspace.codes.mean(0)[1])
+    ).value
     assert found.scores()[1, -1] == wanted and not found.trajectories and name == "one-one-two-3-0"
 
 
@@ -214,9 +214,7 @@ def test_the_command_line(own, capsys):
     )
     app([*arguments, "--json"], standalone_mode=False)
     found = json.loads(capsys.readouterr().out)
-    assert [row.region for row in found][:3] == ["adapter", "lora", "prefix"] and found[0][
-        "landscape"
-    ] == "four-adapter-lora-3-0"
+    assert [row.region for row in found][:3] == ["adapter", "lora", "prefix"] and found[0]["landscape"] == "four-adapter-lora-3-0"
     app(
         ["landscape", str(own), "--task", "four", "--point", "mean", "--direction", "1,0,0", "--grid", "0:1:3"],
         standalone_mode=False,

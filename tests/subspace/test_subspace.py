@@ -7,9 +7,9 @@ import torch
 
 from deltaspace.deltas import attach
 from deltaspace.errors import DeltaspaceError
-from deltaspace.storage import write_tensors
 from deltaspace.scoring import score
 from deltaspace.solutions import train
+from deltaspace.storage import write_tensors
 from deltaspace.subspace import PROJECTIONS, Approximation, Optimization, Source, Subspace, approximate, optimize, transfer
 from deltaspace.subspace.fitting.displacements import InFiles, InMemory
 from deltaspace.subspace.methods.dense import DenseAutoencoder
@@ -255,4 +255,6 @@ def test_what_does_not_belong_is_refused(made, tmp_path):
         subspace.decode("ia3", subspace.mean_code("lora"))
     path = tmp_path / "subspace.safetensors"
     subspace.save(path)
-    assert Subspace.load(path).decode("lora", subspace.mean_code("lora")).equal(subspace.decode("lora", subspace.mean_code("lora")))
+    assert (
+        Subspace.load(path).decode("lora", subspace.mean_code("lora")).equal(subspace.decode("lora", subspace.mean_code("lora")))
+    )

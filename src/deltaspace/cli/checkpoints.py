@@ -56,7 +56,7 @@ def import_(
         same_base=same_base,
     )
     for imported in imports:
-        score = f"score {imported.score.value:.1f} on {imported.score.count} test examples"
+        score = f"score {imported.score:.1f} on {imported.n_test} test examples"
         print(f"{imported.name}: {imported.delta} of {imported.task}, {score}")
     print(f"theta0 of {imports[0].delta}: {imports[0].initial}")
 

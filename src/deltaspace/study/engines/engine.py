@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from deltaspace.study.artefact import Artefact
 from deltaspace.study.folder import State
@@ -11,6 +11,7 @@ from deltaspace.study.graph import Graph
 from deltaspace.study.observer import Observer
 
 
+@runtime_checkable
 class Engine(Protocol):
     """Makes the artefacts of a study. Their paths and fingerprints are the result; nothing else passes between processes."""
 

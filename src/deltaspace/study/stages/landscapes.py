@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from deltaspace.landscape import Landscape, sample
+from deltaspace.landscape import Landscape, Mark, sample
 from deltaspace.study.artefact import Artefact, Content, MadeFrom
 from deltaspace.study.graph import STAGES, Stage
 from deltaspace.study.recipe import Recipe
@@ -89,7 +89,7 @@ def mark(landscape: Landscape, delta: str, vector: Tensor, trajectory: Tensor) -
         trajectory: (steps + 1, d).
     """
     coordinates, distances = landscape.slice.project(vector.unsqueeze(0))
-    landscape.marks[delta] = {"place": coordinates[0].tolist(), "distance": float(distances[0])}
+    landscape.marks[delta] = Mark(tuple(coordinates[0].tolist()), float(distances[0]))
     landscape.trajectories[delta] = landscape.slice.project(trajectory)[0].tolist()
 
 

@@ -18,7 +18,6 @@ from typing import ClassVar, Literal
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from typing_extensions import Self
 
 from deltaspace.subspace.fitting.diagonal import fitted_diagonal
 from deltaspace.subspace.fitting.displacements import Displacements
@@ -63,7 +62,7 @@ class Trainable(ABC):
         """What training changes, by the field's name: A, W2 and what decodes."""
         return {name: getattr(self, name) for name in ("anchors", "second", self.decoder)}
 
-    def with_trained(self, tensors: Mapping[str, Tensor]) -> Self:
+    def with_trained(self, tensors: Mapping[str, Tensor]) -> Trainable:
         """The same with other values of the fields of `trained`."""
         if tensors.keys() != self.trained().keys():
             raise ValueError(f"{type(self).__name__} trains {list(self.trained())}, not {list(tensors)}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
@@ -11,6 +11,7 @@ from torch import Tensor
 from deltaspace.subspace.fitting.trainable import Trainable
 
 
+@runtime_checkable
 class Objective(Protocol):
     """A term of stage 1's objective. Terms are added up; a weight is the term's own affair.
 
