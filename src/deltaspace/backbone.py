@@ -117,11 +117,11 @@ def make_backbone(
     Raises:
         DeltaspaceError: there is no such family.
     """
-    reads_task = FAMILIES.find(family)(model, tokenizer, max_length)
+    task_reader = FAMILIES.find(family)(model, tokenizer, max_length)
     accelerator = Accelerator(mixed_precision=precision())
     model.eval().requires_grad_(False)
     model.to(device or accelerator.device)
-    return Backbone(name, model, tokenizer, reads_task, fingerprint, accelerator)
+    return Backbone(name, model, tokenizer, task_reader, fingerprint, accelerator)
 
 
 def precision() -> str:

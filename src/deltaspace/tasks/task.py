@@ -122,6 +122,8 @@ def make_task(
 ) -> Task:
     """Check the examples, fill in kind, metric and labels where they were left out, cut each split to its first examples.
 
+    It has as many parameters as a recipe can say of a task.
+
     Raises:
         DeltaspaceError: there is no such metric; an empty split; a target that is no label or no option; in a regression, a
             target, a label or an option that is not a number.
