@@ -16,7 +16,7 @@ from deltaspace.cli import app, main
 from deltaspace.errors import DeltaspaceError
 from deltaspace.storage import write_json
 from deltaspace.study import check_recipe, load_recipe, read_scores, run_study
-from deltaspace.tasks import demo
+from deltaspace.tasks.sources import demo
 from tests.tiny import save_tiny, write_task
 
 BASE = {"model": "model", "deltas": ["lora"], "tasks": {"source": ["one"], "unseen": ["two"]}, "dim": 2}

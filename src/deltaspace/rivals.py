@@ -31,8 +31,8 @@ class Rival:
         summary: what it is, and how near to d numbers it can come.
         lr: its learning rate; the optimization's where it has none of its own.
         make: the method, for d numbers and as many modules (query and value projections) in the model.
-        projection: a name of `deltaspace.PROJECTIONS`: what makes the subspace, of d dimensions, whose points are tuned through
-            each delta.
+        projection: a name of `deltaspace.subspace.PROJECTIONS`: what makes the subspace, of d dimensions, whose points are tuned
+            through each delta.
 
     Raises:
         ValueError: it has neither or both of `make` (which needs `lr`) and `projection`.

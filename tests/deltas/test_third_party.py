@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 import os
+import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 from typing import ClassVar
 
@@ -50,7 +52,7 @@ class Written(Shift):
 
     def write(self, attached, parameters, folder):
         (folder / "shift.txt").write_text("\n".join(map(repr, parameters.tolist())))
-        write_description(attached, folder)
+        write_description(folder, attached.description())
         return CheckpointCard("A shift", "shifts", 'shifts.load("{folder}")')
 
     def read(self, attached, folders, *, same_base=False):
@@ -79,6 +81,18 @@ def test_it_is_attached_by_its_name(architecture):
     attached.loss(vector, batch_of(backbone)).backward()
     assert vector.grad.all()
     assert attach("shift", backbone, seed=3).initial.equal(attached.initial)
+
+
+def test_the_delta_of_the_page_works(monkeypatch):
+    monkeypatch.setattr(DELTAS, "_things", {name: delta for name, delta in DELTAS.items() if name != "shift"})
+    page = (Path(__file__).parents[2] / "docs" / "deltas.md").read_text(encoding="utf-8")
+    [code] = re.findall(r"## A delta of your own\n\n[^\n]*\n\n((?:    [^\n]*\n|\n)+)", page)
+    exec(compile(textwrap.dedent(code), "deltas.md", "exec"), {})
+    backbone = tiny_backbone("bert")
+    attached, batch = attach("shift", backbone, scale=2.0), batch_of(backbone)
+    assert attached.loss(attached.initial, batch).equal(backbone.family.loss(backbone.model, batch))
+    vector = torch.linspace(-1, 1, 16)
+    assert attached.loss(vector, batch).equal(AttachedDelta(Shift(scale=2.0), backbone).loss(vector, batch))
 
 
 def test_recipes_name_it():

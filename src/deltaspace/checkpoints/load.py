@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from deltaspace.deltas import AttachedDelta, read_delta
-from deltaspace.deltas.checkpoint import DESCRIPTION, check_base, read_description
+from deltaspace.deltas.checkpoint import DESCRIPTION, read_description
 from deltaspace.storage import download
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ def load_delta(name: str | Path, backbone: Backbone) -> tuple[AttachedDelta, Flo
     """
     folder = download(name, DESCRIPTION)
     description = read_description(folder)
-    check_base(name, description, backbone)
-    delta = read_delta(description["name"], description["delta"], str(name))
-    attached = AttachedDelta(delta, backbone, description["seed"], description["name"])
+    description.check_base(name, backbone.name, backbone.fingerprint)
+    delta = read_delta(description.name, description.delta, str(name))
+    attached = AttachedDelta(delta, backbone, description.seed, description.name)
     [parameters] = delta.read(attached, [folder])
     return attached, parameters

@@ -1,6 +1,7 @@
-"""A delta's checkpoint in deltaspace's format (docs/format.md), which every delta has that declares none of its own.
+"""A delta's checkpoint in deltaspace's format (docs/format.md), which every delta has that declares no other.
 
-`delta.safetensors` has every parameter by its name in the PLM; `delta.json` says which delta it is, on which model.
+`delta.safetensors` has every parameter by its name in the PLM, and under `fixed/` what the delta draws and does not train;
+`delta.json` says which delta it is, on which model.
 """
 
 from __future__ import annotations
@@ -10,17 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jaxtyping import Float
 from torch import Tensor
 
+from deltaspace.deltas.layout import Layout
 from deltaspace.errors import DeltaspaceError
-from deltaspace.storage import read_json, read_tensors, write_json, write_tensors
+from deltaspace.storage import check_format, read_json, read_tensors, write_json, write_tensors
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-    from deltaspace.backbone import Backbone
-    from deltaspace.deltas.delta import AttachedDelta
 
 FORMAT = "deltaspace.delta/1"
 DESCRIPTION = "delta.json"
@@ -33,7 +31,7 @@ class CheckpointCard:
 
     Args:
         title: what it is: `A lora`.
-        library: the one that loads it, by its name on the Hugging Face Hub.
+        library: which loads it, by its name on the Hugging Face Hub.
         loading: the line of Python that loads it; `{folder}` stands for the folder's name.
     """
 
@@ -42,84 +40,102 @@ class CheckpointCard:
     loading: str
 
 
-def write_checkpoint(attached: AttachedDelta, parameters: Float[Tensor, " params"], folder: Path) -> CheckpointCard:
-    """Write parameters, (n,), with what the delta draws and does not train, and the description."""
-    tensors = {name: part.clone() for name, part in attached.layout.split(parameters).items()}
-    tensors |= {f"fixed/{name}": buffer for name, buffer in _fixed(attached).items()}
-    write_tensors(folder / _TENSORS, tensors, {"format": FORMAT})
-    write_description(attached, folder)
-    return CheckpointCard(f"A {attached.name}", "deltaspace", 'deltaspace.load_delta("{folder}", backbone)')
-
-
-def read_checkpoint(attached: AttachedDelta, folder: Path, *, same_base: bool = False) -> Float[Tensor, " params"]:
-    """The parameters, (n,), of a checkpoint of `write_checkpoint`.
+@dataclass(frozen=True)
+class Description:
+    """Which delta a checkpoint is of: `delta.json`.
 
     Args:
-        attached: the delta that it must be of.
+        model: the PLM's name.
+        model_fingerprint: SHA-256 over its files.
+        name: what the delta is called.
+        seed: what is drawn comes from it.
+        delta: what `make_delta` makes the delta from.
+        layout: names and shapes of its parameters.
+    """
+
+    model: str
+    model_fingerprint: str
+    name: str
+    seed: int
+    delta: dict[str, Any]
+    layout: Layout
+
+    def check_base(self, checkpoint: str | Path, model: str, fingerprint: str) -> None:
+        """Raise DeltaspaceError where the PLM is another than that of this name and fingerprint."""
+        if self.model_fingerprint != fingerprint:
+            raise DeltaspaceError(
+                f"{checkpoint} belongs to another model",
+                found=f"{model}, {fingerprint[:12]}",
+                expected=f"{self.model}, {self.model_fingerprint[:12]}",
+            )
+
+
+def write_description(folder: Path, description: Description) -> None:
+    """Write `delta.json`, by which `load_delta` knows the delta."""
+    layout = [[name, list(shape)] for name, shape in description.layout.entries]
+    write_json(folder / DESCRIPTION, {"format": FORMAT, **vars(description), "layout": layout})
+
+
+def read_description(folder: Path) -> Description:
+    """The `delta.json` in a folder.
+
+    Raises:
+        DeltaspaceError: there is none, it is damaged, or of a newer version.
+    """
+    path = folder / DESCRIPTION
+    written = read_json(path)
+    check_format(path, written if isinstance(written, dict) else {}, FORMAT, "is not of a delta")
+    keys = Description.__dataclass_fields__
+    if missing := [key for key in keys if key not in written]:
+        raise DeltaspaceError(f"{path} is damaged", found=f"no {missing[0]}", expected=", ".join(keys))
+    layout = Layout(tuple((name, tuple(shape)) for name, shape in written["layout"]))
+    return Description(**{**{key: written[key] for key in keys}, "layout": layout})
+
+
+def write_checkpoint(
+    folder: Path, description: Description, parameters: Mapping[str, Tensor], fixed: Mapping[str, Tensor]
+) -> CheckpointCard:
+    """Write a checkpoint.
+
+    Args:
+        folder: an empty one.
+        description: which delta it is.
+        parameters: by their names in the layout.
+        fixed: what the delta draws and does not train, by the names of its buffers.
+    """
+    tensors = {name: parameter.clone() for name, parameter in parameters.items()}
+    write_tensors(folder / _TENSORS, tensors | {f"fixed/{name}": buffer for name, buffer in fixed.items()}, {"format": FORMAT})
+    write_description(folder, description)
+    return CheckpointCard(f"A {description.name}", "deltaspace", 'deltaspace.load_delta("{folder}", backbone)')
+
+
+def read_checkpoint(
+    folder: Path, expected: Description, fixed: Mapping[str, Tensor], *, same_base: bool = False
+) -> dict[str, Tensor]:
+    """The parameters of a checkpoint of `write_checkpoint`, by their names in the layout.
+
+    Args:
         folder: where it is.
-        same_base: its model is this one, whatever its description says.
+        expected: the delta that it must be of; its name, settings and seed may be others.
+        fixed: what that delta draws and does not train.
+        same_base: its model is that of `expected`, whatever its description says.
 
     Raises:
         DeltaspaceError: it is damaged, of another PLM, of a newer version, or does not fit the delta.
     """
     description = read_description(folder)
     if not same_base:
-        check_base(folder, description, attached.backbone)
+        description.check_base(folder, expected.model, expected.model_fingerprint)
     tensors, _ = read_tensors(folder / _TENSORS)
-    if _layout(attached) != description["layout"] or any(
-        f"fixed/{name}" not in tensors or not buffer.equal(tensors[f"fixed/{name}"].to(buffer.device))
-        for name, buffer in _fixed(attached).items()
+    drawn = {name: tensors.get(f"fixed/{name}") for name in fixed}
+    if description.layout != expected.layout or not all(
+        tensor is not None and fixed[name].equal(tensor.to(fixed[name].device)) for name, tensor in drawn.items()
     ):
         raise DeltaspaceError(
-            f"{folder} does not fit the {description['name']} that this version makes",
+            f"{folder} does not fit the {description.name} that this version makes",
             mend="load it with the version that wrote it",
         )
-    return attached.layout.flatten(tensors).to(attached.backbone.device)
-
-
-def write_description(attached: AttachedDelta, folder: Path) -> None:
-    """Write `delta.json`, by which `load_delta` knows the delta. A delta with tensors in a format of its own writes it, too."""
-    description = {
-        "format": FORMAT,
-        "model": attached.backbone.name,
-        "model_fingerprint": attached.backbone.fingerprint,
-        "name": attached.name,
-        "seed": attached.seed,
-        "delta": attached.settings(),
-        "layout": _layout(attached),
-    }
-    write_json(folder / DESCRIPTION, description)
-
-
-def read_description(folder: Path) -> dict[str, Any]:
-    """The `delta.json` in a folder.
-
-    Raises:
-        DeltaspaceError: there is none, or it is of a newer version.
-    """
-    path = folder / DESCRIPTION
-    description = read_json(path)
-    kind, version = FORMAT.split("/")
-    if not isinstance(description, dict) or str(description.get("format")).split("/")[0] != kind:
-        raise DeltaspaceError(f"{path} is not of a delta", expected=FORMAT)
-    if int(description["format"].split("/")[1]) > int(version):
-        raise DeltaspaceError(
-            f"{path} was written by a newer deltaspace",
-            found=description["format"],
-            expected=f"{FORMAT} or older",
-            mend="pip install -U deltaspace",
-        )
-    return description
-
-
-def check_base(checkpoint: str | Path, description: Mapping[str, Any], backbone: Backbone) -> None:
-    """Raise DeltaspaceError where a checkpoint with this description is of another PLM than the backbone."""
-    if description["model_fingerprint"] != backbone.fingerprint:
-        raise DeltaspaceError(
-            f"{checkpoint} belongs to another model",
-            found=f"{backbone.name}, {backbone.fingerprint[:12]}",
-            expected=f"{description['model']}, {description['model_fingerprint'][:12]}",
-        )
+    return {name: tensors[name] for name, _ in expected.layout.entries}
 
 
 def write_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> CheckpointCard:
@@ -137,14 +153,3 @@ def unmergeable(name: str, why: str) -> DeltaspaceError:
         expected="a method that adds to weights, such as lora, apet or finetune",
         mend="export without --merge, or as another delta",
     )
-
-
-def _layout(attached: AttachedDelta) -> list[list[object]]:
-    """The layout as JSON has it."""
-    return [[name, list(shape)] for name, shape in attached.layout.entries]
-
-
-def _fixed(attached: AttachedDelta) -> dict[str, Tensor]:
-    """What a delta draws and does not train."""
-    shared = {id(buffer) for buffer in attached.backbone.model.buffers()}
-    return {name: buffer for name, buffer in attached.model.named_buffers() if id(buffer) not in shared}

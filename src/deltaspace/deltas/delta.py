@@ -13,7 +13,7 @@ from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
-from deltaspace.deltas.checkpoint import CheckpointCard, read_checkpoint, unmergeable, write_checkpoint
+from deltaspace.deltas.checkpoint import CheckpointCard, Description, read_checkpoint, unmergeable, write_checkpoint
 from deltaspace.deltas.layout import Layout
 from deltaspace.errors import DeltaspaceError
 from deltaspace.seeds import derived_seed
@@ -84,7 +84,7 @@ class Delta(BaseModel, ABC):
         Returns:
             What the model card, which is written beside, says of it.
         """
-        return write_checkpoint(attached, parameters, folder)
+        return write_checkpoint(folder, attached.description(), attached.layout.split(parameters), attached.fixed())
 
     def read(
         self, attached: AttachedDelta, folders: Sequence[Path], *, same_base: bool = False
@@ -102,7 +102,9 @@ class Delta(BaseModel, ABC):
         Raises:
             DeltaspaceError: one is damaged, of another model or method, or does not fit.
         """
-        return [read_checkpoint(attached, folder, same_base=same_base) for folder in folders]
+        expected, fixed = attached.description(), attached.fixed()
+        read = [read_checkpoint(folder, expected, fixed, same_base=same_base) for folder in folders]
+        return [attached.layout.flatten(parameters).to(attached.backbone.device) for parameters in read]
 
 
 class AttachedDelta:
@@ -153,6 +155,16 @@ class AttachedDelta:
     def settings(self) -> dict[str, Any]:
         """What `make_delta` makes this delta from."""
         return {"method": self.delta.name, **self.delta.model_dump(mode="json")}
+
+    def description(self) -> Description:
+        """What a checkpoint says of it."""
+        plm = self.backbone
+        return Description(plm.name, plm.fingerprint, self.name, self.seed, self.settings(), self.layout)
+
+    def fixed(self) -> dict[str, Tensor]:
+        """What the delta draws and does not train, by the names of its buffers in the model."""
+        shared = {id(buffer) for buffer in self.backbone.model.buffers()}
+        return {name: buffer for name, buffer in self.model.named_buffers() if id(buffer) not in shared}
 
     @contextmanager
     def drawing(self) -> Iterator[None]:
