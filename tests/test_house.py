@@ -133,7 +133,7 @@ REVEALED = (
     "deltaspace.subspace.subspace.Subspace",
     "deltaspace.subspace.stages.optimize.Optimized",
     "float | None",
-    "def (name: str, study: pathlib.Path",
+    "def (name: str, folder: pathlib.Path",
 )
 
 

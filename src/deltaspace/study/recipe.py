@@ -115,7 +115,11 @@ class Recipe(BaseModel):
     seed: tuple[int, ...] = Field((0,), min_length=1, description="a seed, or several")
     limits: Limits = Limits()
     train: Training = TRAIN
-    projection: dict[str, Any] = Field(known_projection("svd"), description="kind of projections, with its settings")
+    projection: dict[str, Any] = Field(
+        # Not worked out before a recipe is made: other packages' methods are looked for, and these may import this module.
+        default_factory=lambda: known_projection("svd"),
+        description="projection method, with its settings",
+    )
     approximate: Approximation = APPROXIMATE
     optimize: Optimization = OPTIMIZE
     rivals: tuple[str, ...] = Field((), description="other ways of tuning few numbers, trained beside the subspace")
