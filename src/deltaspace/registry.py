@@ -29,9 +29,12 @@ class Registry(Mapping[str, Thing]):
         named: tells a thing's name; its attribute `name` by default.
 
     Example:
-        @DELTAS.register
-        class MyDelta(Delta):
-            name = "mine"
+        >>> TOOLS = Registry("tool", "my_package.tools")
+        >>> @TOOLS.register
+        ... class Hammer:
+        ...     name = "hammer"
+        >>> TOOLS["hammer"] is Hammer, list(TOOLS)
+        (True, ['hammer'])
     """
 
     def __init__(
@@ -42,19 +45,19 @@ class Registry(Mapping[str, Thing]):
         self._things: dict[str, Thing] = {}
         self._collected = self._collecting = False
 
-    def register(self, thing: Registered) -> Registered:
+    def register(self, entry: Registered) -> Registered:
         """Add a thing; a decorator.
 
         Raises:
             ValueError: another thing has its name.
         """
         # Typed apart from `Thing`, so that a decorated class keeps its type.
-        checked: Thing = thing  # type: ignore[assignment]
+        checked: Thing = entry  # type: ignore[assignment]
         name = self._named(checked)
         if (known := self._things.get(name)) is not None and known is not checked:
             raise ValueError(f"there is a {self.kind} {name!r} already: {known!r}")
         self._things[name] = checked
-        return thing
+        return entry
 
     def find(self, name: str) -> Thing:
         """The thing of this name.

@@ -6,5 +6,10 @@ import hashlib
 
 
 def derived_seed(seed: int, *purpose: str) -> int:
-    """An independent seed (63 bits) for one purpose within a study."""
+    """An independent seed (63 bits) for one purpose within a study.
+
+    Example:
+        >>> derived_seed(0, "batches", "sst2") == derived_seed(0, "batches", "sst2") != derived_seed(1, "batches", "sst2")
+        True
+    """
     return int.from_bytes(hashlib.sha256(repr((seed, *purpose)).encode()).digest()[:8], "little") >> 1

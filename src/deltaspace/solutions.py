@@ -52,6 +52,12 @@ def train(
 
     Raises:
         DeltaspaceError: the backbone's family cannot do the task, or the training diverges.
+
+    Example:
+        >>> lora = attach("lora", backbone, r=2)
+        >>> solution = train(lora, task, Training(steps=2, lr=0.01, evaluate_every=2))
+        >>> solution.vector.equal(lora.initial + solution.displacement)
+        True
     """
     settings = settings or TRAIN
     if attached.delta.rate != 1:

@@ -236,8 +236,8 @@ class AttachedDelta:
         parts = [family.collate(batch.items[i * size : (i + 1) * size]) for i in range(len(vector))]
         return torch.stack([self.loss(row, part) for row, part in zip(vector, parts, strict=True)]).mean()
 
-    def evaluate(self, vector: Float[Tensor, " params"], batch: Batch) -> Evaluation:
-        """Predictions and losses of `batch` with `vector` applied."""
+    def evaluate(self, vector: Float[Tensor, "*groups params"], batch: Batch) -> Evaluation:
+        """Predictions and losses of `batch` with `vector` applied, or several, each to its part of the batch (see `call`)."""
         return self.call(vector, lambda model: self.backbone.family.evaluate(model, batch))
 
 

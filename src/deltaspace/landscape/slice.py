@@ -43,6 +43,10 @@ class Grid:
 
         Raises:
             DeltaspaceError: it is not of that form, min is not below max, or n is below 2.
+
+        Example:
+            >>> Grid.parse("0:1:3")[0].ticks
+            (0.0, 0.5, 1.0)
         """
         grids = []
         for part in text.split(","):

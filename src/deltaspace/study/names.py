@@ -17,6 +17,14 @@ def check_name(kind: str, name: str) -> str:
 
     Raises:
         ValueError: it is not of that form.
+
+    Example:
+        >>> check_name("a task", "glue-sst2")
+        'glue-sst2'
+        >>> check_name("a task", "../evil")
+        Traceback (most recent call last):
+            ...
+        ValueError: '../evil' cannot be a task's name: at most 100 letters, digits, and _ . - inside
     """
     if _NAME.fullmatch(name) is None or len(name) > NAME_LIMIT:
         raise ValueError(f"{name[:NAME_LIMIT]!r} cannot be {kind}'s name: at most {NAME_LIMIT} letters, digits, and _ . - inside")

@@ -42,10 +42,10 @@ def read_scores(study: Path) -> list[ScoreRow]:
     stages = [stage.name for stage in ordered_stages()]
     rows = [row for stage in stages for path in folder.files(stage) if (row := _row(folder, path)) is not None]
 
-    def place(row: ScoreRow) -> tuple[int, int, str, str, str, str, int]:
+    def order(row: ScoreRow) -> tuple[int, int, str, str, str, str, int]:
         return row.dim or 0, stages.index(row.stage), row.rival or "", row.task, row.source_delta or "", row.delta, row.seed
 
-    return sorted(measured(rows), key=place)
+    return sorted(measured(rows), key=order)
 
 
 def _row(folder: Folder, path: str) -> ScoreRow | None:

@@ -91,7 +91,12 @@ class SweepRow(ScoreRow):
 
 
 def measures(score: float, independent: float | None, zero_shot: float | None) -> tuple[float | None, float | None]:
-    """Relative performance and recovered gain, in percent."""
+    """Relative performance and recovered gain, in percent.
+
+    Example:
+        >>> measures(70.0, independent=80.0, zero_shot=60.0)
+        (87.5, 50.0)
+    """
     relative = 100 * score / independent if independent else None
     gain = None if independent is None or zero_shot is None else independent - zero_shot
     return relative, 100 * (score - zero_shot) / gain if gain and zero_shot is not None else None

@@ -41,8 +41,9 @@ def load_subspace(name: str | Path) -> Subspace:
     if (folder / _VECTORS).exists():
         subspace.vectors = Vectors.load(folder / _VECTORS)
         if subspace.vectors.dim != subspace.dim:
-            found, expected = subspace.vectors.dim, subspace.dim
-            raise DeltaspaceError(f"{folder / _VECTORS} is of another subspace", found=found, expected=expected)
+            raise DeltaspaceError(
+                f"{folder / _VECTORS} is of another subspace", found=subspace.vectors.dim, expected=subspace.dim
+            )
     return subspace
 
 

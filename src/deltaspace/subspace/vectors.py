@@ -24,6 +24,15 @@ class Vectors:
     Args:
         dim: d.
         entries: (task, delta) -> vector, (d,).
+
+    Example:
+        >>> vectors = Vectors(2)
+        >>> vectors.add("sst2", "lora", torch.tensor([1.0, 0.0]))
+        >>> vectors.add("trec", "lora", torch.tensor([0.0, 1.0]))
+        >>> vectors.interpolate("sst2", "trec", 0.25)
+        tensor([0.7500, 0.2500])
+        >>> vectors.nearest(torch.tensor([2.0, 0.1]), count=1)[0][0]
+        'sst2'
     """
 
     dim: int

@@ -41,8 +41,8 @@ class SubspaceStage(Stage[Key]):
         return MadeFrom(source_solutions(recipe, key.seed), [key.dim, recipe.projection, how])
 
     def make(self, resources: Resources, key: Key, resume: Resume) -> Content:
-        found = approximated(resources, key, resources.recipe.projection_method(), resume)
-        return Content(*found.pack())
+        subspace = approximated(resources, key, resources.recipe.projection_method(), resume)
+        return Content(*subspace.pack())
 
     def load(self, resources: Resources, key: Key) -> Subspace:
         """A subspace that is there, on the PLM's device."""

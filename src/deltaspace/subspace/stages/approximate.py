@@ -49,6 +49,13 @@ def approximate(
 
     Raises:
         DeltaspaceError: a solution is missing, d does not suit the projections, or the training diverges.
+
+    Example:
+        >>> lora = attach("lora", backbone, r=2)
+        >>> solution = train(lora, task, Training(steps=2, lr=0.01, evaluate_every=2))
+        >>> subspace = approximate([lora], [solution], [task], dim=2)
+        >>> subspace.decode("lora", subspace.mean_code("lora")).shape == solution.vector.shape
+        True
     """
     method = find_projection(projection) if isinstance(projection, str) else projection
     sources = [

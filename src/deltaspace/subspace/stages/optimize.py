@@ -89,6 +89,13 @@ def optimize(
 
     Raises:
         DeltaspaceError: the delta is not the subspace's, or the training diverges.
+
+    Example:
+        >>> lora = attach("lora", backbone, r=2)
+        >>> subspace = approximate([lora], [], [], dim=3, projection="gaussian")
+        >>> tuned = optimize(subspace, lora, task, Optimization(steps=2, lr=0.01, evaluate_every=2))
+        >>> tuned.vector.shape, tuned.start
+        (torch.Size([3]), 'mean')
     """
     settings = settings or OPTIMIZE
     subspace.check(attached)

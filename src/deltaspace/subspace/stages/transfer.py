@@ -17,6 +17,12 @@ def transfer(subspace: Subspace, vector: Float[Tensor, " dim"], to: AttachedDelt
 
     Raises:
         DeltaspaceError: `to` is not a delta of the subspace.
+
+    Example:
+        >>> deltas = [attach("adapter", backbone, bottleneck=2), attach("lora", backbone, r=2)]
+        >>> subspace = approximate(deltas, [], [], dim=3, projection="gaussian")
+        >>> transfer(subspace, subspace.mean_code("lora"), to=deltas[0], task=task).count
+        8
     """
     subspace.check(to)
     return score(to, task, subspace.decode(to.name, vector), split)
