@@ -95,7 +95,9 @@ def public_functions():
             yield f"{module}.{name}", thing
 
 
-@pytest.mark.parametrize(("name", "function"), list(public_functions()), ids=lambda value: value if isinstance(value, str) else "")
+@pytest.mark.parametrize(
+    ("name", "function"), list(public_functions()), ids=lambda value: value if isinstance(value, str) else ""
+)
 def test_public_functions_have_few_parameters_or_say_why(name, function):
     count = len(inspect.signature(function).parameters)
     assert count <= 7 or "parameters" in (inspect.getdoc(function) or "").split("Args:")[0], f"{name} takes {count}"

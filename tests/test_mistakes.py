@@ -44,7 +44,7 @@ RECIPES = {
     "wrong type": ({**BASE, "dim": "four"}, "dim"),
     "d below one": ({**BASE, "dim": 0}, "d is at least 1"),
     "negative learning rate": ({**BASE, "train": {"lr": -1}}, r"train.lr: .*greater than 0.*found -1"),
-    "unknown delta": ({**BASE, "deltas": ["lorra"]}, "no delta 'lorra'; there are adapter, lora, prefix"),
+    "unknown delta": ({**BASE, "deltas": ["lorra"]}, "no delta 'lorra'; there are adapter, apet, finetune, lora"),
     "unknown setting of a delta": ({**BASE, "deltas": [{"lora": {"rank": 8}}]}, "rank"),
     "a delta twice": ({**BASE, "deltas": ["lora", "lora"]}, "stands twice"),
     "a task twice": ({**BASE, "tasks": {"source": ["one"], "unseen": ["one"]}}, "two tasks are called 'one'"),

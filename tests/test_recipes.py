@@ -18,6 +18,7 @@ from deltaspace.study.sweep import points
 from deltaspace.subspace import Approximation, Optimization
 from deltaspace.tasks import Limits, load_task
 from deltaspace.training import Training
+from tests.tiny import save_tiny
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPES = [*sorted((ROOT / "recipes").glob("*.yaml")), ROOT / "src/deltaspace/demo.yaml"]
@@ -55,11 +56,17 @@ def test_commands_and_links_in_the_pages_exist(path):
         assert (path.parent / link).exists(), link
 
 
+def readme_examples():
+    """The Python of the README: the whole way, and what goes before it for one's own model and data."""
+    whole, mine = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    return whole, mine
+
+
 def test_names_in_the_readme_example_are_public():
-    [code] = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
-    assert len([line for line in code.splitlines() if line.strip()]) <= 10
-    for name in re.findall(r"\bds\.(\w+)", code):
-        assert name in deltaspace.__all__
+    for code in readme_examples():
+        assert len([line for line in code.splitlines() if line.strip()]) <= 10
+        for name in re.findall(r"\bds\.(\w+)", code):
+            assert name in deltaspace.__all__
 
 
 @pytest.mark.slow
@@ -70,8 +77,20 @@ def test_the_readme_example_runs(monkeypatch, capsys):
     monkeypatch.setattr("deltaspace.solutions.TRAIN", Training(**short))
     monkeypatch.setattr(sys.modules["deltaspace.subspace.stages.approximate"], "APPROXIMATE", Approximation(**short))
     monkeypatch.setattr(sys.modules["deltaspace.subspace.stages.optimize"], "OPTIMIZE", Optimization(**short))
-    [code] = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
-    exec(compile(code, "README.md", "exec"), {})
+    exec(compile(readme_examples()[0], "README.md", "exec"), {})
+    assert re.search(r"Score\(value=\d+\.\d+, loss=", capsys.readouterr().out)
+
+
+def test_the_readme_example_runs_on_a_model_and_data_of_ones_own(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    save_tiny("bert", tmp_path / "my-bert")
+    short = {"steps": 2, "lr": 1e-3, "evaluate_every": 2}
+    monkeypatch.setattr("deltaspace.solutions.TRAIN", Training(**short))
+    monkeypatch.setattr(sys.modules["deltaspace.subspace.stages.approximate"], "APPROXIMATE", Approximation(**short))
+    monkeypatch.setattr(sys.modules["deltaspace.subspace.stages.optimize"], "OPTIMIZE", Optimization(**short))
+    whole, mine = readme_examples()
+    rest = "\n".join(line for line in whole.splitlines() if not re.match(r"backbone =|tweets, movies =|import", line))
+    exec(compile(f"import deltaspace as ds\n{mine}\n{rest}", "README.md", "exec"), {})
     assert re.search(r"Score\(value=\d+\.\d+, loss=", capsys.readouterr().out)
 
 

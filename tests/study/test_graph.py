@@ -126,7 +126,7 @@ def test_a_stage_of_ones_own_gets_everything_for_free(recipe_file, tmp_path, len
     told = json.loads(capsys.readouterr().out)
     assert [row["score"] for row in told if row["stage"] == "lengths"] == [row.score for row in rows]
     app(["show", str(out)], standalone_mode=False)
-    assert "lengths" in capsys.readouterr().out
+    assert "Lengths of vectors" in capsys.readouterr().out
     assert read_history(out)[0].artefacts["lengths of vectors"] == 2
     # A recipe that does not ask for it leaves nothing of it in the tables.
     lengths.keys = lambda recipe: iter(())

@@ -74,7 +74,7 @@ def test_checkpoints_are_solutions(recipe_file, tmp_path, capsys):
     tensors, _ = read_tensors(study / "independent/lora/one/0.safetensors")
     other, metadata = read_tensors(study / "independent/lora/two/0.safetensors")
     assert metadata["imported"]["from"] == str(folders[1])
-    torch.testing.assert_close(tensors["displacement"], -other.displacement)
+    torch.testing.assert_close(tensors["displacement"], -other["displacement"])
     run_study(load_recipe(recipe_file), study)
     # What was imported stays; everything else was made, from theta0 where it is of this delta.
     again, _ = read_tensors(study / "independent/lora/one/0.safetensors")
@@ -261,7 +261,7 @@ def test_fine_tuning_is_trained_jointly(recipe_file, tmp_path, tie):
     written = yaml.safe_load(recipe_file.read_text())
     changes = {"deltas": [{"lora": {"r": 2}}, "finetune"], "projection": {"dense": {"tie": tie}}, "approximate": SHORT}
     recipe_file.write_text(yaml.safe_dump({**written, **changes}))
-    run(load_recipe(recipe_file), tmp_path / "study", base=recipe_file.parent)
+    run_study(load_recipe(recipe_file), tmp_path / "study")
     subspace = read_subspace(tmp_path / "study")
     assert subspace.entries["finetune"].map.kind == {"fastfood": "hadamard", "span": "mixture"}[tie]
     assert subspace.entries["lora"].map.kind == "dense"

@@ -12,7 +12,7 @@ import yaml
 
 from deltaspace.cli import app, main
 from deltaspace.errors import DeltaspaceError
-from deltaspace.landscape import landscape as sampling
+from deltaspace.landscape import sampling
 from deltaspace.scoring import score
 from deltaspace.study import (
     Observer,
@@ -214,7 +214,9 @@ def test_the_command_line(own, capsys):
     )
     app([*arguments, "--json"], standalone_mode=False)
     found = json.loads(capsys.readouterr().out)
-    assert [row.region for row in found][:3] == ["adapter", "lora", "prefix"] and found[0]["landscape"] == "four-adapter-lora-3-0"
+    assert [row["region"] for row in found][:3] == ["adapter", "lora", "prefix"] and found[0][
+        "landscape"
+    ] == "four-adapter-lora-3-0"
     app(
         ["landscape", str(own), "--task", "four", "--point", "mean", "--direction", "1,0,0", "--grid", "0:1:3"],
         standalone_mode=False,

@@ -104,8 +104,8 @@ def test_rivals_are_tuned_beside_the_subspace(recipe_file, tmp_path):
     made = [path for path, _ in go(recipe_file, out) if path.startswith("rivals/")]
     assert len(made) == 3 + 2
     found = {(row.rival, row.delta): row for row in read_scores(out) if row.stage == "rivals"}
-    assert found["unilora", "lora"]["tuned"] == found["random", "prefix"]["tuned"] == 3
-    assert found["lora-1", "lora"]["relative"] is not None
+    assert found["unilora", "lora"].tuned == found["random", "prefix"].tuned == 3
+    assert found["lora-1", "lora"].relative is not None
     change(recipe_file, rivals=["lora-1"])
     assert go(recipe_file, out) == []
     assert {row.rival for row in read_scores(out) if row.stage == "rivals"} == {"lora-1"}
