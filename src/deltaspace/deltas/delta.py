@@ -236,6 +236,15 @@ class AttachedDelta:
         parts = [family.collate(batch.items[i * size : (i + 1) * size]) for i in range(len(vector))]
         return torch.stack([self.loss(row, part) for row, part in zip(vector, parts, strict=True)]).mean()
 
+    def decision(self, vector: Float[Tensor, "*groups params"], batch: Batch) -> Float[Tensor, "batch features"]:
+        """What the PLM decides by (`Family.decision`) with `vector` applied, or several, each to its part of the batch."""
+        family = self.backbone.family
+        if vector.dim() == 1 or self.delta.grouped:
+            return self.call(vector, lambda model: family.decision(model, batch))
+        size = len(batch.items) // len(vector)
+        parts = [family.collate(batch.items[i * size : (i + 1) * size]) for i in range(len(vector))]
+        return torch.cat([self.decision(row, part) for row, part in zip(vector, parts, strict=True)])
+
     def evaluate(self, vector: Float[Tensor, "*groups params"], batch: Batch) -> Evaluation:
         """Predictions and losses of `batch` with `vector` applied, or several, each to its part of the batch (see `call`)."""
         return self.call(vector, lambda model: self.backbone.family.evaluate(model, batch))

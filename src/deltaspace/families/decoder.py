@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
 from deltaspace.families.batch import Batch, Evaluation, Inputs
 from deltaspace.families.family import FAMILIES, Family
-from deltaspace.families.ranking import ranked
+from deltaspace.families.ranking import ranked, roots
 from deltaspace.families.text import (
     IGNORED,
     TextItem,
@@ -122,3 +123,11 @@ class Decoder(Family[TextItem, DecoderBatch]):
 
     def _log_likelihood(self, model: PreTrainedModel, inputs: Inputs, labels: Tensor) -> Tensor:
         return mean_log_likelihood(self._logits(model, inputs), labels[:, 1:])
+
+    def decision(self, model: PreTrainedModel, batch: DecoderBatch) -> Float[Tensor, "batch features"]:
+        """Of the next token's probabilities behind the prompt."""
+        lengths = [len(item.input_ids) for item in batch.items]
+        inputs = self.pad_inputs([item.input_ids for item in batch.items])
+        output = model(input_ids=inputs.input_ids, attention_mask=inputs.attention_mask, use_cache=False)
+        last = torch.tensor(lengths, device=self.device) - 1
+        return roots(output.logits[torch.arange(len(lengths), device=self.device), last])

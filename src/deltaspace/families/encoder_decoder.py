@@ -13,7 +13,7 @@ from torch import Tensor
 
 from deltaspace.families.batch import Batch, Evaluation, Inputs
 from deltaspace.families.family import FAMILIES, Family
-from deltaspace.families.ranking import ranked
+from deltaspace.families.ranking import ranked, roots
 from deltaspace.families.text import (
     IGNORED,
     TextItem,
@@ -106,6 +106,13 @@ class EncoderDecoder(Family[TextItem, EncoderDecoderBatch]):
             num_beams=1,
         )
         return Evaluation([text.strip() for text in self.tokenizer.batch_decode(tokens, skip_special_tokens=True)], losses)
+
+    def decision(self, model: PreTrainedModel, batch: EncoderDecoderBatch) -> Float[Tensor, "batch features"]:
+        """Of the first written token's probabilities."""
+        start = torch.full((len(batch.items), 1), self.model.config.decoder_start_token_id, device=self.device)
+        inputs = batch.inputs
+        output = model(input_ids=inputs.input_ids, attention_mask=inputs.attention_mask, decoder_input_ids=start, use_cache=False)
+        return roots(output.logits[:, 0])
 
     def _log_likelihood(self, model: PreTrainedModel, encoded: Tensor, mask: Tensor, labels: Tensor) -> Tensor:
         output = model(encoder_outputs=_output(encoded), attention_mask=mask, labels=labels, use_cache=False)

@@ -79,6 +79,14 @@ class Family(ABC, Generic[AnyItem, AnyBatch]):
     def evaluate(self, model: PreTrainedModel, batch: AnyBatch) -> Evaluation:
         """Predictions and losses of the batch; `model` is the PLM with a delta applied."""
 
+    @abstractmethod
+    def decision(self, model: PreTrainedModel, batch: AnyBatch) -> Float[Tensor, "batch features"]:
+        """What the PLM decides by, as vectors of length 1 or less whose squared distance tells how far two decisions are apart.
+
+        A sentence's embedding; for distributions (of the candidates, of the next token) the square roots of their probabilities,
+        so that the squared distance is twice the squared Hellinger distance. The targets are not read.
+        """
+
     @property
     def device(self) -> torch.device:
         """Where the PLM is."""

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from deltaspace.errors import DeltaspaceError
 from deltaspace.families.batch import Batch, Evaluation, Inputs, Item
 from deltaspace.families.family import FAMILIES, Family
-from deltaspace.families.ranking import Choice, candidate_texts, choices, ranked
+from deltaspace.families.ranking import Choice, candidate_texts, choices, ranked, roots
 from deltaspace.tasks.task import Example, Task
 
 if TYPE_CHECKING:
@@ -136,3 +136,7 @@ class MaskedEncoder(Family[MaskedItem, MaskedBatch]):
 
     def evaluate(self, model: PreTrainedModel, batch: MaskedBatch) -> Evaluation:
         return ranked([item.choice for item in batch.items], self._scores(model, batch))
+
+    def decision(self, model: PreTrainedModel, batch: MaskedBatch) -> Float[Tensor, "batch features"]:
+        """Of the candidates' probabilities at the mask."""
+        return roots(self._scores(model, batch))

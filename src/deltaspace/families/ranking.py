@@ -75,3 +75,9 @@ def _means(chosen: Sequence[Choice], scores: Float[Tensor, "batch candidates"]) 
     # On the CPU: some accelerators have no float64.
     likelihoods = scores.detach().cpu().double().softmax(1)
     return [float(mean) for mean in (likelihoods * numbers).sum(1)]
+
+
+def roots(scores: Float[Tensor, "batch choices"]) -> Float[Tensor, "batch choices"]:
+    """Square roots of the probabilities that scores (log-likelihoods up to a constant of the row) give; see `Family.decision`."""
+    # From the logarithm: the root itself has an infinite slope at 0.
+    return (scores.float().log_softmax(1) / 2).exp()

@@ -150,3 +150,7 @@ class SentenceEncoder(Family[SentenceItem, SentenceBatch]):
 
     def evaluate(self, model: PreTrainedModel, batch: SentenceBatch) -> Evaluation:
         return ranked([item.choice for item in batch.items], self._scores(model, batch))
+
+    def decision(self, model: PreTrainedModel, batch: SentenceBatch) -> Float[Tensor, "batch features"]:
+        """The sentences' embeddings."""
+        return self.embed(model, batch.inputs).float()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -14,9 +14,16 @@ from deltaspace.subspace.fitting.trainable import Trainable
 from deltaspace.subspace.objectives.objective import Objective
 from deltaspace.training import Resume, Score, fit
 
+Evaluate = Callable[[Sequence[Trainable]], Score]
+
 
 def train_jointly(
-    problem: Problem, start: Sequence[Trainable], objectives: Sequence[Objective], shared: bool, resume: Resume
+    problem: Problem,
+    start: Sequence[Trainable],
+    objectives: Sequence[Objective],
+    shared: bool,
+    resume: Resume,
+    evaluate: Evaluate | None = None,
 ) -> Fitted:
     """Train from `start`; after each evaluation the best maps are those whose deltas do best on dev at the source tasks' codes.
 
@@ -26,6 +33,7 @@ def train_jointly(
         objectives: what is minimized: their sum.
         shared: whether a task's code is the mean over all deltas, or each delta has its own.
         resume: see `deltaspace.training.fit`.
+        evaluate: what tells which maps are best, in place of that.
 
     Raises:
         DeltaspaceError: the training diverges.
@@ -43,11 +51,11 @@ def train_jointly(
         for objective in objectives:
             yield from objective.parts(trainables, step)
 
-    evaluate = _Evaluation(problem, shared)
+    judge = evaluate or DevScores(problem, shared).score
     trained = fit(
         [start[index].trained()[name] for index, name in layout],
         loss,
-        lambda values: evaluate.score(at(values)),
+        lambda values: judge(at(values)),
         problem.settings,
         optimizer=lambda values: LowRankAdafactor(values, [start[index].factors().get(name) for index, name in layout]),
         resume=resume,
@@ -60,10 +68,11 @@ def train_jointly(
         "curve": trained.curve,
     }
     maps = [trainable.fixed(source.displacements) for trainable, source in zip(best, problem.sources, strict=True)]
-    return Fitted(maps, torch.stack([trainable.codes() for trainable in best]), history=history)
+    offsets = [trainable.displacement_at_zero() for trainable in best]
+    return Fitted(maps, torch.stack([trainable.codes() for trainable in best]), offsets, history)
 
 
-class _Evaluation:
+class DevScores:
     """The mean score and loss of all deltas on the source tasks' dev examples, at these tasks' codes."""
 
     def __init__(self, problem: Problem, shared: bool) -> None:

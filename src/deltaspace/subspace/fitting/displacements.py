@@ -118,6 +118,41 @@ class InFiles:
         return rows.to(self.device)
 
 
+class Centered:
+    """Rows without their mean.
+
+    Args:
+        rows: (tasks, n).
+    """
+
+    def __init__(self, rows: Displacements) -> None:
+        self._rows = rows
+        self.mean: Float[Tensor, " params"] = torch.cat([rows.columns(*run).mean(0) for run in runs(rows)])
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """See `Displacements`."""
+        return self._rows.shape
+
+    @property
+    def device(self) -> torch.device:
+        """See `Displacements`."""
+        return self._rows.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """See `Displacements`."""
+        return self._rows.dtype
+
+    def columns(self, start: int, stop: int) -> Float[Tensor, "tasks run"]:
+        """See `Displacements`."""
+        return self._rows.columns(start, stop) - self.mean[start:stop]
+
+    def take(self, indices: Sequence[int]) -> Float[Tensor, "rows params"]:
+        """See `Displacements`."""
+        return self._rows.take(indices) - self.mean
+
+
 def stacked(rows: Displacements) -> Float[Tensor, "tasks params"]:
     """All rows as one tensor in memory, in the precision that they are kept in."""
     whole = torch.empty(rows.shape, dtype=rows.dtype, device=rows.device)

@@ -65,11 +65,11 @@ class _DecodeAndCompare(torch.autograd.Function):
     def forward(
         ctx: Any, codes: Tensor, up: Tensor, initial: Tensor, units: Tensor, displacements: Tensor, gradient: LowRankGradient
     ) -> tuple[Tensor, Tensor]:
-        count, params = len(displacements), up.shape[1]
-        # G's lower half holds what the reconstruction leaves until the way back.
-        buffer = gradient.buffer(up, 2 * count, params)
+        count, params = len(codes) - len(displacements), up.shape[1]
+        # G's lower rows hold what the reconstruction leaves until the way back.
+        buffer = gradient.buffer(up, len(codes), params)
         vectors = up.new_empty(count, params)
-        inner = up.new_zeros(count)
+        inner = up.new_zeros(len(displacements))
         for run in _runs(up):
             decoded = codes @ up[:, run]
             torch.addcmul(initial[run], decoded[:count], units[run], out=vectors[:, run])
@@ -83,7 +83,7 @@ class _DecodeAndCompare(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         codes, up, units, distances = ctx.saved_tensors
-        count, buffer = len(distances), ctx.buffer
+        count, buffer = len(codes) - len(distances), ctx.buffer
         factor = (-gradients[1] / distances.clamp_min(torch.finfo(distances.dtype).tiny)).unsqueeze(1)
         back, inner = torch.zeros_like(codes), codes.new_zeros(len(codes), len(codes))
         for run in _runs(up):
@@ -97,14 +97,14 @@ class _DecodeAndCompare(torch.autograd.Function):
 
 
 def decode_and_compare(
-    mixed: Float[Tensor, "k dim"],
+    mixed: Float[Tensor, "m dim"],
     codes: Float[Tensor, "k dim"],
     up: Float[Tensor, "dim params"],
     initial: Float[Tensor, " params"],
     units: Float[Tensor, " params"],
     displacements: Float[Tensor, "k params"],
     gradient: LowRankGradient,
-) -> tuple[Float[Tensor, "k params"], Float[Tensor, " k"]]:
+) -> tuple[Float[Tensor, "m params"], Float[Tensor, " k"]]:
     """`initial + (mixed @ up) * units`, and the lengths of `displacements / units - codes @ up`, from one pass over U.
 
     The backward pass may run once. It puts the gradient of U into `gradient`, as factors, and passes those of both codes on.

@@ -64,13 +64,13 @@ class Fitted:
     Args:
         maps: of every delta.
         codes: of every delta and source task, (deltas, tasks, d); no tasks where the method needs no solutions.
-        offsets: of every delta a displacement that is there at every vector, (n,); none is zero for all.
+        offsets: of every delta a displacement that is there at every vector, (n,); None is zero.
         history: how it was trained: steps, seconds, best_step and curve; empty for closed forms.
     """
 
     maps: Sequence[Map]
     codes: Float[Tensor, "deltas tasks dim"]
-    offsets: Sequence[Float[Tensor, " _"]] | None = None
+    offsets: Sequence[Float[Tensor, " _"] | None] = ()
     history: dict[str, Any] = field(default_factory=dict)
 
 

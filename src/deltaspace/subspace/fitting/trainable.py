@@ -33,34 +33,29 @@ Tie = Literal["fastfood", "span"]
 
 @dataclass
 class Trainable(ABC):
-    """The encoder that all of them have; a subclass adds what decodes, and names that field.
+    """The map of one delta in training. A subclass names the fields that are trained.
 
     Args:
         units: see `Map`.
-        gram: K, (tasks, tasks).
-        anchors: A, (tasks, d).
-        second: W2, (d, d).
     """
 
-    # The field that decodes, and is trained beside the encoder's.
-    decoder: ClassVar[str]
+    # Fields that are trained, in the order in which an optimizer has them.
+    fields_trained: ClassVar[tuple[str, ...]]
 
     units: Float[Tensor, " params"]
-    gram: Float[Tensor, "tasks tasks"]
-    anchors: Float[Tensor, "tasks dim"]
-    second: Float[Tensor, "dim dim"]
 
     def __init_subclass__(cls) -> None:
-        if getattr(cls, "decoder", None) not in cls.__annotations__:
-            raise TypeError(f"{cls.__name__} names no field of its class as its 'decoder'")
+        declared = {name for base in cls.__mro__ for name in getattr(base, "__annotations__", {})}
+        if unknown := set(getattr(cls, "fields_trained", ())) - declared:
+            raise TypeError(f"{cls.__name__} trains what is no field of it: {', '.join(sorted(unknown))}")
 
+    @abstractmethod
     def codes(self) -> Float[Tensor, "tasks dim"]:
         """The source tasks' codes."""
-        return torch.tanh(self.gram @ self.anchors) @ self.second.T
 
     def trained(self) -> dict[str, Tensor]:
-        """What training changes, by the field's name: A, W2 and what decodes."""
-        return {name: getattr(self, name) for name in ("anchors", "second", self.decoder)}
+        """What training changes, by the field's name."""
+        return {name: getattr(self, name) for name in self.fields_trained}
 
     def with_trained(self, tensors: Mapping[str, Tensor]) -> Trainable:
         """The same with other values of the fields of `trained`."""
@@ -74,30 +69,53 @@ class Trainable(ABC):
 
     @abstractmethod
     def decode(self, codes: Float[Tensor, "rows dim"]) -> Float[Tensor, "rows params"]:
-        """Displacements at some codes."""
+        """Displacements at some codes, the offset included."""
 
     def decode_and_compare(
         self,
-        mixed: Float[Tensor, "k dim"],
+        mixed: Float[Tensor, "m dim"],
         codes: Float[Tensor, "k dim"],
         initial: Float[Tensor, " params"],
         displacements: Float[Tensor, "k params"],
-    ) -> tuple[Float[Tensor, "k params"], Float[Tensor, " k"]]:
+    ) -> tuple[Float[Tensor, "m params"], Float[Tensor, " k"]]:
         """Parameters at the codes `mixed`, and how far from `displacements` the tasks' `codes` decode, in the units."""
         decoded = self.decode(torch.cat([mixed, codes]))
         rest = (displacements - decoded[len(mixed) :]) / self.units
         return initial + decoded[: len(mixed)], torch.linalg.vector_norm(rest, dim=1)
 
+    def displacement_at_zero(self) -> Float[Tensor, " params"] | None:
+        """The offset, (n,): what is decoded at code 0; None for none."""
+        return None
+
     @abstractmethod
     def fixed(self, displacements: Displacements) -> Map:
-        """The map for any displacement."""
+        """The map for any displacement, without the offset."""
 
 
 @dataclass
-class DenseTrainable(Trainable):
+class Autoencoder(Trainable):
+    """A trained encoder; a subclass adds what decodes, as the last of its trained fields.
+
+    Args:
+        units: see `Map`.
+        gram: K, (tasks, tasks).
+        anchors: A, (tasks, d).
+        second: W2, (d, d).
+    """
+
+    gram: Float[Tensor, "tasks tasks"]
+    anchors: Float[Tensor, "tasks dim"]
+    second: Float[Tensor, "dim dim"]
+
+    def codes(self) -> Float[Tensor, "tasks dim"]:
+        return torch.tanh(self.gram @ self.anchors) @ self.second.T
+
+
+@dataclass
+class DenseTrainable(Autoencoder):
     """A dense up-projection, U: (d, n), whose gradient comes as factors."""
 
-    decoder: ClassVar[str] = "up"
+    fields_trained: ClassVar[tuple[str, ...]] = ("anchors", "second", "up")
 
     up: Float[Tensor, "dim params"]
     gradient: LowRankGradient = field(default_factory=LowRankGradient)
@@ -110,11 +128,11 @@ class DenseTrainable(Trainable):
 
     def decode_and_compare(
         self,
-        mixed: Float[Tensor, "k dim"],
+        mixed: Float[Tensor, "m dim"],
         codes: Float[Tensor, "k dim"],
         initial: Float[Tensor, " params"],
         displacements: Float[Tensor, "k params"],
-    ) -> tuple[Float[Tensor, "k params"], Float[Tensor, " k"]]:
+    ) -> tuple[Float[Tensor, "m params"], Float[Tensor, " k"]]:
         return decode_and_compare(mixed, codes, self.up, initial, self.units, displacements, self.gradient)
 
     def fixed(self, displacements: Displacements) -> Dense:
@@ -123,10 +141,10 @@ class DenseTrainable(Trainable):
 
 
 @dataclass
-class FastfoodTrainable(Trainable):
+class FastfoodTrainable(Autoencoder):
     """Fastfood with a trained diagonal."""
 
-    decoder: ClassVar[str] = "normal"
+    fields_trained: ClassVar[tuple[str, ...]] = ("anchors", "second", "normal")
 
     start: Hadamard
     normal: Float[Tensor, "blocks width"]
@@ -139,10 +157,10 @@ class FastfoodTrainable(Trainable):
 
 
 @dataclass
-class SpanTrainable(Trainable):
+class SpanTrainable(Autoencoder):
     """Trained mixtures of the displacements."""
 
-    decoder: ClassVar[str] = "mixing"
+    fields_trained: ClassVar[tuple[str, ...]] = ("anchors", "second", "mixing")
 
     span: Mixture
     mixing: Float[Tensor, "segments dim tasks"]
@@ -156,7 +174,7 @@ class SpanTrainable(Trainable):
 
 @dataclass(frozen=True)
 class Encoder:
-    """Where the encoder of a `Trainable` starts; see there for the fields."""
+    """Where the encoder of an `Autoencoder` starts; see there for the fields."""
 
     units: Float[Tensor, " params"]
     gram: Float[Tensor, "tasks tasks"]

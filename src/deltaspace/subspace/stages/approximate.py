@@ -64,9 +64,10 @@ def approximate(
     problem = Problem(attached, sources, tasks, dim, settings or APPROXIMATE, seed)
     fitted = method.fit(problem, derived_seed(seed, "projections"), resume)
     backbone = attached[0].backbone
+    offsets = fitted.offsets or [None for _ in attached]
     entries = {
-        delta.name: Entry(delta.initial, made, delta.settings(), None if fitted.offsets is None else fitted.offsets[index])
-        for index, (delta, made) in enumerate(zip(attached, fitted.maps, strict=True))
+        delta.name: Entry(delta.initial, made, delta.settings(), offset)
+        for delta, made, offset in zip(attached, fitted.maps, offsets, strict=True)
     }
     return Subspace(
         dim,

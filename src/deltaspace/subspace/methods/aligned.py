@@ -1,0 +1,185 @@
+"""Directions of the source solutions, brought to mean the same function for every delta.
+
+After arXiv 2210.13311, section 3, which asks for one vector to do one task through every delta at the source tasks' codes,
+and for nothing elsewhere. Here the deltas must agree wherever tuning may go:
+
+1. Raw directions: the joint SVD of the displacements without their mean, cut by depth into d; the mean is the offset.
+2. Functional start, in closed form: R_t, the change of what the PLM decides by on some texts when delta t moves along each of its
+   raw directions. Each coordinate belongs to one delta in turn, whose response it means; the other deltas' directions are mixed
+   by ridge regression so that they respond alike. A task's code is the regression of its solutions' mean response on these.
+3. Training: task loss at the codes, agreement around them, reconstruction (`objectives/aligned.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import ClassVar, Literal
+
+import torch
+from jaxtyping import Float
+from pydantic import Field
+from torch import Tensor
+from torch.nn.functional import pad
+
+from deltaspace.deltas.delta import AttachedDelta
+from deltaspace.errors import DeltaspaceError
+from deltaspace.families import Item
+from deltaspace.subspace.agreement import decisions, disagreement_at, draw_codes, probe_seed
+from deltaspace.subspace.fitting.affine import Affine, AffineDense, AffineMixture
+from deltaspace.subspace.fitting.displacements import Centered
+from deltaspace.subspace.fitting.joint import basis, cuts, gram, mixture, shared_codes, spread
+from deltaspace.subspace.fitting.method import Fitted, Problem, ProjectionMethod
+from deltaspace.subspace.fitting.source import Source
+from deltaspace.subspace.fitting.trainable import Trainable
+from deltaspace.subspace.joint_training import DevScores, train_jointly
+from deltaspace.subspace.maps import Map
+from deltaspace.subspace.methods.registry import PROJECTIONS
+from deltaspace.subspace.objectives.aligned import CONSENSUS, TURNS, Aligned, Weights
+from deltaspace.training import NO_RESUME, Resume, Score
+
+# Vectors at which disagreement is measured while training, on so many texts.
+_JUDGED, _JUDGED_TEXTS = 12, 48
+# Features of a text's decision beyond which responses are compared through a random sketch of this size.
+_SKETCH = 1024
+_RIDGE = 1e-2
+
+
+@PROJECTIONS.register
+class AlignedDirections(ProjectionMethod):
+    """Trained so that one vector is the same function in every delta, around the source tasks' codes and not only at them."""
+
+    name: ClassVar[str] = "aligned"
+    source: ClassVar[str] = "https://arxiv.org/abs/2210.13311"
+    summary: ClassVar[str] = "joint SVD with offsets, trained so that all deltas compute the same function at one vector"
+    trained: ClassVar[bool] = True
+
+    leader: str = Field(CONSENSUS, description="whom the deltas follow: consensus, turns, or one of the recipe's deltas")
+    start: Literal["responses", "svd"] = Field("responses", description="fit the deltas' responses first, or not")
+    task: float = Field(1.0, ge=0, description="weight of the task loss at the source tasks' codes")
+    agreement: float = Field(1.0, ge=0, description="weight of the disagreement around them")
+    vectors: int = Field(2, ge=1, description="vectors a step at which deltas are compared")
+    texts: int = Field(16, ge=1, description="texts for each of them")
+    probe: int = Field(64, ge=1, description="texts on which responses are compared at the start")
+    reach: float = Field(1.3, ge=0, description="how far along a source task's code vectors are drawn, as a share of the code")
+    near: float = Field(0.3, ge=0, description="how far around them at first, as a share of the codes' mean length")
+    far: float = Field(1.0, ge=0, description="and from half of the steps on")
+
+    def make(self, sources: Sequence[Source], dim: int, seed: int) -> list[Map]:
+        return [made.fixed(source.displacements) for made, source in zip(self.raw(sources, dim), sources, strict=True)]
+
+    def fit(self, problem: Problem, drawn: int, resume: Resume = NO_RESUME) -> Fitted:
+        names = [delta.name for delta in problem.attached]
+        if self.leader not in (CONSENSUS, TURNS, *names):
+            raise DeltaspaceError(f"aligned: no leader {self.leader!r}", expected=", ".join((CONSENSUS, TURNS, *names)))
+        family, each = problem.attached[0].backbone.family, max(1, self.probe // len(problem.tasks))
+        items = [family.encode(task, task.train) for task in problem.tasks]
+        start = self.raw(problem.sources, problem.dim)
+        if self.start == "responses":
+            start = self._responding(problem, start, [item for part in items for item in part[:each]])
+        held_out = [item for task in problem.tasks for item in family.encode(task, task.dev[: problem.settings.dev])]
+        judged = held_out[:: max(1, len(held_out) // _JUDGED_TEXTS)][:_JUDGED_TEXTS]
+        codes = start[0].task_codes
+        vectors = draw_codes(codes, _JUDGED, self.reach, (0.0, self.far), probe_seed(problem.seed, "judged"))
+
+        def decode_by(trainables: Sequence[Trainable], index: int, vectors: Tensor) -> Tensor:
+            return problem.attached[index].initial + trainables[index].decode(vectors)
+
+        def apart(trainables: Sequence[Trainable]) -> Score:
+            measured = disagreement_at(problem.attached, lambda i, v: decode_by(trainables, i, v), vectors, judged)
+            return Score(100 * (1 - measured.mean), measured.mean, len(judged))
+
+        first = disagreement_at(problem.attached, lambda i, v: decode_by(start, i, v), vectors, judged)
+        weights = Weights(
+            self.task,
+            self.agreement if len(names) > 1 else 0.0,
+            problem.settings.alpha,
+            self.leader,
+            self.vectors,
+            self.texts,
+            self.reach,
+            self.near,
+            self.far,
+        )
+        texts: list[Item] = [item for part in items for item in part]
+        objective = Aligned(problem, weights, texts, max(first.variance, 1e-12))
+        evaluate = apart if weights.agreement else DevScores(problem, True).score
+        fitted = train_jointly(problem, start, [objective], True, resume, evaluate)
+        fitted.history["disagreement"] = {"start": first.mean}
+        return fitted
+
+    def raw(self, sources: Sequence[Source], dim: int) -> list[Affine]:
+        """Step 1: the directions and codes of the joint SVD, without training."""
+        center = sources[0].tasks > 1
+        centered = [replace(s, displacements=Centered(s.displacements)) if center else s for s in sources]
+        units = [self.units(source) for source in sources]
+        rank = min(max(1, sources[0].tasks - center), dim)
+        parts = cuts(dim, rank, min(len(source.blocks) for source in sources))
+        codes = shared_codes([gram(s.displacements, u) for s, u in zip(centered, units, strict=True)], rank)
+        spreads = pad(spread(codes, parts), (0, dim - sum(parts)))
+        started: list[Affine] = []
+        for source, without_mean, unit in zip(sources, centered, units, strict=True):
+            if source.large:
+                span = mixture(source, codes, parts, dim)
+                mixing = span.mixing - span.mixing.mean(2, keepdim=True) if center else span.mixing
+                mean = torch.full_like(mixing[:, :1], 1 / source.tasks if center else 0.0)
+                started.append(AffineMixture(unit, spreads, span, torch.cat([mixing, mean], dim=1)))
+                continue
+            up = basis(without_mean, unit, codes, parts, dim)
+            rows = without_mean.displacements
+            offset = rows.mean / unit if isinstance(rows, Centered) else torch.zeros_like(unit)
+            started.append(AffineDense(unit, spreads, torch.cat([up, offset.unsqueeze(0)])))
+        return started
+
+    def _responding(self, problem: Problem, raw: Sequence[Affine], items: Sequence[Item]) -> list[Affine]:
+        """Step 2: all deltas respond alike to each coordinate, as nearly as their raw directions allow."""
+        codes = raw[0].task_codes
+        moves = codes.square().mean(0).sqrt()
+        moves = torch.where(moves > 0, moves, moves[moves > 0].mean())
+        responses = [_responses(delta, made, torch.diag(moves), items) for delta, made in zip(problem.attached, raw, strict=True)]
+        solved = []
+        for delta, source, made in zip(problem.attached, problem.sources, raw, strict=True):
+            solved.append(_changes(delta, made, source, items))
+        names = [delta.name for delta in problem.attached]
+        owners = [
+            index % len(names) if self.leader in (CONSENSUS, TURNS) else names.index(self.leader) for index in range(len(moves))
+        ]
+        wanted = torch.stack([responses[owner][index] for index, owner in enumerate(owners)])
+        aligned = []
+        for made, response in zip(raw, responses, strict=True):
+            mixing = _ridge(response, wanted)
+            aligned.append(made.transformed(mixing * moves / moves.unsqueeze(1)))
+        new_codes = _ridge(wanted, torch.stack(solved).mean(0)) * moves
+        return [replace(made, task_codes=new_codes) for made in aligned]
+
+
+def _responses(
+    delta: AttachedDelta, made: Affine, moves: Float[Tensor, "rows dim"], items: Sequence[Item]
+) -> Float[Tensor, "rows outputs"]:
+    """How the decisions on all texts change when a delta moves from code 0 by each of some codes."""
+    origin = delta.initial + made.decode(torch.zeros_like(moves[:1]))
+    moved = [decisions(delta, delta.initial + made.decode(move.unsqueeze(0)), items) for move in moves]
+    return _sketched(torch.cat(moved) - decisions(delta, origin, items))
+
+
+def _changes(delta: AttachedDelta, made: Affine, source: Source, items: Sequence[Item]) -> Float[Tensor, "tasks outputs"]:
+    """How the decisions differ between each source solution and code 0."""
+    origin = delta.initial + made.decode(torch.zeros_like(made.task_codes[:1]))
+    solved = [decisions(delta, delta.initial + source.displacements.take([task]), items) for task in range(source.tasks)]
+    return _sketched(torch.cat(solved) - decisions(delta, origin, items))
+
+
+def _sketched(outputs: Float[Tensor, "rows texts features"]) -> Float[Tensor, "rows outputs"]:
+    width = outputs.shape[2]
+    if width > _SKETCH:
+        generator = torch.Generator().manual_seed(width)
+        signs = (torch.randint(2, (width, _SKETCH), generator=generator) * 2.0 - 1).to(outputs) / _SKETCH**0.5
+        outputs = outputs @ signs
+    return outputs.flatten(1)
+
+
+def _ridge(given: Float[Tensor, "k outputs"], wanted: Float[Tensor, "rows outputs"]) -> Float[Tensor, "rows k"]:
+    """M with M given near wanted, by ridge regression whose weight is a share of the mean squared length of what is given."""
+    products = (given @ given.T).double()
+    ridge = _RIDGE * products.diagonal().mean().clamp_min(1e-30) * torch.eye(len(products), dtype=torch.float64).to(products)
+    return torch.linalg.solve(products + ridge, (given @ wanted.T).double()).T.to(given)
