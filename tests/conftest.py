@@ -17,7 +17,8 @@ install_import_hook("deltaspace", "tests.checking.checked")
 from deltaspace.study import load_recipe, run_study  # noqa: E402
 from tests.tiny import ARCHITECTURES, save_tiny, tiny_backbone, write_task  # noqa: E402
 
-torch.set_num_threads(2)
+# Tiny models gain nothing by more, and beside other jobs two threads wait for each other.
+torch.set_num_threads(1)
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 

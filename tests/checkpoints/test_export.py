@@ -104,6 +104,17 @@ def test_settings_that_this_version_lacks_are_named(tmp_path):
         load_delta(tmp_path, backbone)
 
 
+def test_a_description_that_lacks_an_entry_is_damaged(tmp_path):
+    backbone = tiny_backbone("bert")
+    attached = AttachedDelta(make_delta("adapter", {}), backbone)
+    export_delta(attached, attached.initial, tmp_path)
+    description = json.loads((tmp_path / "delta.json").read_text())
+    del description["seed"]
+    (tmp_path / "delta.json").write_text(json.dumps(description))
+    with pytest.raises(DeltaspaceError, match=r"delta\.json is damaged(.|\n)*no seed"):
+        load_delta(tmp_path, backbone)
+
+
 def test_a_newer_format_is_refused(tmp_path):
     backbone = tiny_backbone("bert")
     attached = AttachedDelta(make_delta("adapter", {}), backbone)
