@@ -101,6 +101,9 @@ class AlignedDirections(ProjectionMethod):
             self.near,
             self.far,
         )
+        if not (weights.task or weights.agreement or weights.reconstruction):
+            made = [m.fixed(source.displacements) for m, source in zip(start, problem.sources, strict=True)]
+            return Fitted(made, torch.stack([m.codes() for m in start]), [m.displacement_at_zero() for m in start])
         texts: list[Item] = [item for part in items for item in part]
         objective = Aligned(problem, weights, texts, max(first.variance, 1e-12))
         evaluate = apart if weights.agreement else DevScores(problem, True).score

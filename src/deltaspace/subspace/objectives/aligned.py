@@ -84,8 +84,8 @@ class Aligned:
         codes = trainables[0].codes()
         at_tasks = codes[tasks]
         drawn = draw_codes(codes, weights.vectors, weights.reach, self._radius(step), probe_seed(problem.seed, str(step)))
-        mixed = torch.cat([part for part, wanted in ((at_tasks, weights.task), (drawn, weights.agreement)) if wanted])
         count = len(tasks) if weights.task else 0
+        mixed = torch.cat([at_tasks[:count], drawn[: weights.vectors if weights.agreement else 0]])
         compared = tasks if weights.reconstruction else []
         decoded, decided = [], []
         for delta, source, trainable in zip(problem.attached, problem.sources, trainables, strict=True):
@@ -110,7 +110,7 @@ class Aligned:
             yield part
 
     def _target(self, decided: Sequence[Tensor], step: int) -> Float[Tensor, "batch features"]:
-        """What every delta is drawn to: a constant, which for the mean of all leaves the gradient of the sum over deltas as it is."""
+        """What every delta is drawn to, as a constant; for the mean of all, the sum over deltas has the same gradient so."""
         if self._weights.leader == CONSENSUS:
             return torch.stack([out.detach() for out in decided]).mean(0)
         names = [delta.name for delta in self._problem.attached]

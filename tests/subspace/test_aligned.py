@@ -1,0 +1,135 @@
+"""One vector, the same function in every delta: agreement falls, reads no labels, resumes exactly; maps with offsets."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from deltaspace.deltas import attach
+from deltaspace.errors import DeltaspaceError
+from deltaspace.solutions import Solution
+from deltaspace.subspace import Approximation, Source, approximate, find_projection
+from deltaspace.subspace.agreement import disagreement_at, draw_codes
+from deltaspace.subspace.fitting.displacements import Centered, InMemory
+from deltaspace.training import Fit, Resume, Score, loop
+from tests.tiny import tiny_backbone, tiny_task
+
+SETTINGS = {"adapter": {"bottleneck": 3}, "lora": {"r": 2}, "prefix": {"tokens": 4}}
+NO_FIT = Fit([], Score(0.0, 0.0, 0), 0, 0, 0.0)
+SHORT = Approximation(steps=40, lr=0.02, evaluate_every=10, batch_size=4, tasks=2, alpha=0.0)
+
+
+def problem(architecture="sentence", names=tuple(SETTINGS)):
+    plm = tiny_backbone(architecture)
+    attached = [attach(name, plm, **SETTINGS[name]) for name in names]
+    tasks = [tiny_task("one"), tiny_task("two", size=30), tiny_task("three", size=20)]
+    generator = torch.Generator().manual_seed(3)
+    solutions = []
+    for delta in attached:
+        for task in tasks:
+            displacement = 0.3 * torch.randn(delta.layout.size, generator=generator)
+            solutions.append(Solution(delta.name, task.name, delta.initial + displacement, displacement, NO_FIT))
+    return attached, solutions, tasks
+
+
+def aligned(attached, solutions, tasks, settings=SHORT, resume=None, **options):
+    method = find_projection("aligned", probe=12, texts=4, **options)
+    rest = {} if resume is None else {"resume": resume}
+    return approximate(attached, solutions, tasks, dim=4, projection=method, settings=settings, **rest)
+
+
+def apart(subspace, attached, tasks):
+    """Mean disagreement of the pairs around the source codes, on test sentences."""
+    family = attached[0].backbone.family
+    items = family.encode(tasks[0], tasks[0].test)
+    vectors = draw_codes(subspace.shared_codes(), 8, 1.0, (0.0, 0.5), 7)
+    return disagreement_at(attached, lambda index, v: subspace.decode(attached[index].name, v), vectors, items)
+
+
+@pytest.mark.parametrize("architecture", ["sentence", "bert", "t5", "gpt2"])
+@pytest.mark.parametrize("leader", ["consensus", "turns", "lora"])
+def test_training_makes_the_deltas_agree(architecture, leader):
+    attached, solutions, tasks = problem(architecture)
+    options = {"leader": leader, "task": 0.0}
+    before = aligned(attached, solutions, tasks, SHORT.model_copy(update={"steps": 1, "lr": 1e-9}), **options)
+    after = aligned(attached, solutions, tasks, **options)
+    assert set(apart(after, attached, tasks).pairs) == {("adapter", "lora"), ("adapter", "prefix"), ("lora", "prefix")}
+    assert apart(after, attached, tasks).mean < apart(before, attached, tasks).mean
+    assert after.entries["prefix"].offset is not None
+    curve = after.history["curve"]
+    assert max(score for _, score, _ in curve) > curve[0][1]
+
+
+def test_agreement_reads_no_labels():
+    attached, solutions, tasks = problem("sentence")
+    other = {"happy": "sad", "sad": "happy"}
+
+    def turned(examples):
+        return tuple(replace(example, target=other[example.target]) for example in examples)
+
+    wrong = [replace(task, train=turned(task.train), dev=turned(task.dev), test=turned(task.test)) for task in tasks]
+    brief = SHORT.model_copy(update={"steps": 6})
+    first, second = (aligned(attached, solutions, given, brief, task=0.0) for given in (tasks, wrong))
+    third = aligned(attached, solutions, wrong, brief, task=1.0)
+    for name in SETTINGS:
+        assert first.entries[name].map.up.equal(second.entries[name].map.up)
+        assert first.entries[name].offset.equal(second.entries[name].offset)
+    assert not first.entries["lora"].map.up.equal(third.entries["lora"].map.up)
+
+
+def test_a_killed_training_ends_with_the_same_numbers(tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "_SAVE_SECONDS", -1.0)
+    given = problem("bert", ("adapter", "lora"))
+    brief = SHORT.model_copy(update={"steps": 8, "evaluate_every": 2})
+    whole = aligned(*given, brief)
+
+    def killed(step, steps, text):
+        if step == 5:
+            raise KeyboardInterrupt
+
+    state = tmp_path / "state.safetensors"
+    with pytest.raises(KeyboardInterrupt):
+        aligned(*given, brief, Resume(state, "a", killed))
+    resumed = aligned(*given, brief, Resume(state, "a"))
+    for name, entry in whole.entries.items():
+        assert resumed.entries[name].map.up.equal(entry.map.up) and resumed.entries[name].offset.equal(entry.offset)
+    assert resumed.history["curve"] == whole.history["curve"]
+
+
+def test_without_any_weight_only_the_start_is_left():
+    attached, solutions, tasks = problem("bert", ("adapter", "lora"))
+    subspace = aligned(attached, solutions, tasks, start="svd", task=0.0, agreement=0.0)
+    assert subspace.history == {}
+    # The directions and the mean together hold the three solutions.
+    for solution in solutions:
+        code = subspace.shared_codes()[subspace.sources.index(solution.task)]
+        decoded = subspace.decode(solution.delta, code)
+        torch.testing.assert_close(decoded, solution.vector, rtol=1e-2, atol=1e-2)
+
+
+def test_a_leader_that_is_none_is_refused():
+    attached, solutions, tasks = problem("bert", ("adapter", "lora"))
+    with pytest.raises(DeltaspaceError, match=r"no leader 'ia3'(.|\n)*consensus, turns, adapter, lora"):
+        aligned(attached, solutions, tasks, leader="ia3")
+
+
+def test_mixtures_are_dense_maps_with_the_same_offset():
+    rows = torch.randn(3, 60, generator=torch.Generator().manual_seed(0))
+    blocks = [20, 5, 15, 20]
+    method = find_projection("aligned")
+    [dense], [large] = (method.raw([Source(InMemory(rows), blocks, wide)], 4) for wide in (False, True))
+    codes = torch.randn(5, 4, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(large.decode(codes), dense.decode(codes), rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(large.displacement_at_zero(), rows.mean(0), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(dense.displacement_at_zero(), rows.mean(0), rtol=1e-4, atol=1e-5)
+    mixing = torch.randn(4, 4, generator=torch.Generator().manual_seed(2))
+    torch.testing.assert_close(
+        large.transformed(mixing).decode(codes), dense.transformed(mixing).decode(codes), rtol=1e-3, atol=1e-3
+    )
+    moved = dense.decode(codes) - dense.displacement_at_zero()
+    torch.testing.assert_close(dense.fixed(InMemory(rows)).decode(codes), moved, rtol=1e-3, atol=1e-4)
+    centered = Centered(InMemory(rows))
+    torch.testing.assert_close(centered.take([0, 2]), (rows - rows.mean(0))[[0, 2]])
+    assert centered.shape == (3, 60) and centered.columns(3, 9).shape == (3, 6)
