@@ -17,64 +17,67 @@ import io
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
-from deltaspace.subspace.methods.displacements import InMemory
 from safetensors.torch import load_file
 
-from benchmarks.run import machine
+from benchmarks.measuring import conditions
 from deltaspace.backbone import load_backbone
-from deltaspace.checkpoints import read_checkpoints
-from deltaspace.checkpoints.export import export_delta
+from deltaspace.checkpoints import export_delta, read_checkpoints
 from deltaspace.deltas import AttachedDelta
 from deltaspace.storage import read_tensors, write_json
 from deltaspace.study import load_recipe
-from deltaspace.study.history import versions
-from deltaspace.subspace import Subspace, find_projection
+from deltaspace.subspace import Entry, Plm, Source, Subspace, find_projection, load_subspace, save_subspace
+from deltaspace.subspace.fitting.displacements import InMemory
 
 RESULTS = Path(__file__).parent / "results" / "compress.json"
 Loras = dict[str, dict[str, torch.Tensor]]
+# Attached delta, folders of the LoRAs, components, folder to write to; gives back what gives the LoRAs back.
+Tool = Callable[[AttachedDelta, dict[str, Path], int, Path], Callable[[], Loras]]
 
 
-def checkpoints(studies: list[Path], count: int, folder: Path) -> tuple[AttachedDelta, dict[str, Path]]:
-    """The studies' LoRAs as folders of peft."""
-    attached, found = None, {}
+def checkpoints(studies: Sequence[Path], count: int, folder: Path) -> tuple[AttachedDelta, dict[str, Path]]:
+    """The studies' LoRAs as folders of peft: at most `count` of the first study's shape."""
+    recipe = load_recipe(studies[0] / "recipe.yaml")
+    backbone = load_backbone(recipe.model, family=recipe.family, max_length=recipe.max_length)
+    attached = AttachedDelta(recipe.delta("lora"), backbone, recipe.seed[0], "lora")
+    folders: dict[str, Path] = {}
     for study in studies:
-        recipe = load_recipe(study / "recipe.yaml")
-        if attached is None:
-            backbone = load_backbone(recipe.model, family=recipe.family, max_length=recipe.max_length)
-            attached = AttachedDelta(recipe.delta("lora"), backbone, recipe.seed[0])
-        for path in sorted((study / "solutions" / "lora").glob("*.safetensors")):
+        for path in sorted((study / "independent" / "lora").glob("*/*.safetensors")):
             vector = read_tensors(path)[0]["vector"]
-            if len(found) < count and len(vector) == attached.layout.size:
-                name = f"{study.name}-{path.stem}"
-                found[name] = export_delta(attached, vector, folder / name)
-    assert attached is not None
-    return attached, found
+            if len(folders) < count and len(vector) == attached.layout.size:
+                name = f"{study.name}-{path.parent.name}-{path.stem}"
+                folders[name] = export_delta(attached, vector, folder / name)
+    return attached, folders
 
 
-def ours(attached: AttachedDelta, folders: dict[str, Path], dim: int, out: Path) -> Callable[[], Loras]:
-    """Joint SVD; gives back what gives the LoRAs back."""
-    found = read_checkpoints([str(folder) for folder in folders.values()], attached)
-    rows = torch.stack([checkpoint.parameters - attached.initial for checkpoint in found])
-    [projection] = find_projection("svd").make([InMemory(rows)], [[attached.layout.size]], dim, 0)
+def peft_names(attached: AttachedDelta, vector: torch.Tensor) -> dict[str, torch.Tensor]:
+    """A vector's tensors under the names that peft's checkpoints have."""
+    parts = attached.layout.split(vector)
+    return {f"base_model.model.{name.replace('.default', '')}": part for name, part in parts.items()}
+
+
+def joint_svd(attached: AttachedDelta, folders: dict[str, Path], dim: int, out: Path) -> Callable[[], Loras]:
+    """deltaspace's joint SVD."""
+    read = read_checkpoints([str(folder) for folder in folders.values()], attached)
+    rows = torch.stack([checkpoint.parameters - attached.initial for checkpoint in read])
+    # The layout as one block: no direction is cut.
+    [decoder] = find_projection("svd").make([Source(InMemory(rows), [attached.layout.size])], dim, 0)
+    plm = attached.backbone
+    entry = Entry(attached.initial, decoder, attached.settings())
     subspace = Subspace(
-        dim, attached.backbone.fingerprint, {"lora": attached.initial}, {"lora": projection}, (), torch.zeros(1, 0, dim), True, {}
+        dim, Plm(plm.name, plm.fingerprint, plm.family.name), {"lora": entry}, (), torch.zeros(1, 0, dim), seed=attached.seed
     )
-    for name, code in zip(folders, projection.encode(rows), strict=True):
+    for name, code in zip(folders, decoder.encode(rows), strict=True):
         subspace.vectors.add(name, "lora", code)
-    subspace.save_pretrained(out)
+    save_subspace(subspace, out)
 
     def give() -> Loras:
-        loaded = Subspace.from_pretrained(out)
-        names = [entry for entry, _ in attached.layout.entries]
-        found = {}
-        for task, _ in loaded.vectors:
-            parts = attached.layout.split(loaded.decode("lora", loaded.vectors.get(task)))
-            found[task] = {"base_model.model." + name.replace(".default", ""): parts[name] for name in names}
-        return found
+        loaded = load_subspace(out)
+        return {task: peft_names(attached, loaded.decode("lora", loaded.vectors.get(task))) for task in loaded.vectors.tasks}
 
     return give
 
@@ -87,12 +90,13 @@ def vlora(attached: AttachedDelta, folders: dict[str, Path], dim: int, out: Path
     SharedSubspace.from_adapters(adapters, task_ids=list(folders), num_components=dim).save(out)
 
     def give() -> Loras:
-        loaded, found = SharedSubspace.load(out), {}
+        loaded, loras = SharedSubspace.load(out), {}
         for task in folders:
             weights = loaded.reconstruct(task)
-            own = {f"base_model.model.{layer}.lora_A.weight": t for layer, t in weights.lora_a.items()}
-            found[task] = own | {f"base_model.model.{layer}.lora_B.weight": t for layer, t in weights.lora_b.items()}
-        return found
+            down = {f"base_model.model.{layer}.lora_A.weight": tensor for layer, tensor in weights.lora_a.items()}
+            up = {f"base_model.model.{layer}.lora_B.weight": tensor for layer, tensor in weights.lora_b.items()}
+            loras[task] = down | up
+        return loras
 
     return give
 
@@ -106,20 +110,38 @@ def lorashare(attached: AttachedDelta, folders: dict[str, Path], dim: int, out: 
         SHAREModel.from_adapters(paths, num_components=dim, device="cpu").save_pretrained(out)
 
     def give() -> Loras:
-        found = {}
+        loras: Loras = {}
         with contextlib.redirect_stdout(io.StringIO()), tempfile.TemporaryDirectory() as folder:
             loaded = SHAREModel.from_pretrained(out)
             for task in folders:
                 loaded.reconstruct(task, output_dir=folder)
                 [path] = Path(folder).rglob("*.safetensors")
-                found[task] = {key: tensor.clone() for key, tensor in load_file(path).items()}
+                loras[task] = {key: tensor.clone() for key, tensor in load_file(path).items()}
                 shutil.rmtree(path.parent)
-        return found
+        return loras
 
     return give
 
 
-TOOLS = {"deltaspace": ours, "vlora-dev": vlora, "lorashare": lorashare}
+TOOLS: dict[str, Tool] = {"deltaspace": joint_svd, "vlora-dev": vlora, "lorashare": lorashare}
+
+
+def squared_distance(left: Loras, right: Loras) -> float:
+    """Over all parameters of all LoRAs."""
+    return sum(float((t - right[task][key]).square().sum()) for task, lora in left.items() for key, t in lora.items())
+
+
+def measure(name: str, attached: AttachedDelta, folders: dict[str, Path], dim: int, out: Path) -> dict[str, Any]:
+    """One tool at one number of components; see the top of this file."""
+    out.mkdir()
+    started = time.perf_counter()
+    give = TOOLS[name](attached, folders, dim, out)
+    seconds = time.perf_counter() - started
+    whole = {task: load_file(folder / "adapter_model.safetensors") for task, folder in folders.items()}
+    moved = squared_distance(whole, dict.fromkeys(whole, peft_names(attached, attached.initial)))
+    error = (squared_distance(whole, give()) / moved) ** 0.5
+    size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
+    return {"tool": name, "components": dim, "error": error, "bytes": size, "seconds": seconds}
 
 
 def main() -> None:
@@ -130,27 +152,20 @@ def main() -> None:
     parser.add_argument("--dims", type=int, nargs="+", default=[8, 16, 32])
     options = parser.parse_args()
     rows = []
-    with tempfile.TemporaryDirectory() as place:
-        attached, folders = checkpoints(options.studies, options.count, Path(place) / "loras")
-        whole = {name: load_file(folder / "adapter_model.safetensors") for name, folder in folders.items()}
-        start = {f"base_model.model.{k.replace('.default', '')}": t for k, t in attached.layout.split(attached.initial).items()}
-        moved = sum(float((t - start[key]).square().sum()) for own in whole.values() for key, t in own.items())
+    with tempfile.TemporaryDirectory() as temporary:
+        attached, folders = checkpoints(options.studies, options.count, Path(temporary) / "loras")
         plain = sum((folder / "adapter_model.safetensors").stat().st_size for folder in folders.values())
         print(f"{len(folders)} LoRAs of {attached.layout.size:,} parameters, {plain / 1e6:.1f} MB", flush=True)
         for dim in options.dims:
-            for name, tool in TOOLS.items():
-                out = Path(place) / f"{name}-{dim}"
-                out.mkdir()
-                started = time.perf_counter()
-                give = tool(attached, folders, dim, out)
-                seconds = time.perf_counter() - started
-                back = give()
-                wrong = sum(float((t - back[task][key]).square().sum()) for task, own in whole.items() for key, t in own.items())
-                size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
-                row = {"tool": name, "components": dim, "error": (wrong / moved) ** 0.5, "bytes": size, "seconds": seconds}
+            for name in TOOLS:
+                row = measure(name, attached, folders, dim, Path(temporary) / f"{name}-{dim}")
                 rows.append(row)
-                print(f"{name:10} {dim:3} components: error {row['error']:.4f}, {size / 1e6:.2f} MB, {seconds:.2f} s", flush=True)
-        write_json(RESULTS, {"machine": machine(), "versions": versions(), "loras": len(folders), "bytes": plain, "rows": rows})
+                print(
+                    f"{name:10} {dim:3} components: error {row['error']:.4f}, "
+                    f"{row['bytes'] / 1e6:.2f} MB, {row['seconds']:.2f} s",
+                    flush=True,
+                )
+        write_json(RESULTS, {**conditions(), "loras": len(folders), "bytes": plain, "rows": rows})
 
 
 if __name__ == "__main__":

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from peft import LoraConfig, PrefixTuningConfig, get_peft_model
@@ -19,11 +21,10 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 from transformers import AutoModel, AutoTokenizer, get_linear_schedule_with_warmup
 
-from benchmarks.run import machine
+from benchmarks.measuring import conditions
 from deltaspace.storage import model_folder, read_json, write_json
-from deltaspace.study import load_recipe, rows
-from deltaspace.study.history import versions
-from deltaspace.tasks import METRICS, Task, load_task
+from deltaspace.study import Recipe, load_recipe, read_scores
+from deltaspace.tasks import METRICS, Example, Task, load_task
 
 METHODS = ("adapter", "lora", "prefix", "prefix-mlp")
 SCALE = 20.0
@@ -62,33 +63,34 @@ def with_method(method: str, name: str) -> nn.Module:
     return model
 
 
-def train(method: str, lr: float, steps: int, task: Task, recipe, seed: int) -> dict:
+def train(method: str, lr: float, steps: int, task: Task, recipe: Recipe, seed: int) -> dict[str, Any]:
     """Train natively; returns the task's metric on dev and test."""
     torch.manual_seed(seed)
     model = with_method(method, recipe.model)
     tokenizer = AutoTokenizer.from_pretrained(model_folder(recipe.model))
     plain = AutoModel.from_pretrained(model_folder(recipe.model)).eval()
 
-    def encode(texts: list[str]) -> dict:
+    def encode(texts: list[str]) -> Mapping[str, torch.Tensor]:
         return tokenizer(texts, padding=True, truncation=True, max_length=recipe.max_length, return_tensors="pt")
 
-    def embed(network: nn.Module, inputs: dict) -> torch.Tensor:
+    def embed(network: nn.Module, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
         hidden = network(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"]).last_hidden_state
         mask = inputs["attention_mask"].unsqueeze(-1)
         return F.normalize((hidden * mask).sum(1) / mask.sum(1), dim=-1)
 
     candidates = list(task.candidates(task.train[0]))
-    texts = [(task.labels or {}).get(candidate, candidate) for candidate in candidates]
+    texts = [task.labels.get(candidate, candidate) for candidate in candidates]
     with torch.no_grad():
         labels = embed(plain, encode(texts))
 
-    def collate(examples: list) -> tuple[dict, torch.Tensor]:
+    def collate(examples: Sequence[Example]) -> tuple[Mapping[str, torch.Tensor], torch.Tensor]:
         return encode([e.input for e in examples]), torch.tensor([candidates.index(e.target) for e in examples])
 
     @torch.no_grad()
-    def score(examples: list) -> float:
-        found = [(embed(model, inputs) @ labels.T).argmax(1) for inputs, _ in DataLoader(examples, 64, collate_fn=collate)]
-        return METRICS[task.metric]([candidates[index] for index in torch.cat(found)], [e.target for e in examples])
+    def score(examples: list[Example]) -> float:
+        chosen = [(embed(model, inputs) @ labels.T).argmax(1) for inputs, _ in DataLoader(examples, 64, collate_fn=collate)]
+        predictions = [candidates[index] for index in torch.cat(chosen).tolist()]
+        return METRICS[task.metric].score(predictions, [e.target for e in examples])
 
     settings = recipe.train
     parameters = [p for p in model.parameters() if p.requires_grad]
@@ -131,25 +133,25 @@ def main() -> None:
     if unknown := set(options.tasks or ()) - {spec.task_name for spec in specs}:
         parser.error(f"no task {', '.join(sorted(unknown))}; there are {', '.join(spec.task_name for spec in specs)}")
     ours = {
-        (row["task"], row["delta"]): row["score"]
-        for row in rows(options.study)
-        if row["stage"] == "independent" and row["seed"] == options.seed
+        (row.task, row.delta): row.score
+        for row in read_scores(options.study)
+        if row.stage == "independent" and row.seed == options.seed
     }
-    found = read_json(options.out)["rows"] if options.out.exists() else []
+    rows = read_json(options.out)["rows"] if options.out.exists() else []
     for spec in specs:
         task = load_task(spec, folder=Path(recipe.tasks.folder or ""), limits=recipe.limits)
         if options.tasks and task.name not in options.tasks:
             continue
         for method in options.methods:
             for lr in options.lr or [recipe.train.lr]:
-                own = ours.get((task.name, method.split("-")[0]))
-                row = {"task": task.name, "method": method, "seed": options.seed, "deltaspace": own}
+                score = ours.get((task.name, method.split("-")[0]))
+                row = {"task": task.name, "method": method, "seed": options.seed, "deltaspace": score}
                 row |= train(method, lr, options.steps or recipe.train.steps, task, recipe, options.seed)
                 same = ("task", "method", "seed", "lr", "steps")
-                found = [other for other in found if any(other[key] != row[key] for key in same)] + [row]
-                shown = "     " if own is None else f"{own:5.1f}"
+                rows = [other for other in rows if any(other[key] != row[key] for key in same)] + [row]
+                shown = "     " if score is None else f"{score:5.1f}"
                 print(f"{task.name:12} {method:10} lr {lr:g}: native {row['score']:5.1f}, deltaspace {shown}", flush=True)
-                write_json(options.out, {"machine": machine(), "versions": versions(), "rows": found})
+                write_json(options.out, {**conditions(), "rows": rows})
 
 
 if __name__ == "__main__":

@@ -12,17 +12,22 @@ import argparse
 import json
 import random
 import time
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 import yaml
+from rich.console import Console
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from tokenizers.decoders import Metaspace
+from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast, T5Config, T5ForConditionalGeneration
 
-from benchmarks.run import machine
+from benchmarks.measuring import conditions
+from deltaspace.report.tables import tables
 from deltaspace.storage import write_json, write_text
-from deltaspace.study import load_recipe, rows, run
+from deltaspace.study import load_recipe, read_scores, run_study
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "multitask-text2text.yaml"
 RESULTS = Path(__file__).parent / "results" / "text2text.json"
@@ -49,11 +54,11 @@ SAMPLE = 40_000
 
 def inputs(folder: Path) -> list[str]:
     """The training inputs and targets of all tasks; what the tests are about is not among them."""
-    found = []
+    texts = []
     for path in sorted(folder.glob("*/train.jsonl")):
         examples = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        found += [example["input"] for example in examples] + [example["target"] for example in examples]
-    return found
+        texts += [example["input"] for example in examples] + [example["target"] for example in examples]
+    return texts
 
 
 def make_tokenizer(texts: list[str]) -> PreTrainedTokenizerFast:
@@ -65,8 +70,6 @@ def make_tokenizer(texts: list[str]) -> PreTrainedTokenizerFast:
     special = ["<pad>", "</s>", "<unk>", *sentinels]
     trainer = trainers.UnigramTrainer(vocab_size=VOCABULARY, special_tokens=special, unk_token="<unk>")
     tokenizer.train_from_iterator(texts, trainer)
-    from tokenizers.processors import TemplateProcessing
-
     tokenizer.post_processor = TemplateProcessing(single="$A </s>", special_tokens=[("</s>", tokenizer.token_to_id("</s>"))])
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="<unk>", extra_special_tokens=sentinels
@@ -92,7 +95,7 @@ def corrupt(ids: list[int], sentinels: list[int], end: int, generator: random.Ra
 
 def pretrain(
     texts: list[str], minutes: float, batch_size: int = 32, seed: int = 0
-) -> tuple[T5ForConditionalGeneration, PreTrainedTokenizerFast, dict]:
+) -> tuple[T5ForConditionalGeneration, PreTrainedTokenizerFast, dict[str, float]]:
     """A T5 of 6 M parameters, trained for so many minutes."""
     torch.manual_seed(seed)
     tokenizer = make_tokenizer(random.Random(seed).sample(texts, min(SAMPLE, len(texts))))
@@ -138,26 +141,14 @@ def pretrain(
     )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--minutes", type=float, default=5.0, help="of pre-training")
-    parser.add_argument("--all", action="store_true", help="the whole split and the recipe's own sizes (hours, or a GPU)")
-    arguments = parser.parse_args()
-    written = yaml.safe_load(RECIPE.read_text(encoding="utf-8"))
-    folder = (RECIPE.parent / written["tasks"]["folder"]).resolve()
-    model_folder = arguments.out / "model"
-    pretrained = arguments.out / "pretraining.json"
-    if not pretrained.exists():
-        model, tokenizer, told = pretrain(inputs(folder), arguments.minutes)
-        model.save_pretrained(model_folder)
-        tokenizer.save_pretrained(model_folder)
-        write_json(pretrained, {"minutes": arguments.minutes, "parameters": model.num_parameters(), **told})
-    written |= {"model": str(model_folder.resolve())}
-    written["tasks"]["folder"] = str(folder)
-    if not arguments.all:
-        written["tasks"] |= {"source": list(SOURCE), "unseen": list(UNSEEN)}
-        written |= {
+def write_recipe(path: Path, model: Path, whole: bool) -> Path:
+    """The recipe of the split with this model; unless it is the whole split, what fits minutes on 2 cores."""
+    recipe: dict[str, Any] = yaml.safe_load(RECIPE.read_text(encoding="utf-8"))
+    recipe["model"] = str(model.resolve())
+    recipe["tasks"]["folder"] = str(tasks_folder())
+    if not whole:
+        recipe["tasks"] |= {"source": list(SOURCE), "unseen": list(UNSEEN)}
+        recipe |= {
             "max_length": LENGTH,
             "dim": 20,
             "limits": {"train": 2000, "dev": 60, "test": 200},
@@ -165,17 +156,37 @@ def main() -> None:
             "approximate": {"steps": 60, "evaluate_every": 20, "dev": 20},
             "optimize": {"steps": 80, "evaluate_every": 20},
         }
-    recipe = arguments.out / "recipe.yaml"
-    write_text(recipe, yaml.safe_dump(written, sort_keys=False))
+    write_text(path, yaml.safe_dump(recipe, sort_keys=False))
+    return path
+
+
+def tasks_folder() -> Path:
+    """Where the split's tasks lie."""
+    recipe = yaml.safe_load(RECIPE.read_text(encoding="utf-8"))
+    return (RECIPE.parent / recipe["tasks"]["folder"]).resolve()
+
+
+def main() -> None:
+    """Make the model, run the recipe, print tables and write `results/text2text.json`."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--minutes", type=float, default=5.0, help="of pre-training")
+    parser.add_argument("--all", action="store_true", help="the whole split and the recipe's own sizes (hours, or a GPU)")
+    arguments = parser.parse_args()
+    model_folder = arguments.out / "model"
+    pretrained = arguments.out / "pretraining.json"
+    if not pretrained.exists():
+        model, tokenizer, training = pretrain(inputs(tasks_folder()), arguments.minutes)
+        model.save_pretrained(model_folder)
+        tokenizer.save_pretrained(model_folder)
+        write_json(pretrained, {"minutes": arguments.minutes, "parameters": model.num_parameters(), **training})
+    recipe = load_recipe(write_recipe(arguments.out / "recipe.yaml", model_folder, arguments.all))
     started = time.perf_counter()
-    run(load_recipe(recipe), arguments.out / "study", base=arguments.out)
-    found = rows(arguments.out / "study")
-    write_json(RESULTS, {"machine": machine(), "seconds": time.perf_counter() - started, "rows": found})
-    from rich.console import Console
-
-    from deltaspace.report.tables import tables
-
-    for table in tables(found):
+    run_study(recipe, arguments.out / "study")
+    rows = read_scores(arguments.out / "study")
+    seconds = time.perf_counter() - started
+    write_json(RESULTS, {**conditions(), "seconds": seconds, "rows": [asdict(row) for row in rows]})
+    for table in tables(rows):
         Console(width=100).print(table)
 
 

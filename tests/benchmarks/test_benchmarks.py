@@ -1,0 +1,116 @@
+"""The benchmarks work with the package as it is: each runs once at tiny sizes, in which its numbers mean nothing."""
+
+from __future__ import annotations
+
+import importlib
+import math
+import pkgutil
+import shutil
+
+import benchmarks
+import pytest
+import torch
+from benchmarks import compress, landscape, measuring, models, native, report, run, text2text
+from safetensors.torch import load_file
+
+from deltaspace.study import load_recipe, read_curves, read_landscapes, read_scores, read_subspace
+from deltaspace.study.folder import Folder
+from deltaspace.study.resources import Resources
+
+TINY_RUNS = {
+    "approximation-single": lambda: run.approximation_single(models.TINY, 1),
+    "approximation-multi": lambda: run.approximation_multi(models.TINY, 1),
+    "approximation-memory": lambda: run.approximation_memory(models.TINY),
+    "optimization-step": lambda: run.optimization_step(models.TINY, 1),
+    "joint-svd": lambda: run.joint_svd(3, (5, 7), 2),
+    "mixed-batch": lambda: run.mixed_batch(models.make_sentence_encoder(), count=3, length=5, dim=4, rounds=1),
+}
+
+
+@pytest.mark.parametrize("name", [module.name for module in pkgutil.iter_modules(benchmarks.__path__)])
+def test_every_module_is_imported(name):
+    assert importlib.import_module(f"benchmarks.{name}").__doc__
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:peft")
+@pytest.mark.parametrize("name", run.BENCHMARKS)
+def test_run_measures_something(name):
+    results = TINY_RUNS[name]()
+    assert results[0]["name"] == name
+    for result in results:
+        assert math.isfinite(result["value"]) and result["value"] > 0
+        assert {"goal", *result} >= {"name", "value", "goal"}
+
+
+def test_approximation_step_trains_everything(tmp_path):
+    attached = models.attach_deltas(models.TINY, models.TINY.tokens)
+    batch = models.random_batch(attached[0].backbone, models.TINY)
+    sources = run.random_sources(str(tmp_path), attached, models.TINY.solutions)
+    drawn = [source.displacements.take([0]) for source in sources]
+    run.approximation_step(attached, sources, batch, models.TINY.dim, models.TINY.batch_tasks)()
+    assert batch.inputs.input_ids.shape == (models.TINY.batch, models.TINY.input_tokens)
+    assert batch.labels.shape == (models.TINY.batch, models.TINY.target_tokens)
+    for source, before in zip(sources, drawn, strict=True):
+        torch.testing.assert_close(source.displacements.take([0]), before)
+
+
+def test_medians_leave_out_the_first_round():
+    spent = {"slow": iter([9.0, 3.0, 1.0, 2.0]), "fast": iter([8.0, 0.5, 0.5, 0.5])}
+    assert measuring.medians(spent, 3, next) == {"slow": 2.0, "fast": 0.5}
+    assert measuring.conditions().keys() == {"machine", "versions"}
+
+
+def test_compress_gives_the_loras_back(study, tmp_path):
+    attached, folders = compress.checkpoints([study], 3, tmp_path / "loras")
+    assert len(folders) == 3
+    # As many components as LoRAs lose nothing; fewer lose something.
+    row = compress.measure("deltaspace", attached, folders, 3, tmp_path / "three")
+    assert row["error"] < 1e-3 and row["bytes"] > 0
+    assert 1e-3 < compress.measure("deltaspace", attached, folders, 1, tmp_path / "one")["error"] < 1
+    names = compress.peft_names(attached, attached.initial)
+    assert names.keys() == load_file(next(iter(folders.values())) / "adapter_model.safetensors").keys()
+
+
+def test_landscape_samples_in_the_passes_of_the_floor(study):
+    recipe = load_recipe(study / "recipe.yaml")
+    resources, subspace = Resources(recipe, Folder(study)), read_subspace(study, seed=0)
+    for attached in resources.deltas(0):
+        plane = landscape.plane(subspace, 2)
+        steps, batches = landscape.sampling_steps(subspace, attached, resources.tasks["three"], plane, examples=6)
+        seconds = measuring.medians(steps, 1)
+        assert seconds.keys() == {"floor", "fp32", "bf16"}
+        assert len(batches) == 1 and len(batches[0].items) % 6 == 0
+
+
+@pytest.mark.parametrize("method", native.METHODS)
+def test_native_trains_every_method(study, method):
+    recipe = load_recipe(study / "recipe.yaml")
+    task = Resources(recipe, Folder(study)).tasks["one"]
+    result = native.train(method, 0.01, 2, task, recipe, seed=0)
+    assert result["steps"] == 2 and 0 <= result["score"] <= 100 and result["parameters"] > 0
+
+
+def test_made_up_study_can_be_read(tmp_path):
+    made = report.made_up_study(tmp_path / "study", tasks=2, dim=3, cells=4)
+    counts = dict.fromkeys(("zero_shot", "independent", "optimized", "transferred"), 0)
+    for row in read_scores(made):
+        counts[row.stage] += 1
+    assert counts == {"zero_shot": 20, "independent": 20, "optimized": 10, "transferred": 40}
+    assert len(read_curves(made)) == 30
+    subspace = read_subspace(made)
+    assert len(subspace.vectors) == 10 and subspace.codes.shape == (5, 2, 3)
+    landscapes = read_landscapes(made)
+    assert len(landscapes) == 4
+    assert all(landscape.progress == 1 and len(landscape.marks) == 5 for landscape in landscapes.values())
+
+
+def test_text2text_makes_a_model_and_a_recipe(tmp_path):
+    texts = [f"the film number {number} was quite good and its plot was poor" for number in range(60)]
+    model, tokenizer, training = text2text.pretrain(texts, minutes=0.01)
+    assert training["steps"] >= 1
+    assert len(tokenizer) == model.config.vocab_size
+    assert tokenizer("the film")["input_ids"][-1] == model.config.eos_token_id
+    small = load_recipe(text2text.write_recipe(tmp_path / "small.yaml", tmp_path / "model", whole=False))
+    assert small.source_tasks == list(text2text.SOURCE) and small.dim == (20,)
+    whole = load_recipe(text2text.write_recipe(tmp_path / "whole.yaml", tmp_path / "model", whole=True))
+    assert len(whole.tasks.source) == 32 and shutil.os.path.isabs(whole.tasks.folder)
