@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from hypothesis import settings
 from jaxtyping import install_import_hook
 
 import tests.checking  # noqa: F401 - the hook asks for it by name
@@ -19,6 +20,9 @@ from tests.tiny import ARCHITECTURES, save_tiny, tiny_backbone, write_task  # no
 
 # Tiny models gain nothing by more, and beside other jobs two threads wait for each other.
 torch.set_num_threads(1)
+# Laws are about values: how long an example takes depends on what else the machine does.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
