@@ -59,9 +59,10 @@ class Adapter(Delta):
     grouped: ClassVar[bool] = True
     source: ClassVar[str] = "https://arxiv.org/abs/1902.00751"
 
-    bottleneck: int = Field(8, ge=1, description="width of the bottleneck")
+    bottleneck: int = Field(default=8, ge=1, description="width of the bottleneck")
     modules: tuple[str, ...] | None = Field(
-        None, description="name endings of the modules after which an adapter is put; by default known from the model's type"
+        default=None,
+        description="name endings of the modules after which an adapter is put; by default known from the model's type",
     )
 
     def install(self, model: PreTrainedModel, backbone: Backbone) -> tuple[nn.Module, list[str]]:

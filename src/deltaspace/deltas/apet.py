@@ -39,7 +39,7 @@ class Apet(Delta):
     grouped: ClassVar[bool] = True
     source: ClassVar[str] = "https://arxiv.org/abs/2306.02320"
 
-    count: int = Field(65_536, ge=1, description="how many entries")
+    count: int = Field(default=65_536, ge=1, description="how many entries")
 
     def install(self, model: PreTrainedModel, backbone: Backbone) -> tuple[nn.Module, list[str]]:
         # Here, because it imports much of transformers, which reading a recipe does not need.

@@ -33,8 +33,10 @@ class Finetune(Delta):
     large: ClassVar[bool] = True
     source: ClassVar[str] = "https://arxiv.org/abs/2210.13311"
 
-    parameters: tuple[str, ...] = Field(("*",), min_length=1, description="patterns of parameter names, such as *.attention.*")
-    lr_factor: float = Field(0.05, gt=0, description="the independent solutions' learning rate times this")
+    parameters: tuple[str, ...] = Field(
+        default=("*",), min_length=1, description="patterns of parameter names, such as *.attention.*"
+    )
+    lr_factor: float = Field(default=0.05, gt=0, description="the independent solutions' learning rate times this")
 
     @property
     def rate(self) -> float:

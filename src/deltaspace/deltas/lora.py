@@ -31,10 +31,11 @@ class Lora(PeftBacked):
     grouped: ClassVar[bool] = True
     source: ClassVar[str] = "https://arxiv.org/abs/2106.09685"
 
-    r: int = Field(8, ge=1, description="rank")
-    alpha: float = Field(16.0, gt=0, description="the update is scaled by alpha / r")
+    r: int = Field(default=8, ge=1, description="rank")
+    alpha: float = Field(default=16.0, gt=0, description="the update is scaled by alpha / r")
     target_modules: tuple[str, ...] | None = Field(
-        None, description="name endings of the modules that are updated; by default peft's for the model's type: query and value"
+        default=None,
+        description="name endings of the modules that are updated; by default peft's for the model's type: query and value",
     )
 
     def config(self, model: PreTrainedModel, backbone: Backbone) -> LoraConfig:

@@ -43,8 +43,8 @@ class Peft(PeftBacked):
     source: ClassVar[str] = "https://github.com/huggingface/peft"
 
     peft: str = Field(description="a name of peft's PeftType, or a folder with adapter_config.json")
-    lr_factor: float = Field(1.0, gt=0, description="the independent solutions' learning rate times this")
-    settings: dict[str, Any] = Field({}, description="of its configuration")
+    lr_factor: float = Field(default=1.0, gt=0, description="the independent solutions' learning rate times this")
+    settings: dict[str, Any] = Field(default={}, description="of its configuration")
 
     @property
     def rate(self) -> float:

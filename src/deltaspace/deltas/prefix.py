@@ -33,9 +33,11 @@ class Prefix(Delta):
     grouped: ClassVar[bool] = True
     source: ClassVar[str] = "https://arxiv.org/abs/2101.00190"
 
-    tokens: int = Field(16, ge=1, description="virtual tokens before every self-attention block")
+    tokens: int = Field(default=16, ge=1, description="virtual tokens before every self-attention block")
     gain: float = Field(
-        20.0, gt=0, description="keys and values are gain times the parameters, so that one learning rate suits all deltas"
+        default=20.0,
+        gt=0,
+        description="keys and values are gain times the parameters, so that one learning rate suits all deltas",
     )
 
     def install(self, model: PreTrainedModel, backbone: Backbone) -> tuple[nn.Module, list[str]]:

@@ -42,12 +42,14 @@ class Sampling(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    split: Literal["test", "dev"] = Field("test", description="which examples")
-    examples: int | None = Field(200, ge=1, description="so many of them, from the first on; all where it is null")
+    split: Literal["test", "dev"] = Field(default="test", description="which examples")
+    examples: int | None = Field(default=200, ge=1, description="so many of them, from the first on; all where it is null")
     tolerance: float = Field(
-        0.0, ge=0, description="cells between coarser cells whose scores differ by at most this are filled in; 0 samples all"
+        default=0.0,
+        ge=0,
+        description="cells between coarser cells whose scores differ by at most this are filled in; 0 samples all",
     )
-    precision: Precision = Field("auto", description="of products: fp32, bf16, or bf16 where the machine has it")
+    precision: Precision = Field(default="auto", description="of products: fp32, bf16, or bf16 where the machine has it")
 
 
 @torch.no_grad()

@@ -27,12 +27,16 @@ class Tasks(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     folder: str | None = Field(
-        None, validate_default=True, description="where folders of tasks lie; relative to the recipe's folder, the default"
+        default=None,
+        validate_default=True,
+        description="where folders of tasks lie; relative to the recipe's folder, the default",
     )
     source: tuple[TaskSpec, ...] = Field(min_length=1)
     unseen: tuple[TaskSpec, ...] = Field(min_length=1)
     shots: int | None = Field(
-        None, ge=1, description="few-shot: unseen tasks keep so many train and as many dev examples, labels in equal parts"
+        default=None,
+        ge=1,
+        description="few-shot: unseen tasks keep so many train and as many dev examples, labels in equal parts",
     )
 
     @field_validator("folder")
@@ -104,15 +108,15 @@ class Recipe(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     model: str = Field(description="demo, a folder, or a name on the Hugging Face Hub")
-    family: str | None = Field(None, description="the model's family, where its configuration does not tell")
-    max_length: int = Field(128, ge=8, description="tokens to which inputs are cut")
+    family: str | None = Field(default=None, description="the model's family, where its configuration does not tell")
+    max_length: int = Field(default=128, ge=8, description="tokens to which inputs are cut")
     deltas: dict[str, dict[str, Any]] = Field(
         min_length=1,
         description="delta tuning methods with their settings; 'method' or 'peft' says which it is, where the name does not",
     )
     tasks: Tasks
     dim: tuple[int, ...] = Field(min_length=1, description="d, or several")
-    seed: tuple[int, ...] = Field((0,), min_length=1, description="a seed, or several")
+    seed: tuple[int, ...] = Field(default=(0,), min_length=1, description="a seed, or several")
     limits: Limits = Limits()
     train: Training = TRAIN
     projection: dict[str, Any] = Field(
@@ -122,8 +126,8 @@ class Recipe(BaseModel):
     )
     approximate: Approximation = APPROXIMATE
     optimize: Optimization = OPTIMIZE
-    rivals: tuple[str, ...] = Field((), description="other ways of tuning few numbers, trained beside the subspace")
-    landscapes: tuple[SliceSpec, ...] = Field((), description="slices of the subspace on which every delta is scored")
+    rivals: tuple[str, ...] = Field(default=(), description="other ways of tuning few numbers, trained beside the subspace")
+    landscapes: tuple[SliceSpec, ...] = Field(default=(), description="slices of the subspace on which every delta is scored")
 
     @field_validator("deltas", mode="before")
     @classmethod

@@ -29,18 +29,20 @@ class SliceSpec(Sampling):
 
     task: str = Field(description="whose examples are scored")
     points: tuple[str, ...] = Field(
-        (),
+        default=(),
         description="two (a line) or three (a plane): a delta (the task's vector found through it), TASK:DELTA, a source task "
         "(its code), mean (of these codes) or zero; by default the first three deltas, or two where there are two",
     )
-    point: str | None = Field(None, description="the middle of a slice along directions, named as points are")
+    point: str | None = Field(default=None, description="the middle of a slice along directions, named as points are")
     directions: tuple[str | tuple[float, ...], ...] = Field(
-        (), description="one or two: principal-1, principal-2 … of the source tasks' codes, random-1 …, or d numbers"
+        default=(), description="one or two: principal-1, principal-2 … of the source tasks' codes, random-1 …, or d numbers"
     )
-    grid: str | None = Field(None, description="min:max:n for every axis, or one for each with a comma between")
-    dim: int | None = Field(None, ge=1, description="which d; the recipe's first by default")
-    seed: int | None = Field(None, description="which seed; the recipe's first by default")
-    name: str | None = Field(None, description="of its file and its figures; made from the task and the points by default")
+    grid: str | None = Field(default=None, description="min:max:n for every axis, or one for each with a comma between")
+    dim: int | None = Field(default=None, ge=1, description="which d; the recipe's first by default")
+    seed: int | None = Field(default=None, description="which seed; the recipe's first by default")
+    name: str | None = Field(
+        default=None, description="of its file and its figures; made from the task and the points by default"
+    )
 
     @field_validator("name")
     @classmethod

@@ -36,11 +36,11 @@ class Grid(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    projection: tuple[dict[str, Any], ...] = Field((), description="projection methods, with their settings")
-    dim: tuple[int, ...] = Field((), description="d")
-    source_tasks: tuple[int, ...] = Field((), description="so many of the recipe's source tasks, from the first on")
-    deltas: tuple[int, ...] = Field((), description="so many of the recipe's deltas, from the first on")
-    seed: tuple[int, ...] = Field((), description="seeds")
+    projection: tuple[dict[str, Any], ...] = Field(default=(), description="projection methods, with their settings")
+    dim: tuple[int, ...] = Field(default=(), description="d")
+    source_tasks: tuple[int, ...] = Field(default=(), description="so many of the recipe's source tasks, from the first on")
+    deltas: tuple[int, ...] = Field(default=(), description="so many of the recipe's deltas, from the first on")
+    seed: tuple[int, ...] = Field(default=(), description="seeds")
 
     @field_validator("projection", mode="before")
     @classmethod

@@ -15,9 +15,9 @@ class Limits(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    train: int | None = Field(None, ge=1)
-    dev: int | None = Field(None, ge=1)
-    test: int | None = Field(None, ge=1)
+    train: int | None = Field(default=None, ge=1)
+    dev: int | None = Field(default=None, ge=1)
+    test: int | None = Field(default=None, ge=1)
 
 
 class Columns(BaseModel):
@@ -25,9 +25,9 @@ class Columns(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    input: str = Field("text", description="a column, or a template of columns such as '{premise} [SEP] {hypothesis}'")
-    target: str = Field("label", description="the column of targets")
-    options: str | None = Field(None, description="the column of options, for multiple choice")
+    input: str = Field(default="text", description="a column, or a template of columns such as '{premise} [SEP] {hypothesis}'")
+    target: str = Field(default="label", description="the column of targets")
+    options: str | None = Field(default=None, description="the column of options, for multiple choice")
 
 
 class Splits(BaseModel):
@@ -46,12 +46,14 @@ class TaskSpec(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
     origin: str = Field(alias="from", description="a folder, hub:NAME[/CONFIG], or demo:tweets|movies|products|editorials")
-    name: str | None = Field(None, description="how the task is called; by default the end of 'from'")
+    name: str | None = Field(default=None, description="how the task is called; by default the end of 'from'")
     kind: Kind | None = None
     metric: str | None = None
-    labels: list[str] | dict[str, str] | None = Field(None, description="labels, or label: the words a model reads for it")
+    labels: list[str] | dict[str, str] | None = Field(
+        default=None, description="labels, or label: the words a model reads for it"
+    )
     prompt: str | None = Field(
-        None, description="how the input is put to the model, with {input} and, for masked encoders, {mask}"
+        default=None, description="how the input is put to the model, with {input} and, for masked encoders, {mask}"
     )
     limits: Limits = Limits()
     columns: Columns = Columns()

@@ -14,13 +14,13 @@ class Training(BaseModel):
 
     steps: int = Field(ge=1, description="largest number of steps")
     lr: float = Field(gt=0, description="peak learning rate (Adam)")
-    batch_size: int = Field(16, ge=1, description="examples a step")
-    warmup: float = Field(0.05, ge=0, le=1, description="share of the steps in which the learning rate rises")
-    decay: bool = Field(True, description="let the learning rate fall linearly to zero at the last step")
-    clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
-    accumulate: int = Field(1, ge=1, description="batches whose gradients are summed for one step")
-    evaluate_every: int = Field(25, ge=1, description="steps between two evaluations on dev")
-    patience: int | None = Field(None, ge=1, description="evaluations without improvement after which training stops")
+    batch_size: int = Field(default=16, ge=1, description="examples a step")
+    warmup: float = Field(default=0.05, ge=0, le=1, description="share of the steps in which the learning rate rises")
+    decay: bool = Field(default=True, description="let the learning rate fall linearly to zero at the last step")
+    clip: float = Field(default=1.0, gt=0, description="largest norm of the gradient")
+    accumulate: int = Field(default=1, ge=1, description="batches whose gradients are summed for one step")
+    evaluate_every: int = Field(default=25, ge=1, description="steps between two evaluations on dev")
+    patience: int | None = Field(default=None, ge=1, description="evaluations without improvement after which training stops")
 
 
 @dataclass(frozen=True)

@@ -26,14 +26,14 @@ Scaling = Literal["delta", "block"]
 class Approximation(Training):
     """How the approximation trains."""
 
-    alpha: float = Field(1.0, ge=0, description="weight of the reconstruction")
-    tasks: int = Field(4, ge=1, description="source tasks in a batch, which they share equally")
+    alpha: float = Field(default=1.0, ge=0, description="weight of the reconstruction")
+    tasks: int = Field(default=4, ge=1, description="source tasks in a batch, which they share equally")
     temperature: float | None = Field(
-        None,
+        default=None,
         gt=0,
         description="tasks are drawn in proportion to their training examples to the power 1 / temperature; none: equally",
     )
-    dev: int = Field(100, ge=1, description="dev examples of each source task that an evaluation takes")
+    dev: int = Field(default=100, ge=1, description="dev examples of each source task that an evaluation takes")
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,9 @@ class ProjectionMethod(BaseModel, ABC):
     shared: ClassVar[bool] = True
     needs_solutions: ClassVar[bool] = True
 
-    scaling: Scaling = Field("delta", description="units of a displacement: one for a delta, or one for each tensor block")
+    scaling: Scaling = Field(
+        default="delta", description="units of a displacement: one for a delta, or one for each tensor block"
+    )
 
     @abstractmethod
     def make(self, sources: Sequence[Source], dim: int, seed: int) -> list[Map]:

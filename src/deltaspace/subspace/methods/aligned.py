@@ -54,16 +54,18 @@ class AlignedDirections(ProjectionMethod):
     summary: ClassVar[str] = "joint SVD with offsets, trained so that all deltas compute the same function at one vector"
     trained: ClassVar[bool] = True
 
-    leader: str = Field(CONSENSUS, description="whom the deltas follow: consensus, turns, or one of the recipe's deltas")
-    start: Literal["responses", "svd"] = Field("responses", description="fit the deltas' responses first, or not")
-    task: float = Field(1.0, ge=0, description="weight of the task loss at the source tasks' codes")
-    agreement: float = Field(1.0, ge=0, description="weight of the disagreement around them")
-    vectors: int = Field(2, ge=1, description="vectors a step at which deltas are compared")
-    texts: int = Field(16, ge=1, description="texts for each of them")
-    probe: int = Field(64, ge=1, description="texts on which responses are compared at the start")
-    reach: float = Field(1.3, ge=0, description="how far along a source task's code vectors are drawn, as a share of the code")
-    near: float = Field(0.3, ge=0, description="how far around them at first, as a share of the codes' mean length")
-    far: float = Field(1.0, ge=0, description="and from half of the steps on")
+    leader: str = Field(default=CONSENSUS, description="whom the deltas follow: consensus, turns, or one of the recipe's deltas")
+    start: Literal["responses", "svd"] = Field(default="responses", description="fit the deltas' responses first, or not")
+    task: float = Field(default=1.0, ge=0, description="weight of the task loss at the source tasks' codes")
+    agreement: float = Field(default=1.0, ge=0, description="weight of the disagreement around them")
+    vectors: int = Field(default=2, ge=1, description="vectors a step at which deltas are compared")
+    texts: int = Field(default=16, ge=1, description="texts for each of them")
+    probe: int = Field(default=64, ge=1, description="texts on which responses are compared at the start")
+    reach: float = Field(
+        default=1.3, ge=0, description="how far along a source task's code vectors are drawn, as a share of the code"
+    )
+    near: float = Field(default=0.3, ge=0, description="how far around them at first, as a share of the codes' mean length")
+    far: float = Field(default=1.0, ge=0, description="and from half of the steps on")
 
     def make(self, sources: Sequence[Source], dim: int, seed: int) -> list[Map]:
         return [made.fixed(source.displacements) for made, source in zip(self.raw(sources, dim), sources, strict=True)]

@@ -47,9 +47,11 @@ class DenseAutoencoder(ProjectionMethod):
     trained: ClassVar[bool] = True
 
     tie: Tie = Field(
-        "fastfood", description="of fine-tuning: a Fastfood transform whose diagonal is trained, or the solutions' span"
+        default="fastfood", description="of fine-tuning: a Fastfood transform whose diagonal is trained, or the solutions' span"
     )
-    start: Literal["svd", "random"] = Field("svd", description="where training starts: the joint SVD, or drawn as in the paper")
+    start: Literal["svd", "random"] = Field(
+        default="svd", description="where training starts: the joint SVD, or drawn as in the paper"
+    )
 
     def make(self, sources: Sequence[Source], dim: int, seed: int) -> list[Map]:
         started = self.trainables(sources, dim, seed)

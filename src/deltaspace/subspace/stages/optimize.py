@@ -34,15 +34,16 @@ class Optimization(Training):
     """How intrinsic vectors are tuned."""
 
     optimizer: Optimizer = Field(
-        "adam", description="adam, lbfgs (the same batches at every step), or cma: no gradient, 'lr' is its first deviation"
+        default="adam",
+        description="adam, lbfgs (the same batches at every step), or cma: no gradient, 'lr' is its first deviation",
     )
     starts: tuple[Start, ...] = Field(
-        ("mean",),
+        default=("mean",),
         min_length=1,
         description="mean of the source tasks' codes, the source task nearest by dev loss, the initial vector",
     )
-    factors: tuple[float, ...] = Field((1.0,), min_length=1, description="the learning rate times each of these is tried")
-    nearest_dev: int = Field(64, ge=1, description="dev examples by which the nearest source task is found")
+    factors: tuple[float, ...] = Field(default=(1.0,), min_length=1, description="the learning rate times each of these is tried")
+    nearest_dev: int = Field(default=64, ge=1, description="dev examples by which the nearest source task is found")
 
 
 @dataclass(frozen=True)
