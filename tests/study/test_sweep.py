@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from deltaspace.errors import DeltaspaceError
-from deltaspace.study import Observer, load_sweep, read_sweep_scores, run_sweep
+from deltaspace.study import Observer, load_recipe, load_sweep, read_sweep_scores, run_study, run_sweep
 from tests.tiny import save_tiny, write_task
 
 SHORT = {"steps": 4, "evaluate_every": 2, "batch_size": 4, "lr": 0.02}
@@ -81,6 +81,13 @@ def test_a_sweep_grows(sweep_file, tmp_path):
     assert sorted({(r.projection, r.deltas) for r in read_sweep_scores(out)}) == [
         ("gaussian", 1), ("gaussian", 2), ("svd", 1), ("svd", 2),
     ]  # fmt: skip
+
+
+def test_a_sweep_s_folder_is_no_study_s(sweep_file, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "sweep.yaml").write_text("[]")
+    with pytest.raises(DeltaspaceError, match="is a sweep"):
+        run_study(load_recipe(tmp_path / "recipe.yaml"), tmp_path / "out")
 
 
 def test_mistakes(sweep_file):

@@ -15,6 +15,8 @@ from deltaspace.storage import read_json, read_metadata, read_tensors, write_cop
 
 State = Literal["valid", "missing", "stale", "damaged"]
 RECIPE = "recipe.yaml"
+# In the folder of a parameter sweep: its points.
+SWEEP = "sweep.yaml"
 _SUPERSEDED = "superseded"
 
 
@@ -64,7 +66,7 @@ class Folder:
     def files(self, stage: str) -> Iterator[str]:
         """The paths of all artefacts of a stage that are there, sorted."""
         for path in sorted((self.path / stage).rglob("*")):
-            if path.suffix in (".safetensors", ".json") and not path.name.startswith("."):
+            if path.suffix in (".safetensors", ".json") and not path.name.startswith(".") and path.is_file():
                 yield path.relative_to(self.path).as_posix()
 
     def current(self, path: str) -> bool:

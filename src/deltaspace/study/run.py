@@ -6,10 +6,11 @@ from pathlib import Path
 
 import yaml
 
+from deltaspace.errors import DeltaspaceError
 from deltaspace.storage import write_text
 from deltaspace.study.artefact import Artefact
 from deltaspace.study.engines import Engine, Serial
-from deltaspace.study.folder import RECIPE, Folder
+from deltaspace.study.folder import RECIPE, SWEEP, Folder
 from deltaspace.study.graph import STAGES, Graph
 from deltaspace.study.history import logged
 from deltaspace.study.observer import Observer, Observers
@@ -37,6 +38,8 @@ def run_study(
         DeltaspaceError: a mistake in the recipe or the tasks, a full disk, a study that is already running.
     """
     observer = observer or Observer()
+    if (out / SWEEP).exists():
+        raise DeltaspaceError(f"{out} is a sweep", expected="a study's folder, or a new one", mend="choose another --out")
     graph = Graph(Resources(recipe, Folder(out)))
     ordered = graph.order(graph.wanted(until))
     with graph.resources.folder.locked():

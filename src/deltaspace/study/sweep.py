@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from deltaspace.errors import DeltaspaceError
 from deltaspace.storage import write_text
-from deltaspace.study.folder import RECIPE, Folder
+from deltaspace.study.folder import RECIPE, SWEEP, Folder
 from deltaspace.study.graph import ordered_stages
 from deltaspace.study.observer import Observer
 from deltaspace.study.recipe import Recipe, known_projection, load_recipe, load_yaml
@@ -25,7 +25,6 @@ from deltaspace.study.results import read_scores
 from deltaspace.study.run import run_study
 from deltaspace.study.scores import SweepRow
 
-_POINTS = "sweep.yaml"
 # The study whose solutions all points share.
 _SHARED = "independent"
 _LAST_SHARED = "independent"
@@ -177,7 +176,7 @@ def run_sweep(sweep: Sweep, recipe: Recipe, out: Path, *, observer: Observer | N
     listed = points(sweep, recipe)
     seeds = tuple(dict.fromkeys(seed for point in listed for seed in point.recipe.seed))
     written = [{"name": point.name, **point.coordinates} for point in listed]
-    write_text(out / _POINTS, yaml.safe_dump(written, sort_keys=False))
+    write_text(out / SWEEP, yaml.safe_dump(written, sort_keys=False))
     observer.study("independent solutions")
     shared = Folder(out / _SHARED)
     solutions = recipe.model_copy(update={"seed": seeds, "rivals": ()})
@@ -199,13 +198,13 @@ def _shared_paths(recipe: Recipe) -> Iterator[str]:
 
 def is_sweep(folder: Path) -> bool:
     """Whether the folder is one of `run_sweep`."""
-    return (folder / _POINTS).exists()
+    return (folder / SWEEP).exists()
 
 
 def read_sweep_scores(folder: Path) -> list[SweepRow]:
     """Every optimization and transfer score of a sweep so far (see `read_scores`), with its point."""
     rows = []
-    for listed in yaml.safe_load((folder / _POINTS).read_text(encoding="utf-8")):
+    for listed in yaml.safe_load((folder / SWEEP).read_text(encoding="utf-8")):
         study = folder / listed["name"]
         if (study / RECIPE).exists():
             point = (listed["projection"], listed["source_tasks"], listed["deltas"])
