@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import math
 import pkgutil
-import shutil
+from pathlib import Path
 
 import benchmarks
 import pytest
@@ -39,19 +39,34 @@ def test_run_measures_something(name):
     assert results[0]["name"] == name
     for result in results:
         assert math.isfinite(result["value"]) and result["value"] > 0
-        assert {"goal", *result} >= {"name", "value", "goal"}
+        assert result.keys() >= {"name", "value", "goal"}
 
 
-def test_approximation_step_trains_everything(tmp_path):
-    attached = models.attach_deltas(models.TINY, models.TINY.tokens)
-    batch = models.random_batch(attached[0].backbone, models.TINY)
-    sources = run.random_sources(str(tmp_path), attached, models.TINY.solutions)
+def test_steps_leave_the_solutions_and_the_plm_as_they_are(tmp_path):
+    sizes = models.TINY
+    attached = models.attach_deltas(sizes, sizes.tokens)
+    plm = attached[0].backbone
+    batch = models.random_batch(plm, sizes)
+    assert batch.inputs.input_ids.shape == (sizes.batch, sizes.input_tokens)
+    assert batch.labels.shape == (sizes.batch, sizes.target_tokens)
+    sources = run.random_sources(str(tmp_path), attached, sizes.solutions)
     drawn = [source.displacements.take([0]) for source in sources]
-    run.approximation_step(attached, sources, batch, models.TINY.dim, models.TINY.batch_tasks)()
-    assert batch.inputs.input_ids.shape == (models.TINY.batch, models.TINY.input_tokens)
-    assert batch.labels.shape == (models.TINY.batch, models.TINY.target_tokens)
+    weights = {name: tensor.clone() for name, tensor in plm.model.state_dict().items()}
+    run.approximation_step(attached, sources, batch, sizes.dim, sizes.batch_tasks)()
+    for delta, source in zip(attached, sources, strict=True):
+        run.plain_step(delta, batch)()
+        run.decoded_step(delta, source, batch, sizes.dim)()
     for source, before in zip(sources, drawn, strict=True):
         torch.testing.assert_close(source.displacements.take([0]), before)
+    torch.testing.assert_close(dict(plm.model.state_dict()), weights)
+
+
+def test_the_floor_gives_every_parameter_of_the_delta_a_gradient():
+    sizes = models.TINY
+    for attached in models.attach_deltas(sizes, sizes.tokens):
+        run.plain_step(attached, models.random_batch(attached.backbone, sizes))()
+        with_gradient = {name for name, parameter in attached.model.named_parameters() if parameter.grad is not None}
+        assert with_gradient == {name for name, _ in attached.layout.entries}
 
 
 def test_medians_leave_out_the_first_round():
@@ -113,4 +128,4 @@ def test_text2text_makes_a_model_and_a_recipe(tmp_path):
     small = load_recipe(text2text.write_recipe(tmp_path / "small.yaml", tmp_path / "model", whole=False))
     assert small.source_tasks == list(text2text.SOURCE) and small.dim == (20,)
     whole = load_recipe(text2text.write_recipe(tmp_path / "whole.yaml", tmp_path / "model", whole=True))
-    assert len(whole.tasks.source) == 32 and shutil.os.path.isabs(whole.tasks.folder)
+    assert len(whole.tasks.source) == 32 and Path(whole.tasks.folder or "").is_absolute()
