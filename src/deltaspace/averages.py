@@ -7,8 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+
 if TYPE_CHECKING:
     from deltaspace.study import ScoreRow
+
+_RESAMPLES = 10_000
 
 Measure = Literal["score", "relative", "recovered"]
 
@@ -66,6 +70,43 @@ def over_seeds(rows: Sequence[ScoreRow], measure: Measure) -> list[float]:
     """The mean of a measure over rows, for each seed; empty where a row lacks it."""
     values = [average([row for row in rows if row.seed == seed], measure) for seed in dict.fromkeys(row.seed for row in rows)]
     return [] if None in values else [value for value in values if value is not None]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A difference of means with its 95 % interval.
+
+    Args:
+        value: the difference.
+        low, high: the interval.
+    """
+
+    value: float
+    low: float
+    high: float
+
+
+def difference_over_tasks(rows: Sequence[ScoreRow], others: Sequence[ScoreRow], measure: Measure) -> Difference | None:
+    """How far a mean over some rows is above that over others, with a bootstrap interval over the tasks that both have.
+
+    Tasks are what a claim about tasks that were never seen generalizes over; each is drawn with all its deltas and seeds.
+
+    Returns:
+        None where a row lacks the measure, or there are fewer than two tasks.
+    """
+    differences = []
+    for task in dict.fromkeys(row.task for row in rows):
+        mean = average([row for row in rows if row.task == task], measure)
+        other = average([row for row in others if row.task == task], measure)
+        if mean is None or other is None:
+            return None
+        differences.append(mean - other)
+    if len(differences) < 2:
+        return None
+    values = np.array(differences)
+    drawn = np.random.default_rng(0).integers(len(values), size=(_RESAMPLES, len(values)))
+    low, high = np.percentile(values[drawn].mean(1), [2.5, 97.5])
+    return Difference(float(values.mean()), float(low), float(high))
 
 
 def average_rows(rows: Sequence[ScoreRow]) -> list[AverageRow]:

@@ -11,7 +11,8 @@ from deltaspace.deltas import attach
 from deltaspace.errors import DeltaspaceError
 from deltaspace.solutions import Solution
 from deltaspace.subspace import Approximation, Source, approximate, find_projection
-from deltaspace.subspace.agreement import disagreement_at, draw_codes
+from deltaspace.subspace.agreement import disagreement_at
+from deltaspace.subspace.codes import draw_codes
 from deltaspace.subspace.fitting.displacements import Centered, InMemory
 from deltaspace.training import Fit, Resume, Score, loop
 from tests.tiny import tiny_backbone, tiny_task

@@ -7,7 +7,7 @@ import sys
 import typer
 from rich.console import Console
 
-from deltaspace.cli import checkpoints, results, studies, sweeps
+from deltaspace.cli import checkpoints, results, studies, sweeps, translation
 from deltaspace.errors import DeltaspaceError
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ for verb in (
     studies.approximate,
     studies.optimize,
     studies.transfer,
+    translation.translate,
     sweeps.sweep,
     results.show,
     results.landscape,

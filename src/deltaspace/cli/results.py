@@ -22,13 +22,13 @@ def show(
     as_json: Annotated[bool, typer.Option("--json", help="Print all rows as JSON.")] = False,
     figure: Annotated[Path | None, typer.Option(help="Write the figure here (.png, .svg, .pdf).")] = None,
 ) -> None:
-    """What a study or a sweep found: scores, optimization, transfer, rivals.
+    """What a study or a sweep found: scores, optimization, transfer with its controls, rivals, the deltas' disagreement.
 
     Example: deltaspace show runs/demo --json
     """
     from deltaspace.figures import check_format, draw, save_figure
-    from deltaspace.report.tables import sweep_table, tables
-    from deltaspace.study import is_sweep, read_scores, read_sweep_scores
+    from deltaspace.report.tables import disagreement_table, sweep_table, tables
+    from deltaspace.study import is_sweep, read_disagreements, read_radii, read_scores, read_sweep_scores
 
     if figure is not None:
         check_format(figure)
@@ -38,6 +38,8 @@ def show(
     else:
         scores = read_scores(study)
         rows, shown, name = list(map(asdict, scores)), tables(scores), "scores"
+        if disagreements := read_disagreements(study):
+            shown.append(disagreement_table(disagreements, read_radii(study)))
     if as_json:
         print_json(rows)
     else:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from deltaspace.figures._results import Results
     from deltaspace.figures._style import check_format, save_figure
     from deltaspace.figures.curves import curves_figure
+    from deltaspace.figures.disagreement import disagreement_figure
     from deltaspace.figures.landscape import landscape_figure
     from deltaspace.figures.map import map_figure
     from deltaspace.figures.panels import panels_figure
@@ -36,6 +37,7 @@ __all__ = [
     "check_format",
     "cosines",
     "curves_figure",
+    "disagreement_figure",
     "draw",
     "figure_names",
     "landscape_figure",

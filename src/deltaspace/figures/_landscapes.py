@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +16,32 @@ if TYPE_CHECKING:
     from deltaspace.figures._options import Options
     from deltaspace.figures._results import Results
     from deltaspace.landscape import Landscape, Region
+
+
+@dataclass(frozen=True)
+class Trust:
+    """Where on a slice the deltas agree, so that what one does there tells what another does.
+
+    Args:
+        radii: of every cell, its distance from the source tasks' codes, shaped as the slice.
+        within: up to this they agree (`deltaspace.study.disagreements.agreeing_radius`).
+    """
+
+    radii: np.ndarray
+    within: float
+
+
+def trust(results: Results, landscape: Landscape) -> Trust | None:
+    """Of a study's landscape; None where disagreement was not measured, or the deltas agree nowhere."""
+    from deltaspace.study.disagreements import agreeing_radius
+    from deltaspace.subspace.codes import radius_of
+
+    within = agreeing_radius([row for row in results.disagreements if row.dim == landscape.slice.dim])
+    if within is None:
+        return None
+    codes = results.subspace(landscape.slice.dim).shared_codes().cpu()
+    radii = radius_of(landscape.slice.points(), codes).reshape(landscape.slice.shape)
+    return Trust(radii.numpy(), within)
 
 
 def has_landscape(results: Results, options: Options) -> bool:

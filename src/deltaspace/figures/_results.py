@@ -8,11 +8,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deltaspace.errors import DeltaspaceError
-from deltaspace.study import is_sweep, read_curves, read_landscapes, read_scores, read_subspace, read_sweep_scores
+from deltaspace.study import (
+    is_sweep,
+    read_curves,
+    read_disagreements,
+    read_landscapes,
+    read_radii,
+    read_scores,
+    read_subspace,
+    read_sweep_scores,
+)
 
 if TYPE_CHECKING:
     from deltaspace.landscape import Landscape
-    from deltaspace.study import Curve, ScoreRow, SweepRow
+    from deltaspace.study import Curve, DisagreementRow, ScoreRow, SweepRow, VectorRadius
     from deltaspace.subspace import Subspace
 
 
@@ -50,6 +59,16 @@ class Results:
     def curves(self) -> list[Curve]:
         """Every training of the study."""
         return read_curves(self.folder)
+
+    @cached_property
+    def disagreements(self) -> list[DisagreementRow]:
+        """How far the deltas disagree, by radius."""
+        return read_disagreements(self.folder)
+
+    @cached_property
+    def radii(self) -> list[VectorRadius]:
+        """How far out the tuned vectors lie."""
+        return read_radii(self.folder)
 
     @cached_property
     def landscapes(self) -> dict[str, Landscape]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from deltaspace.figures._drawing import FIGURES, Drawing
-from deltaspace.figures._landscapes import draw_lines, has_landscape, title
+from deltaspace.figures._landscapes import Trust, draw_lines, has_landscape, title, trust
 from deltaspace.figures._style import Look, looks, new_figure
 from deltaspace.landscape import regions
 from deltaspace.landscape.region import DEFAULT_THRESHOLD
@@ -17,10 +17,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
+    from deltaspace.figures._options import Options
+    from deltaspace.figures._results import Results
     from deltaspace.landscape import Landscape, Region
 
 
-def landscape_figure(landscape: Landscape, threshold: float = DEFAULT_THRESHOLD) -> Figure:
+def landscape_figure(landscape: Landscape, threshold: float = DEFAULT_THRESHOLD, trust: Trust | None = None) -> Figure:
     """All deltas over each other: each one's border at the threshold, a lighter contour at twice the distance, the common region.
 
     A line is drawn as curves of each delta's scores, with the common region along it.
@@ -28,6 +30,7 @@ def landscape_figure(landscape: Landscape, threshold: float = DEFAULT_THRESHOLD)
     Args:
         landscape: finished.
         threshold: q, in percent of each delta's best.
+        trust: where the deltas agree; on a plane a gray line is drawn around it.
 
     Raises:
         DeltaspaceError: matplotlib is missing, or the landscape is not finished.
@@ -49,6 +52,8 @@ def landscape_figure(landscape: Landscape, threshold: float = DEFAULT_THRESHOLD)
         share = region.shares[delta].value
         handles.append(_handle(delta_looks[delta], f"{delta}: best {region.best[delta]:.1f}, {share:.0f} % of the slice"))
         _draw_mark(axes, landscape, delta, delta_looks[delta])
+    if trust is not None and trust.radii.min() <= trust.within < trust.radii.max():
+        handles.append(_draw_trust(axes, landscape, trust))
     _draw_points(axes, landscape)
     axes.set_xlabel(landscape.slice.labels[0])
     axes.set_ylabel(landscape.slice.labels[1])
@@ -76,6 +81,15 @@ def _draw_contours(axes: Axes, landscape: Landscape, scores: np.ndarray, best: f
         axes.contour(x, y, scores, [lower], colors=[look.color], linewidths=0.7, linestyles=[look.dash], alpha=0.6)
 
 
+def _draw_trust(axes: Axes, landscape: Landscape, trust: Trust) -> Line2D:
+    from matplotlib.lines import Line2D
+
+    x, y = (np.array(ticks) for ticks in landscape.slice.ticks)
+    axes.contour(x, y, trust.radii, [trust.within], colors=["0.35"], linestyles=[":"], linewidths=1.5)
+    label = f"within {trust.within:g} of the source tasks' codes: the deltas agree"
+    return Line2D([], [], color="0.35", linestyle=":", linewidth=1.5, label=label)
+
+
 def _handle(look: Look, label: str) -> Line2D:
     from matplotlib.lines import Line2D
 
@@ -96,12 +110,18 @@ def _draw_points(axes: Axes, landscape: Landscape) -> None:
             axes.annotate(name, (x, y), textcoords="offset points", xytext=(6, 4), fontsize=8)
 
 
+def _draw(results: Results, options: Options) -> Figure:
+    landscape = results.landscape(options.landscape)
+    return landscape_figure(landscape, options.threshold, trust(results, landscape))
+
+
 FIGURES.register(
     Drawing(
         name="landscape",
-        draw=lambda results, options: landscape_figure(results.landscape(options.landscape), options.threshold),
+        draw=_draw,
         drawable=has_landscape,
-        caption=f"Every delta's border at {DEFAULT_THRESHOLD:g} % of its best, and the common region in gray.",
+        caption=f"Every delta's border at {DEFAULT_THRESHOLD:g} % of its best, and the common region in gray; dotted: "
+        "where the deltas agree, as measured before anything was tuned.",
         each_landscape=True,
         order=10,
     )

@@ -32,6 +32,10 @@ def page_tables(results: Results) -> list[dict[str, Any]]:
         _table("averages", "Averages over the unseen tasks", averages, _AVERAGES) | {"rows": averages},
         _table("tasks", "Unseen tasks, averages over deltas and seeds", tasks, _TASKS) | {"rows": tasks},
     ]
+    if results.disagreements:
+        disagreements = [asdict(row) for row in results.disagreements]
+        title = "Disagreement of the deltas' functions, by distance from the source tasks' codes"
+        tables.append(_table("disagreement", title, disagreements, {}) | {"rows": disagreements})
     if results.landscapes:
         regions = [asdict(row) for row in region_rows(results.landscapes)]
         title = "Common regions, 95 % intervals over the examples"

@@ -11,8 +11,8 @@ from typing import TypeVar
 
 from rich.table import Table
 
-from deltaspace.averages import Measure, average, over_seeds
-from deltaspace.study import STAGES, ScoreRow, SweepRow
+from deltaspace.averages import Measure, average, difference_over_tasks, over_seeds
+from deltaspace.study import STAGES, DisagreementRow, ScoreRow, SweepRow, VectorRadius
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -20,7 +20,13 @@ _INITIAL = {"adapter": "A", "lora": "L", "prefix": "P"}
 # More pairs of deltas than these fit 100 columns as a matrix only.
 _PAIRS = 6
 _TUNED = ("optimized", "transferred")
-_KNOWN = ("zero_shot", "independent", *_TUNED, "rivals")
+_CONTROLS = ("mean_code", "in_span")
+_KNOWN = ("zero_shot", "independent", *_TUNED, "translated", *_CONTROLS, "rivals")
+_HEADINGS = {
+    "optimized": "Subspace optimization",
+    "transferred": "Subspace transfer",
+    "translated": "Translation (tuned without labels)",
+}
 _MEASURES: tuple[Measure, ...] = ("relative", "recovered")
 
 
@@ -31,17 +37,42 @@ def tables(rows: Sequence[ScoreRow]) -> list[Table]:
     """
     shown = [_scores(rows)]
     for dim in sorted({row.dim for row in rows if row.dim is not None}):
-        for stage in _TUNED:
+        for stage in (*_TUNED, "translated"):
             part = [row for row in rows if row.dim == dim and row.stage == stage]
-            title = f"Subspace {STAGES[stage].title}, d = {dim}: relative performance|recovered gain (%)"
+            title = f"{_HEADINGS[stage]}, d = {dim}: relative performance|recovered gain (%)"
             if len({(row.source_delta, row.delta) for row in part}) > _PAIRS:
                 shown.append(_matrix(part, f"{title}, all tasks"))
             elif part:
                 shown.append(_pairs(part, title))
+        if any(row.dim == dim and row.stage in _CONTROLS for row in rows):
+            shown.append(_controls([row for row in rows if row.dim == dim], dim))
         if any(row.dim == dim and row.stage == "rivals" for row in rows):
             shown.append(_rivals(rows, dim))
     others = _unique(row.stage for row in rows if row.stage not in _KNOWN)
     return shown + [_stage(stage, [row for row in rows if row.stage == stage]) for stage in others]
+
+
+def disagreement_table(rows: Sequence[DisagreementRow], radii: Sequence[VectorRadius]) -> Table:
+    """How far each pair of deltas disagrees at each radius around the source tasks' codes, mean ± spread over seeds."""
+    measured = sorted({row.radius for row in rows})
+    title = "Disagreement of the deltas' functions, by distance from the source tasks' codes"
+    table = Table(title=title, title_justify="left", min_width=len(title))
+    table.add_column("d", justify="right")
+    table.add_column("deltas")
+    for radius in measured:
+        table.add_column(f"{radius:g}", justify="right")
+    for key in _unique((row.dim, row.first, row.second) for row in rows):
+        part = [row for row in rows if (row.dim, row.first, row.second) == key]
+        cells = [spread([row.disagreement for row in part if row.radius == radius], digits=2) for radius in measured]
+        table.add_row(str(key[0]), f"{_INITIAL.get(key[1], key[1])}, {_INITIAL.get(key[2], key[2])}", *cells)
+    if radii:
+        distances = [vector.radius for vector in radii]
+        table.caption = (
+            f"tuned vectors lie at {min(distances):.2f} to {max(distances):.2f}, median {statistics.median(distances):.2f}; "
+            "0: the same function, 1: nothing in common"
+        )
+        table.caption_justify = "left"
+    return table
 
 
 def sweep_table(rows: Sequence[SweepRow]) -> Table:
@@ -59,12 +90,12 @@ def sweep_table(rows: Sequence[SweepRow]) -> Table:
     return table
 
 
-def spread(values: Sequence[float]) -> str:
+def spread(values: Sequence[float], digits: int = 1) -> str:
     """Mean, with the standard deviation where there are several."""
     if not values:
         return "–"
-    mean = f"{statistics.fmean(values):.1f}"
-    return f"{mean}±{statistics.stdev(values):.1f}" if len(values) > 1 else mean
+    mean = f"{statistics.fmean(values):.{digits}f}"
+    return f"{mean}±{statistics.stdev(values):.{digits}f}" if len(values) > 1 else mean
 
 
 def _point(row: SweepRow) -> tuple[str, int, int, int | None]:
@@ -125,6 +156,27 @@ def _matrix(rows: Sequence[ScoreRow], title: str) -> Table:
     averages = [_cell([row for row in rows if row.delta == delta], 0) for delta in deltas]
     table.add_row("average", *averages, _cell(rows), style="bold")
     return _captioned(table, title, rows)
+
+
+def _controls(rows: Sequence[ScoreRow], dim: int) -> Table:
+    """Transfer beside what it must be better than: averages over the unseen tasks and all deltas or pairs."""
+    title = f"Transfer and its controls, d = {dim}: averages over the unseen tasks"
+    table = Table(title=title, title_justify="left", min_width=len(title))
+    for heading in ("way", "numbers", "score", "relative %", "recovered %", "transfer is ahead by"):
+        table.add_column(heading, justify="left" if heading == "way" else "right")
+    transferred = [row for row in rows if row.stage == "transferred"]
+    for stage in (*_TUNED, "translated", *_CONTROLS):
+        if part := [row for row in rows if row.stage == stage]:
+            ahead = "" if stage == "transferred" else _ahead(transferred, part)
+            table.add_row(STAGES[stage].title, *_measured(part), ahead)
+    table.caption = "ahead: in relative %, with a 95 % interval over tasks (bootstrap)"
+    table.caption_justify = "left"
+    return table
+
+
+def _ahead(rows: Sequence[ScoreRow], others: Sequence[ScoreRow]) -> str:
+    difference = difference_over_tasks(rows, others, "relative")
+    return "–" if difference is None else f"{difference.value:+.1f} ({difference.low:+.1f} to {difference.high:+.1f})"
 
 
 def _rivals(rows: Sequence[ScoreRow], dim: int) -> Table:

@@ -1,6 +1,7 @@
 """A recipe, the folder of what it made, running and resuming."""
 
 from deltaspace.study.artefact import Artefact, Content, MadeFrom
+from deltaspace.study.disagreements import DisagreementRow, VectorRadius, read_disagreements, read_radii
 from deltaspace.study.explore import sample_landscape
 from deltaspace.study.graph import STAGES, Stage
 from deltaspace.study.history import RunRecord, read_history
@@ -18,6 +19,7 @@ __all__ = [
     "Artefact",
     "Content",
     "Curve",
+    "DisagreementRow",
     "Imported",
     "MadeFrom",
     "Observer",
@@ -28,6 +30,7 @@ __all__ = [
     "Stage",
     "Sweep",
     "SweepRow",
+    "VectorRadius",
     "check_recipe",
     "import_checkpoints",
     "is_sweep",
@@ -35,8 +38,10 @@ __all__ = [
     "load_sweep",
     "measures",
     "read_curves",
+    "read_disagreements",
     "read_history",
     "read_landscapes",
+    "read_radii",
     "read_scores",
     "read_subspace",
     "read_sweep_scores",

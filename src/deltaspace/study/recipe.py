@@ -14,7 +14,17 @@ from deltaspace.rivals import RIVALS
 from deltaspace.solutions import TRAIN
 from deltaspace.study.names import check_name
 from deltaspace.study.slices import SettledSlice, SliceSpec, vector_of
-from deltaspace.subspace import APPROXIMATE, OPTIMIZE, PROJECTIONS, Approximation, Optimization, ProjectionMethod
+from deltaspace.subspace import (
+    APPROXIMATE,
+    OPTIMIZE,
+    PROJECTIONS,
+    TRANSLATE,
+    Approximation,
+    Optimization,
+    ProjectionMethod,
+    Translation,
+)
+from deltaspace.subspace.agreement import Probing
 from deltaspace.tasks import Limits, TaskSpec
 from deltaspace.training import Training
 
@@ -126,6 +136,15 @@ class Recipe(BaseModel):
     )
     approximate: Approximation = APPROXIMATE
     optimize: Optimization = OPTIMIZE
+    disagreement: Probing | None = Field(
+        default=Probing(), description="where the deltas' functions are compared before anything is tuned; false: nowhere"
+    )
+    controls: bool = Field(
+        default=True, description="score the mean code, and of every transferred vector the part in the source codes' span, too"
+    )
+    translate: Translation | None = Field(
+        default=None, description="tune transferred vectors without labels: true, or its settings; not by default"
+    )
     rivals: tuple[str, ...] = Field(default=(), description="other ways of tuning few numbers, trained beside the subspace")
     landscapes: tuple[SliceSpec, ...] = Field(default=(), description="slices of the subspace on which every delta is scored")
 
@@ -177,6 +196,14 @@ class Recipe(BaseModel):
     @classmethod
     def _over_defaults(cls, value: Any, info: Any) -> Any:
         default = {"train": TRAIN, "approximate": APPROXIMATE, "optimize": OPTIMIZE}[info.field_name]
+        return {**default.model_dump(), **value} if isinstance(value, dict) else value
+
+    @field_validator("translate", "disagreement", mode="before")
+    @classmethod
+    def _whether_and_how(cls, value: Any, info: Any) -> Any:
+        default = {"translate": TRANSLATE, "disagreement": Probing()}[info.field_name]
+        if isinstance(value, bool):
+            return default if value else None
         return {**default.model_dump(), **value} if isinstance(value, dict) else value
 
     @model_validator(mode="after")

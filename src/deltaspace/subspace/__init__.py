@@ -9,6 +9,7 @@ from deltaspace.subspace.serve import SubspaceModel
 from deltaspace.subspace.stages.approximate import APPROXIMATE, approximate
 from deltaspace.subspace.stages.optimize import OPTIMIZE, Optimization, Optimized, optimize
 from deltaspace.subspace.stages.transfer import transfer
+from deltaspace.subspace.stages.translate import TRANSLATE, Translated, Translation, translate
 from deltaspace.subspace.subspace import Entry, Plm, Subspace
 from deltaspace.subspace.vectors import Vectors
 
@@ -17,6 +18,7 @@ __all__ = [
     "MAPS",
     "OPTIMIZE",
     "PROJECTIONS",
+    "TRANSLATE",
     "Approximation",
     "Entry",
     "Extension",
@@ -28,6 +30,8 @@ __all__ = [
     "Source",
     "Subspace",
     "SubspaceModel",
+    "Translated",
+    "Translation",
     "Vectors",
     "approximate",
     "extend_with_delta",
@@ -38,4 +42,5 @@ __all__ = [
     "push_subspace",
     "save_subspace",
     "transfer",
+    "translate",
 ]

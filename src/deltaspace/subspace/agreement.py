@@ -13,17 +13,26 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from deltaspace.deltas.delta import AttachedDelta
 from deltaspace.families import Item
 from deltaspace.seeds import derived_seed
+from deltaspace.subspace.codes import draw_codes
+
+if TYPE_CHECKING:
+    from deltaspace.subspace.subspace import Subspace
 
 # Texts that one pass of the model takes, over all vectors together.
 _PASS = 256
+
+# Pairs of deltas that differ in less than this share of the variance are said to agree.
+AGREE = 0.5
 
 Decode = Callable[[int, Float[Tensor, "rows dim"]], Float[Tensor, "rows params"]]
 
@@ -46,27 +55,42 @@ class Disagreement:
         return sum(self.pairs.values()) / len(self.pairs) if self.pairs else 0.0
 
 
-def draw_codes(
-    codes: Float[Tensor, "tasks dim"], count: int, reach: float, radius: tuple[float, float], seed: int
-) -> Float[Tensor, "count dim"]:
-    """Vectors around source tasks' codes: a c_i + s L z, with L the codes' mean length and z uniform on the sphere.
+class Probing(BaseModel):
+    """At which vectors, and on how many texts, the deltas' functions are compared."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    radii: tuple[float, ...] = Field(
+        default=(0.0, 0.25, 0.5, 1.0, 2.0), min_length=1, description="how far from the source tasks' codes (see codes.py)"
+    )
+    vectors: int = Field(default=8, ge=2, description="drawn at each radius")
+    texts: int = Field(default=32, ge=1, description="inputs of unseen tasks, for each vector")
+
+
+def disagreement_by_radius(
+    subspace: Subspace, attached: Sequence[AttachedDelta], items: Sequence[Item], probing: Probing, seed: int
+) -> dict[float, Disagreement]:
+    """Disagreement at vectors at each radius around the source tasks' codes: how far transfer can be trusted there.
 
     Args:
-        codes: c_1 ... c_T.
-        count: how many.
-        reach: a is uniform from 0 to this.
-        radius: s is uniform between these.
-        seed: decides them.
+        subspace: its codes are shared by the deltas.
+        attached: deltas of it.
+        items: encoded texts that it was not made from.
+        probing: the radii.
+        seed: decides which vectors.
+
+    Raises:
+        DeltaspaceError: the deltas share no codes.
     """
-    generator = torch.Generator().manual_seed(seed)
-    tasks, dim = codes.shape
-    chosen = torch.randint(tasks, (count,), generator=generator)
-    shares = reach * torch.rand(count, 1, generator=generator)
-    away = torch.nn.functional.normalize(torch.randn(count, dim, generator=generator), dim=1)
-    low, high = radius
-    lengths = low + (high - low) * torch.rand(count, 1, generator=generator)
-    length = codes.norm(dim=1).mean()
-    return shares.to(codes) * codes[chosen.to(codes.device)] + (lengths * away).to(codes) * length
+    codes = subspace.shared_codes()
+    measured = {}
+    for radius in probing.radii:
+        # The same draws at every radius, so that radii differ in nothing else.
+        vectors = draw_codes(codes, probing.vectors, 1.0, (radius, radius), probe_seed(seed, "radii"))
+        measured[radius] = disagreement_at(
+            attached, lambda index, rows: subspace.decode(attached[index].name, rows), vectors, items
+        )
+    return measured
 
 
 @torch.no_grad()

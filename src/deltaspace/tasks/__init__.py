@@ -1,5 +1,6 @@
 """Tasks, metrics, and where tasks come from."""
 
+from deltaspace.tasks.inputs import read_inputs
 from deltaspace.tasks.load import load_task
 from deltaspace.tasks.metrics import METRICS, MeanMetric, Metric
 from deltaspace.tasks.sources import TASK_SOURCES, Contents, TaskSource
@@ -22,4 +23,5 @@ __all__ = [
     "few_shot",
     "load_task",
     "make_task",
+    "read_inputs",
 ]

@@ -109,6 +109,21 @@ def few_shot(task: Task, shots: int) -> Task:
     return replace(task, train=kept["train"], dev=kept["dev"])
 
 
+def unlabeled(task: Task, inputs: Sequence[str]) -> list[Example]:
+    """Texts as examples of a task, for what reads no targets; an example must have one, so each has the first label.
+
+    Raises:
+        DeltaspaceError: a text is empty, or the task's examples have options of their own.
+    """
+    if task.kind == "multiple_choice":
+        raise DeltaspaceError(
+            f"task {task.name}: texts alone are no examples", found="a multiple-choice task", expected="options"
+        )
+    if empty := [number for number, text in enumerate(inputs, start=1) if not text.strip()]:
+        raise DeltaspaceError(f"task {task.name}: input {empty[0]} is empty", expected="a text")
+    return [Example(text, next(iter(task.labels), "")) for text in inputs]
+
+
 def make_task(
     name: str,
     splits: dict[Split, list[Example]],

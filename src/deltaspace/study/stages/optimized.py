@@ -17,6 +17,7 @@ from deltaspace.study.stages.independent import training_history
 from deltaspace.study.stages.subspace import SUBSPACE
 from deltaspace.study.stages.subspace import Key as SubspaceKey
 from deltaspace.subspace import optimize, transfer
+from deltaspace.subspace.codes import radius_of
 from deltaspace.training import Resume
 
 
@@ -67,7 +68,8 @@ class OptimizedStage(Stage[Key]):
             dim=key.dim,
             tuned=key.dim,
         )
-        metadata = {"start": tuned.start, "factor": tuned.factor, **training_history(tuned.fit)}
+        radius = float(radius_of(tuned.vector.unsqueeze(0), subspace.codes_of(key.delta)))
+        metadata = {"start": tuned.start, "factor": tuned.factor, "radius": radius, **training_history(tuned.fit)}
         return Content({"vector": tuned.vector, "trajectory": tuned.trajectory}, metadata, row.timed(tuned.fit))
 
     def vector(self, resources: Resources, key: Key) -> Tensor:

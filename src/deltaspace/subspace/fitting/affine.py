@@ -42,6 +42,18 @@ class Affine(Trainable):
     def transformed(self, mixing: Float[Tensor, "dim dim"]) -> Affine:
         """With the directions mixed, U <- M U; the offset stays."""
 
+    @abstractmethod
+    def displacement_at_zero(self) -> Float[Tensor, " params"]:
+        """See `Trainable`; these have one always."""
+
+    @abstractmethod
+    def offset(self) -> Tensor:
+        """The last row of U."""
+
+    @abstractmethod
+    def with_offset(self, offset: Tensor) -> Affine:
+        """With another last row."""
+
 
 @dataclass
 class AffineDense(Affine):
@@ -82,6 +94,14 @@ class AffineDense(Affine):
         """See `Affine.transformed`."""
         return replace(self, up=torch.cat([mixing @ self.up[:-1], self.up[-1:]]))
 
+    def offset(self) -> Float[Tensor, " params"]:
+        """See `Affine.offset`."""
+        return self.up[-1].clone()
+
+    def with_offset(self, offset: Float[Tensor, " params"]) -> AffineDense:
+        """See `Affine.with_offset`."""
+        return replace(self, up=torch.cat([self.up[:-1], offset.unsqueeze(0)]))
+
 
 @dataclass
 class AffineMixture(Affine):
@@ -111,6 +131,14 @@ class AffineMixture(Affine):
         """See `Affine.transformed`."""
         mixed = torch.einsum("ij,sjt->sit", mixing, self.mixing[:, :-1])
         return replace(self, mixing=torch.cat([mixed, self.mixing[:, -1:]], dim=1))
+
+    def offset(self) -> Float[Tensor, "segments tasks"]:
+        """See `Affine.offset`."""
+        return self.mixing[:, -1].clone()
+
+    def with_offset(self, offset: Float[Tensor, "segments tasks"]) -> AffineMixture:
+        """See `Affine.with_offset`."""
+        return replace(self, mixing=torch.cat([self.mixing[:, :-1], offset.unsqueeze(1)], dim=1))
 
 
 def with_one(codes: Float[Tensor, "rows dim"]) -> Float[Tensor, "rows dim_1"]:

@@ -4,9 +4,10 @@ After arXiv 2210.13311, section 3, which asks for one vector to do one task thro
 and for nothing elsewhere. Here the deltas must agree wherever tuning may go:
 
 1. Raw directions: the joint SVD of the displacements without their mean, cut by depth into d; the mean is the offset.
-2. Functional start, in closed form: R_t, the change of what the PLM decides by on some texts when delta t moves along each of its
-   raw directions. Each coordinate belongs to one delta in turn, whose response it means; the other deltas' directions are mixed
-   by ridge regression so that they respond alike. A task's code is the regression of its solutions' mean response on these.
+2. Functional start: the offsets are tuned until every delta decides at the vector 0 as the source solutions do on average. R_t is
+   the change of decisions on some texts when delta t moves from there along each of its raw directions. A coordinate means a
+   change that all deltas can make (generalized canonical correlation; or the leader's response), and each delta's directions
+   are mixed by ridge regression so that it makes it. A task's code is the regression of its solutions' mean change on these.
 3. Training: task loss at the codes, agreement around them, reconstruction (`objectives/aligned.py`).
 """
 
@@ -25,7 +26,8 @@ from torch.nn.functional import pad
 from deltaspace.deltas.delta import AttachedDelta
 from deltaspace.errors import DeltaspaceError
 from deltaspace.families import Item
-from deltaspace.subspace.agreement import decisions, disagreement_at, draw_codes, probe_seed
+from deltaspace.subspace.agreement import decisions, disagreement_at, probe_seed
+from deltaspace.subspace.codes import REACH, draw_codes
 from deltaspace.subspace.fitting.affine import Affine, AffineDense, AffineMixture
 from deltaspace.subspace.fitting.displacements import Centered
 from deltaspace.subspace.fitting.joint import basis, cuts, gram, mixture, shared_codes, spread
@@ -36,13 +38,17 @@ from deltaspace.subspace.joint_training import DevScores, train_jointly
 from deltaspace.subspace.maps import Map
 from deltaspace.subspace.methods.registry import PROJECTIONS
 from deltaspace.subspace.objectives.aligned import CONSENSUS, TURNS, Aligned, Weights
-from deltaspace.training import NO_RESUME, Resume, Score
+from deltaspace.training import NO_RESUME, Batches, Resume, Score, Training, fit
 
 # Vectors at which disagreement is measured while training, on so many texts.
 _JUDGED, _JUDGED_TEXTS = 12, 48
 # Features of a text's decision beyond which responses are compared through a random sketch of this size.
 _SKETCH = 1024
 _RIDGE = 1e-2
+# Vectors of a delta's size that are decoded together at the start.
+_ROWS = 16
+# How the offsets are found; lr is in units of a displacement's entries.
+_CENTERING = Training(steps=30, lr=0.3, batch_size=24, evaluate_every=10)
 
 
 @PROJECTIONS.register
@@ -62,7 +68,7 @@ class AlignedDirections(ProjectionMethod):
     texts: int = Field(default=16, ge=1, description="texts for each of them")
     probe: int = Field(default=64, ge=1, description="texts on which responses are compared at the start")
     reach: float = Field(
-        default=1.3, ge=0, description="how far along a source task's code vectors are drawn, as a share of the code"
+        default=REACH, ge=0, description="how far along a source task's code vectors are drawn, as a share of the code"
     )
     near: float = Field(default=0.3, ge=0, description="how far around them at first, as a share of the codes' mean length")
     far: float = Field(default=1.0, ge=0, description="and from half of the steps on")
@@ -78,7 +84,7 @@ class AlignedDirections(ProjectionMethod):
         items = [family.encode(task, task.train) for task in problem.tasks]
         start = self.raw(problem.sources, problem.dim)
         if self.start == "responses":
-            start = self._responding(problem, start, [item for part in items for item in part[:each]])
+            start = self._responding(problem, start, [item for part in items for item in part[:each]], resume)
         held_out = [item for task in problem.tasks for item in family.encode(task, task.dev[: problem.settings.dev])]
         judged = held_out[:: max(1, len(held_out) // _JUDGED_TEXTS)][:_JUDGED_TEXTS]
         codes = start[0].task_codes
@@ -136,42 +142,80 @@ class AlignedDirections(ProjectionMethod):
             started.append(AffineDense(unit, spreads, torch.cat([up, offset.unsqueeze(0)])))
         return started
 
-    def _responding(self, problem: Problem, raw: Sequence[Affine], items: Sequence[Item]) -> list[Affine]:
-        """Step 2: all deltas respond alike to each coordinate, as nearly as their raw directions allow."""
+    def _responding(self, problem: Problem, raw: Sequence[Affine], items: Sequence[Item], resume: Resume) -> list[Affine]:
+        """Step 2: at the vector 0 every delta is what the source solutions are on average; from there all respond alike."""
+        solved = [
+            torch.cat([decisions(d, d.initial + s.displacements.take([task]), items) for task in range(s.tasks)])
+            for d, s in zip(problem.attached, problem.sources, strict=True)
+        ]
+        middle = torch.stack(solved).mean((0, 1))
+        placed = [
+            _with_middle(delta, made, items, middle, problem.seed, resume)
+            for delta, made in zip(problem.attached, raw, strict=True)
+        ]
         codes = raw[0].task_codes
         moves = codes.square().mean(0).sqrt()
         moves = torch.where(moves > 0, moves, moves[moves > 0].mean())
-        responses = [_responses(delta, made, torch.diag(moves), items) for delta, made in zip(problem.attached, raw, strict=True)]
-        solved = []
-        for delta, source, made in zip(problem.attached, problem.sources, raw, strict=True):
-            solved.append(_changes(delta, made, source, items))
+        responses, changes = [], []
+        for delta, made, decided in zip(problem.attached, placed, solved, strict=True):
+            rows = torch.cat([torch.zeros_like(moves).unsqueeze(0), torch.diag(moves)])
+            # A few at a time: each is a vector of the delta's size.
+            moved = torch.cat([decisions(delta, delta.initial + made.decode(part), items) for part in rows.split(_ROWS)])
+            responses.append(_sketched(moved[1:] - moved[:1]))
+            changes.append(_sketched(decided - moved[:1]))
         names = [delta.name for delta in problem.attached]
-        owners = [
-            index % len(names) if self.leader in (CONSENSUS, TURNS) else names.index(self.leader) for index in range(len(moves))
+        wanted = responses[names.index(self.leader)] if self.leader in names else _common(responses)
+        length = moves.square().mean().sqrt()
+        new_codes = _ridge(wanted, torch.stack(changes).mean(0)) * length
+        return [
+            replace(made.transformed(_ridge(response, wanted) * moves / length), task_codes=new_codes)
+            for made, response in zip(placed, responses, strict=True)
         ]
-        wanted = torch.stack([responses[owner][index] for index, owner in enumerate(owners)])
-        aligned = []
-        for made, response in zip(raw, responses, strict=True):
-            mixing = _ridge(response, wanted)
-            aligned.append(made.transformed(mixing * moves / moves.unsqueeze(1)))
-        new_codes = _ridge(wanted, torch.stack(solved).mean(0)) * moves
-        return [replace(made, task_codes=new_codes) for made in aligned]
 
 
-def _responses(
-    delta: AttachedDelta, made: Affine, moves: Float[Tensor, "rows dim"], items: Sequence[Item]
-) -> Float[Tensor, "rows outputs"]:
-    """How the decisions on all texts change when a delta moves from code 0 by each of some codes."""
-    origin = delta.initial + made.decode(torch.zeros_like(moves[:1]))
-    moved = [decisions(delta, delta.initial + made.decode(move.unsqueeze(0)), items) for move in moves]
-    return _sketched(torch.cat(moved) - decisions(delta, origin, items))
+def _with_middle(
+    delta: AttachedDelta, made: Affine, items: Sequence[Item], middle: Float[Tensor, "texts features"], seed: int, resume: Resume
+) -> Affine:
+    """The offset tuned so that the delta decides at the vector 0 as is wanted. The mean of parameters does not: for a prefix it
+    may be farther from the mean of the solutions' decisions than the untuned PLM is.
+    """
+    family = delta.backbone.family
+    wanted = dict(zip(map(id, items), middle, strict=True))
+    batches = Batches(items, _CENTERING.batch_size, probe_seed(seed, "middle", delta.name))
+
+    def loss(values: list[Tensor], step: int) -> Tensor:
+        chosen = batches.at(step)
+        origin = delta.initial + made.with_offset(values[0]).displacement_at_zero()
+        decided = delta.decision(origin.unsqueeze(0), family.collate(chosen))
+        return (decided - torch.stack([wanted[id(item)] for item in chosen])).square().sum(1).mean()
+
+    def evaluate(values: list[Tensor]) -> Score:
+        origin = delta.initial + made.with_offset(values[0]).displacement_at_zero()
+        apart = float((decisions(delta, origin.unsqueeze(0), items)[0] - middle).square().sum(1).mean())
+        return Score(-100 * apart, apart, len(items))
+
+    def tell(done: int, total: int, text: str) -> None:
+        resume.tell(done, total, f"offset of {delta.name}")
+
+    tuned = fit([made.offset()], loss, evaluate, _CENTERING, resume=Resume(progress=tell))
+    return made.with_offset(tuned.parameters[0])
 
 
-def _changes(delta: AttachedDelta, made: Affine, source: Source, items: Sequence[Item]) -> Float[Tensor, "tasks outputs"]:
-    """How the decisions differ between each source solution and code 0."""
-    origin = delta.initial + made.decode(torch.zeros_like(made.task_codes[:1]))
-    solved = [decisions(delta, delta.initial + source.displacements.take([task]), items) for task in range(source.tasks)]
-    return _sketched(torch.cat(solved) - decisions(delta, origin, items))
+def _common(responses: Sequence[Float[Tensor, "dim outputs"]]) -> Float[Tensor, "dim outputs"]:
+    """The changes of decisions that all deltas can make, best first: the leading eigenvectors of sum_t K_t (K_t + r)^-1, with
+    K_t = R_t^T R_t over the outputs and r the ridge: generalized canonical correlation (Carroll 1968; Kettenring 1971,
+    https://doi.org/10.1093/biomet/58.3.433). Their length is the responses' root mean square.
+    """
+    whitened = []
+    for response in responses:
+        products = (response @ response.T).double()
+        values, vectors = torch.linalg.eigh(products + _ridge_weight(products))
+        whitened.append((vectors / values.sqrt()) @ vectors.T @ response.double())
+    stacked = torch.cat(whitened)
+    values, vectors = torch.linalg.eigh(stacked @ stacked.T)
+    leading = vectors.flip(1)[:, : len(responses[0])].T @ stacked
+    length = torch.stack([response.square().sum(1).mean() for response in responses]).mean().sqrt()
+    return torch.nn.functional.normalize(leading, dim=1).to(responses[0]) * length
 
 
 def _sketched(outputs: Float[Tensor, "rows texts features"]) -> Float[Tensor, "rows outputs"]:
@@ -184,7 +228,12 @@ def _sketched(outputs: Float[Tensor, "rows texts features"]) -> Float[Tensor, "r
 
 
 def _ridge(given: Float[Tensor, "k outputs"], wanted: Float[Tensor, "rows outputs"]) -> Float[Tensor, "rows k"]:
-    """M with M given near wanted, by ridge regression whose weight is a share of the mean squared length of what is given."""
+    """M with M given near wanted, by ridge regression."""
     products = (given @ given.T).double()
-    ridge = _RIDGE * products.diagonal().mean().clamp_min(1e-30) * torch.eye(len(products), dtype=torch.float64).to(products)
-    return torch.linalg.solve(products + ridge, (given @ wanted.T).double()).T.to(given)
+    return torch.linalg.solve(products + _ridge_weight(products), (given @ wanted.T).double()).T.to(given)
+
+
+def _ridge_weight(products: Float[Tensor, "k k"]) -> Float[Tensor, "k k"]:
+    """A share of the mean squared length of what is given, on the diagonal."""
+    size = products.diagonal().mean().clamp_min(1e-30)
+    return _RIDGE * size * torch.eye(len(products), dtype=products.dtype, device=products.device)

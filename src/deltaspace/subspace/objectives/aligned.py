@@ -5,7 +5,7 @@
       + agreement * mean over x of |f_t(x; c) - target(x; c)|^2 / V
       + reconstruction * |D_t^i - offset_t - up_t(c_i)| / s_t
 
-c_i: the code of a source task, the same for all deltas; c: vectors drawn around these (`agreement.draw_codes`), from near ones to
+c_i: the code of a source task, the same for all deltas; c: vectors drawn around these (`codes.draw_codes`), from near ones to
 farther ones as the training goes on; f: what the PLM decides by; target: the mean of the deltas' f, or that of a leader. A weight
 of 0 leaves its term out. Agreement reads no targets.
 """
@@ -22,7 +22,8 @@ from torch import Tensor
 
 from deltaspace.families import Item
 from deltaspace.seeds import derived_seed
-from deltaspace.subspace.agreement import draw_codes, probe_seed
+from deltaspace.subspace.agreement import probe_seed
+from deltaspace.subspace.codes import draw_codes
 from deltaspace.subspace.fitting.method import Problem
 from deltaspace.subspace.fitting.trainable import Trainable
 from deltaspace.subspace.objectives.interpolated import draw_tasks
@@ -40,7 +41,7 @@ class Weights:
         leader: whom the others follow: `consensus`, `turns`, or a delta's name.
         vectors: how many are drawn a step.
         texts: for each of them.
-        reach, near, far: see `agreement.draw_codes`; the largest radius grows from near to far.
+        reach, near, far: see `codes.draw_codes`; the largest radius grows from near to far.
     """
 
     task: float

@@ -1,6 +1,8 @@
 """Stage 2, subspace optimization: arXiv 2210.13311, section 3. Only the intrinsic vector is tuned, through one delta:
 
-min_I task_loss(theta0_t + up_t(I))
+min_I task_loss(theta0_t + up_t(I)) + prior * radius(I)^2
+
+radius(I) is how far I lies from the source tasks' codes (`deltaspace.subspace.codes`): the deltas agree near them.
 
 Several starts and learning rates are tuned side by side: each is a candidate with its own Adam and clipping,
 and one pass of the model serves all of them (each candidate's parameters on its own copy of the batch). The best on dev is kept.
@@ -21,6 +23,7 @@ from torch import Tensor
 from deltaspace.deltas.delta import AttachedDelta
 from deltaspace.scoring import Scorer
 from deltaspace.seeds import derived_seed
+from deltaspace.subspace.codes import squared_radius
 from deltaspace.subspace.stages.searchers import OPTIMIZERS
 from deltaspace.subspace.subspace import Subspace
 from deltaspace.tasks.task import Task
@@ -43,6 +46,11 @@ class Optimization(Training):
         description="mean of the source tasks' codes, the source task nearest by dev loss, the initial vector",
     )
     factors: tuple[float, ...] = Field(default=(1.0,), min_length=1, description="the learning rate times each of these is tried")
+    prior: float = Field(
+        default=0.0,
+        ge=0,
+        description="weight of the squared radius (distance from the source tasks' codes), within which transfer can be trusted",
+    )
     nearest_dev: int = Field(default=64, ge=1, description="dev examples by which the nearest source task is found")
 
 
@@ -105,13 +113,17 @@ def optimize(
     scorer = Scorer(attached, task, "dev")
     starts = _starts(subspace, attached, task, settings)
     candidates = list(itertools.product(starts, settings.factors))
+    codes = subspace.codes_of(attached.name)
 
     def loss(values: list[Tensor], step: int) -> Tensor:
         # L-BFGS compares the gradients of its steps, so that they must be of the same examples.
         batch = batches.at(step % settings.accumulate if settings.optimizer == "lbfgs" else step)
         vectors = subspace.decode(attached.name, torch.stack(values))
         # The sum over candidates: each has the gradient that it would have alone.
-        return len(values) * attached.loss(vectors, family.collate(batch * len(values)))
+        task_loss = len(values) * attached.loss(vectors, family.collate(batch * len(values)))
+        if not settings.prior:
+            return task_loss
+        return task_loss + settings.prior * squared_radius(torch.stack(values), codes).sum()
 
     def scores(values: Sequence[Tensor]) -> list[Score]:
         return [scorer.score(subspace.decode(attached.name, value)) for value in values]

@@ -1,0 +1,52 @@
+"""Disagreement: how far the deltas compute the same function around the source tasks' codes, before anything is tuned."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+from deltaspace.study.artefact import Content, MadeFrom
+from deltaspace.study.graph import STAGES, Stage
+from deltaspace.study.recipe import Recipe
+from deltaspace.study.resources import Resources
+from deltaspace.study.stages.subspace import SUBSPACE, Key
+from deltaspace.subspace.agreement import disagreement_by_radius
+from deltaspace.training import Resume
+
+
+class DisagreementStage(Stage[Key]):
+    """One measurement for each subspace, on test inputs of the unseen tasks; their targets are not read."""
+
+    name = "disagreement"
+    title = "disagreement"
+    position = 25
+    suffix = ".json"
+
+    def keys(self, recipe: Recipe) -> Iterator[Key]:
+        # One delta has nobody to disagree with; without shared codes there are no common vectors.
+        if recipe.disagreement is None or len(recipe.deltas) < 2 or not recipe.projection_method().shared:
+            return iter(())
+        return itertools.starmap(Key, itertools.product(recipe.dim, recipe.seed))
+
+    def made_from(self, resources: Resources, key: Key) -> MadeFrom:
+        probing = resources.recipe.disagreement
+        assert probing is not None
+        tasks = [resources.tasks[name].fingerprint for name in resources.recipe.unseen_tasks]
+        return MadeFrom((SUBSPACE.artefact(key),), [probing.model_dump(), tasks, list(resources.recipe.deltas)])
+
+    def make(self, resources: Resources, key: Key, resume: Resume) -> Content:
+        probing = resources.recipe.disagreement
+        assert probing is not None
+        family, names = resources.backbone.family, resources.recipe.unseen_tasks
+        each = -(-probing.texts // len(names))
+        items = [item for name in names for item in family.encode(resources.tasks[name], resources.tasks[name].test[:each])]
+        subspace = SUBSPACE.load(resources, key)
+        measured = disagreement_by_radius(subspace, resources.deltas(key.seed), items[: probing.texts], probing, key.seed)
+        curves = [
+            {"radius": radius, "pairs": [[*pair, value] for pair, value in at.pairs.items()], "variance": at.variance}
+            for radius, at in measured.items()
+        ]
+        return Content(metadata={"disagreement": curves})
+
+
+DISAGREEMENT = STAGES.register(DisagreementStage())

@@ -1,0 +1,148 @@
+"""Translation: an intrinsic vector is tuned, without labels, until one delta computes what another one computes.
+
+    min_I  mean over x of |f_to(x; theta0_to + up_to(I)) - f_from(x; v)|^2,    from I = v
+
+f is what the PLM decides by (`Family.decision`), v the vector that was tuned through the delta `from`, x the inputs of the task:
+their targets are never read. Unlike transfer, d numbers are trained, so its scores stand apart from those of transfer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from pydantic import Field
+from torch import Tensor
+
+from deltaspace.deltas.delta import AttachedDelta
+from deltaspace.errors import DeltaspaceError
+from deltaspace.families import Item
+from deltaspace.subspace.agreement import decisions, probe_seed
+from deltaspace.subspace.subspace import Subspace
+from deltaspace.tasks.task import Task, unlabeled
+from deltaspace.training import NO_RESUME, Batches, Fit, Resume, Score, Training, fit
+
+
+class Translation(Training):
+    """How vectors are translated."""
+
+    held_out: int = Field(default=64, ge=1, description="inputs on which agreement is judged, and none are tuned on")
+
+
+@dataclass(frozen=True)
+class Translated:
+    """An intrinsic vector that makes one delta compute what another computes.
+
+    Args:
+        vector: I, (d,).
+        source: the delta that it follows.
+        delta: the delta that it is for.
+        task: the task whose inputs it was tuned on.
+        before: where it started, the share of the change that `source` makes to the PLM's decisions which `delta` misses, on
+            held-out inputs: 0 is the same function, 1 as far from it as the untuned PLM.
+        after: that share at `vector`.
+        fit: how it was tuned.
+    """
+
+    vector: Float[Tensor, " dim"]
+    source: str
+    delta: str
+    task: str
+    before: float
+    after: float
+    fit: Fit
+
+
+def translate(
+    subspace: Subspace,
+    vector: Float[Tensor, " dim"],
+    deltas: tuple[AttachedDelta, AttachedDelta],
+    task: Task,
+    settings: Translation | None = None,
+    *,
+    inputs: Sequence[str] | None = None,
+    seed: int = 0,
+    resume: Resume = NO_RESUME,
+) -> Translated:
+    """Tune a vector, from where it is, until the second delta computes what the first computes at it. No labels are read.
+
+    Args:
+        subspace: frozen.
+        vector: tuned through the first delta.
+        deltas: the one that is followed and the one that follows.
+        task: its prompt, its label words, and its training inputs.
+        settings: `deltaspace.subspace.TRANSLATE` by default.
+        inputs: texts in place of the task's training inputs.
+        seed: decides the order of the inputs, and which are held out.
+        resume: see `deltaspace.training.fit`.
+
+    Raises:
+        DeltaspaceError: a delta is not the subspace's, both are one, or there are fewer than two inputs.
+
+    Example:
+        >>> deltas = attach("lora", backbone, r=2), attach("adapter", backbone, bottleneck=2)
+        >>> subspace = approximate(deltas, [], [], dim=3, projection="gaussian")
+        >>> moved = translate(subspace, torch.ones(3), deltas, task, Translation(steps=4, lr=0.1, evaluate_every=2))
+        >>> moved.after <= moved.before
+        True
+    """
+    settings = settings or TRANSLATE
+    source, target = deltas
+    for attached in deltas:
+        subspace.check(attached)
+    if source.name == target.name:
+        raise DeltaspaceError(f"{source.name} needs no translation to itself", expected="two deltas of the subspace")
+    examples = list(task.train) if inputs is None else unlabeled(task, inputs)
+    if len(examples) < 2:
+        raise DeltaspaceError("translation needs at least two inputs", found=len(examples))
+    order = torch.randperm(len(examples), generator=torch.Generator().manual_seed(probe_seed(seed, "held out", task.name)))
+    items = source.backbone.family.encode(task, [examples[index] for index in order.tolist()])
+    # Of few inputs, half.
+    count = min(settings.held_out, len(items) // 2)
+    batches = Batches(items[count:], settings.batch_size, probe_seed(seed, "translation", task.name))
+    followed, start = subspace.decode(source.name, vector), vector.detach().float().clone()
+    judged = _Judged(source, target, followed, items[:count])
+
+    def loss(values: list[Tensor], step: int) -> Tensor:
+        batch = source.backbone.family.collate(batches.at(step))
+        with torch.no_grad():
+            wanted = source.decision(followed, batch)
+        decided = target.decision(subspace.decode(target.name, values[0]), batch)
+        return (decided - wanted).square().sum(1).mean() / judged.change
+
+    def evaluate(values: Sequence[Tensor]) -> Score:
+        return judged.score(subspace.decode(target.name, values[0]))
+
+    tuned = fit([start], loss, evaluate, settings, resume=resume)
+    before = tuned.curve[0][2]
+    return Translated(tuned.parameters[0], source.name, target.name, task.name, before, tuned.best.loss, tuned)
+
+
+class _Judged:
+    """How far one delta misses what another does, on held-out inputs.
+
+    Args:
+        source: the delta that is followed.
+        target: the delta that follows.
+        followed: parameters of `source`, (n,).
+        items: encoded inputs.
+    """
+
+    def __init__(
+        self, source: AttachedDelta, target: AttachedDelta, followed: Float[Tensor, " params"], items: Sequence[Item]
+    ) -> None:
+        self._target, self._items = target, items
+        self._wanted, untuned = decisions(source, torch.stack([followed, source.initial]), items)
+        # 1 where the tuned delta leaves the PLM as it was: then misses are told in units of squared decisions.
+        self.change = float((self._wanted - untuned).square().sum(1).mean()) or 1.0
+
+    def score(self, parameters: Float[Tensor, " params"]) -> Score:
+        """The share that is missed, as a loss, and what is not, in percent."""
+        decided = decisions(self._target, parameters.unsqueeze(0), self._items)[0]
+        missed = float((decided - self._wanted).square().sum(1).mean()) / self.change
+        return Score(100 * (1 - missed), missed, len(self._items))
+
+
+TRANSLATE = Translation(steps=120, lr=5e-2, evaluate_every=20, patience=3)

@@ -1,0 +1,106 @@
+"""Disagreement, controls and translation in a study: which artefacts there are, what tables and figures show, the command."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import yaml
+
+from deltaspace.cli import main
+from deltaspace.study import load_recipe, read_disagreements, read_radii, read_scores, run_study
+from deltaspace.study.disagreements import DisagreementRow, agreeing_radius
+from tests.study.test_study import change, recipe_file  # noqa: F401 - a fixture
+
+PAIRS = {("adapter", "lora"), ("adapter", "prefix"), ("lora", "prefix")}
+
+
+@pytest.fixture
+def translated(recipe_file, tmp_path):  # noqa: F811
+    change(recipe_file, translate={"steps": 4, "evaluate_every": 2, "batch_size": 4})
+    run_study(load_recipe(recipe_file), tmp_path / "study")
+    return tmp_path / "study"
+
+
+def run(monkeypatch, *arguments):
+    monkeypatch.setattr("sys.argv", ["deltaspace", *map(str, arguments)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return ended.value.code
+
+
+def test_a_study_measures_disagreement_and_its_controls(translated, monkeypatch, capsys):
+    rows = read_disagreements(translated)
+    assert {(row.first, row.second) for row in rows} == PAIRS
+    assert {row.radius for row in rows} == {0.0, 0.25, 0.5, 1.0, 2.0}
+    assert all(row.disagreement >= 0 for row in rows)
+    assert {(vector.task, vector.delta) for vector in read_radii(translated)} == {
+        ("two", name) for name in ("adapter", "lora", "prefix")
+    }
+    counts = {}
+    for row in read_scores(translated):
+        counts[row.stage] = counts.get(row.stage, 0) + 1
+    assert (counts["mean_code"], counts["in_span"], counts["translated"], counts["transferred"]) == (3, 6, 6, 6)
+    assert {row.tuned for row in read_scores(translated) if row.stage == "translated"} == {3}
+    assert run(monkeypatch, "show", translated) == 0
+    printed = capsys.readouterr().out
+    for text in ("Disagreement of the deltas' functions", "Transfer and its controls", "Translation (tuned without labels)"):
+        assert text in printed
+    assert run(monkeypatch, "figure", "disagreement", translated, "-o", translated / "figure.png") == 0
+    assert (translated / "figure.png").stat().st_size > 1000
+
+
+def test_they_can_be_left_out(recipe_file, tmp_path):  # noqa: F811
+    change(recipe_file, disagreement=False, controls=False)
+    run_study(load_recipe(recipe_file), tmp_path / "study")
+    assert {row.stage for row in read_scores(tmp_path / "study")} == {"zero_shot", "independent", "optimized", "transferred"}
+    assert read_disagreements(tmp_path / "study") == []
+
+
+def test_the_command_translates_on_any_texts(translated, tmp_path, monkeypatch, capsys):
+    before = {path: path.read_bytes() for path in translated.rglob("*") if path.is_file()}
+    texts = tmp_path / "texts.txt"
+    texts.write_text("a good film\nthe bad plot\n\nit was dull\nvery fine\n")
+    asked = ["translate", translated, "--task", "two", "--from", "lora", "--to", "adapter"]
+    assert run(monkeypatch, *asked, "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    [row] = [r for r in read_scores(translated) if (r.stage, r.source_delta, r.delta) == ("translated", "lora", "adapter")]
+    assert told["translated"]["value"] == row.score
+    assert told["missed"]["after"] <= told["missed"]["before"]
+    assert run(monkeypatch, *asked, "--inputs", texts, "-o", tmp_path / "checkpoint") == 0
+    assert "without labels" in (tmp_path / "checkpoint" / "README.md").read_text()
+    assert {path: path.read_bytes() for path in translated.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--task", "nope", "--from", "lora", "--to", "adapter"), "no unseen task 'nope'"),
+        (("--task", "two", "--from", "nope", "--to", "adapter"), "no delta 'nope'"),
+        (("--task", "two", "--from", "lora", "--to", "lora"), "to itself"),
+        (("--task", "two", "--from", "lora", "--to", "adapter", "--dim", "99"), "no d 99"),
+        (("--task", "two", "--from", "lora", "--to", "adapter", "--inputs", "/nope"), "is missing"),
+    ],
+)
+def test_mistakes_of_the_command(translated, arguments, message, monkeypatch, capsys):
+    assert run(monkeypatch, "translate", translated, *arguments) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_settings_may_be_whole_or_in_part(recipe_file):  # noqa: F811
+    assert load_recipe(recipe_file).translate is None
+    change(recipe_file, translate=True, disagreement={"vectors": 3})
+    recipe = load_recipe(recipe_file)
+    assert recipe.translate is not None
+    assert recipe.disagreement is not None
+    assert (recipe.disagreement.vectors, recipe.disagreement.texts) == (3, 32)
+    assert yaml.safe_load(recipe_file.read_text())["translate"] is True
+
+
+def test_the_agreeing_radius_ends_before_the_first_that_does_not():
+    def rows(*values):
+        return [DisagreementRow(3, 0, "a", "b", radius, value) for radius, value in zip((0.0, 0.5, 1.0), values, strict=True)]
+
+    assert agreeing_radius(rows(0.1, 0.2, 0.9)) == 0.5
+    assert agreeing_radius(rows(0.1, 0.7, 0.2)) == 0.0
+    assert agreeing_radius(rows(0.9, 0.1, 0.1)) is None
