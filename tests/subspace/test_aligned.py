@@ -36,7 +36,7 @@ def problem(architecture="sentence", names=tuple(SETTINGS)):
 
 
 def aligned(attached, solutions, tasks, settings=SHORT, resume=None, **options):
-    method = find_projection("aligned", probe=12, texts=4, **options)
+    method = find_projection("aligned", **{"responding": 12, "texts": 4, **options})
     rest = {} if resume is None else {"resume": resume}
     return approximate(attached, solutions, tasks, dim=4, projection=method, settings=settings, **rest)
 
@@ -61,6 +61,22 @@ def test_training_makes_the_deltas_agree(architecture, leader):
     assert after.entries["prefix"].offset is not None
     curve = after.history["curve"]
     assert max(score for _, score, _ in curve) > curve[0][1]
+
+
+def test_texts_of_the_user_take_the_place_of_the_tasks_inputs(tmp_path):
+    attached, solutions, tasks = problem("sentence")
+    options = {"task": 0.0}
+    inputs = [example.input for task in zip(*(task.train[:20] for task in tasks), strict=True) for example in task]
+    probe = tmp_path / "texts.txt"
+    probe.write_text("\n".join(inputs) + "\n")
+    short = [replace(task, train=task.train[:20]) for task in tasks]
+    # The same texts in the same order: text i is of task i modulo the number of tasks.
+    given = aligned(attached, solutions, short, probe=str(probe), **options)
+    assert torch.equal(given.codes, aligned(attached, solutions, short, **options).codes)
+    probe.write_text("a good film\nthe plot was dull\nfine\n")
+    assert not torch.equal(given.codes, aligned(attached, solutions, short, probe=str(probe), **options).codes)
+    with pytest.raises(DeltaspaceError, match="is missing"):
+        aligned(attached, solutions, short, probe=str(tmp_path / "nope"))
 
 
 def test_agreement_reads_no_labels():

@@ -169,8 +169,10 @@ class Recipe(BaseModel):
 
     @field_validator("projection", mode="before")
     @classmethod
-    def _known_projection(cls, value: Any) -> Any:
-        return known_projection(value)
+    def _known_projection(cls, value: Any, info: ValidationInfo) -> Any:
+        [(name, settings)] = known_projection(value).items()
+        base = (info.context or {}).get("base", Path())
+        return {name: PROJECTIONS[name](**settings).relative_to(base).model_dump()}
 
     @field_validator("rivals")
     @classmethod

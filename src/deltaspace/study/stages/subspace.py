@@ -37,8 +37,10 @@ class SubspaceStage(Stage[Key]):
 
     def made_from(self, resources: Resources, key: Key) -> MadeFrom:
         recipe = resources.recipe
-        how = recipe.approximate.model_dump() if recipe.projection_method().trained else None
-        return MadeFrom(source_solutions(recipe, key.seed), [key.dim, recipe.projection, how])
+        method = recipe.projection_method()
+        how = recipe.approximate.model_dump() if method.trained else None
+        settings = [key.dim, recipe.projection, how, *method.read_from()]
+        return MadeFrom(source_solutions(recipe, key.seed), settings)
 
     def make(self, resources: Resources, key: Key, resume: Resume) -> Content:
         subspace = approximated(resources, key, resources.recipe.projection_method(), resume)

@@ -6,6 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -91,6 +92,18 @@ class ProjectionMethod(BaseModel, ABC):
     scaling: Scaling = Field(
         default="delta", description="units of a displacement: one for a delta, or one for each tensor block"
     )
+
+    def relative_to(self, folder: Path) -> ProjectionMethod:
+        """The same method, with the files that its settings name relative to a folder: that of the recipe."""
+        return self
+
+    def read_from(self) -> list[str]:
+        """What is in the files that its settings name: it decides the subspace as settings do.
+
+        Raises:
+            DeltaspaceError: a file is missing, or is not what it should be.
+        """
+        return []
 
     @abstractmethod
     def make(self, sources: Sequence[Source], dim: int, seed: int) -> list[Map]:

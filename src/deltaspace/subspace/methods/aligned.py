@@ -4,10 +4,9 @@ After arXiv 2210.13311, section 3, which asks for one vector to do one task thro
 and for nothing elsewhere. Here the deltas must agree wherever tuning may go:
 
 1. Raw directions: the joint SVD of the displacements without their mean, cut by depth into d; the mean is the offset.
-2. Functional start: the offsets are tuned until every delta decides at the vector 0 as the source solutions do on average. R_t is
-   the change of decisions on some texts when delta t moves from there along each of its raw directions. A coordinate means a
-   change that all deltas can make (generalized canonical correlation; or the leader's response), and each delta's directions
-   are mixed by ridge regression so that it makes it. A task's code is the regression of its solutions' mean change on these.
+2. Functional start: a leader (the named one, or the one that the others follow best) keeps its directions. The others' offsets
+   are tuned until they decide at the vector 0 as the leader does; R_t is the change of decisions on some texts when delta t moves
+   from there along each of its directions; these are mixed by ridge regression until R_t is nearest to the leader's.
 3. Training: task loss at the codes, agreement around them, reconstruction (`objectives/aligned.py`).
 """
 
@@ -15,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import ClassVar, Literal
 
 import torch
@@ -38,6 +38,8 @@ from deltaspace.subspace.joint_training import DevScores, train_jointly
 from deltaspace.subspace.maps import Map
 from deltaspace.subspace.methods.registry import PROJECTIONS
 from deltaspace.subspace.objectives.aligned import CONSENSUS, TURNS, Aligned, Weights
+from deltaspace.tasks import Example, Task, read_inputs
+from deltaspace.tasks.task import unlabeled
 from deltaspace.training import NO_RESUME, Batches, Resume, Score, Training, fit
 
 # Vectors at which disagreement is measured while training, on so many texts.
@@ -48,7 +50,7 @@ _RIDGE = 1e-2
 # Vectors of a delta's size that are decoded together at the start.
 _ROWS = 16
 # How the offsets are found; lr is in units of a displacement's entries.
-_CENTERING = Training(steps=30, lr=0.3, batch_size=24, evaluate_every=10)
+_CENTERING = Training(steps=40, lr=0.3, batch_size=24, evaluate_every=10)
 
 
 @PROJECTIONS.register
@@ -66,7 +68,10 @@ class AlignedDirections(ProjectionMethod):
     agreement: float = Field(default=1.0, ge=0, description="weight of the disagreement around them")
     vectors: int = Field(default=2, ge=1, description="vectors a step at which deltas are compared")
     texts: int = Field(default=16, ge=1, description="texts for each of them")
-    probe: int = Field(default=64, ge=1, description="texts on which responses are compared at the start")
+    probe: str | None = Field(
+        default=None, description="file of texts to compare on, one a line or JSON Lines; else the source tasks' training inputs"
+    )
+    responding: int = Field(default=64, ge=1, description="texts on which responses are compared at the start")
     reach: float = Field(
         default=REACH, ge=0, description="how far along a source task's code vectors are drawn, as a share of the code"
     )
@@ -80,8 +85,8 @@ class AlignedDirections(ProjectionMethod):
         names = [delta.name for delta in problem.attached]
         if self.leader not in (CONSENSUS, TURNS, *names):
             raise DeltaspaceError(f"aligned: no leader {self.leader!r}", expected=", ".join((CONSENSUS, TURNS, *names)))
-        family, each = problem.attached[0].backbone.family, max(1, self.probe // len(problem.tasks))
-        items = [family.encode(task, task.train) for task in problem.tasks]
+        family, each = problem.attached[0].backbone.family, max(1, self.responding // len(problem.tasks))
+        items = [family.encode(task, examples) for task, examples in self._examples(problem.tasks)]
         start = self.raw(problem.sources, problem.dim)
         if self.start == "responses":
             start = self._responding(problem, start, [item for part in items for item in part[:each]], resume)
@@ -119,6 +124,23 @@ class AlignedDirections(ProjectionMethod):
         fitted.history["disagreement"] = {"start": first.mean}
         return fitted
 
+    def relative_to(self, folder: Path) -> AlignedDirections:
+        return self if self.probe is None else self.model_copy(update={"probe": str((folder / self.probe).resolve())})
+
+    def read_from(self) -> list[str]:
+        return [] if self.probe is None else read_inputs(Path(self.probe))
+
+    def _examples(self, tasks: Sequence[Task]) -> list[tuple[Task, Sequence[Example]]]:
+        """Of every task the inputs on which deltas are compared: its own, or its part of the texts that the user names."""
+        if self.probe is None:
+            return [(task, task.train) for task in tasks]
+        texts = self.read_from()
+        # Options belong to examples: a text alone has none.
+        fit = [task for task in tasks if task.kind != "multiple_choice"][: len(texts)]
+        if not fit:
+            raise DeltaspaceError("no source task can be read without options", mend="leave out 'probe'")
+        return [(task, unlabeled(task, texts[index :: len(fit)])) for index, task in enumerate(fit)]
+
     def raw(self, sources: Sequence[Source], dim: int) -> list[Affine]:
         """Step 1: the directions and codes of the joint SVD, without training."""
         center = sources[0].tasks > 1
@@ -143,55 +165,62 @@ class AlignedDirections(ProjectionMethod):
         return started
 
     def _responding(self, problem: Problem, raw: Sequence[Affine], items: Sequence[Item], resume: Resume) -> list[Affine]:
-        """Step 2: at the vector 0 every delta is what the source solutions are on average; from there all respond alike."""
-        solved = [
-            torch.cat([decisions(d, d.initial + s.displacements.take([task]), items) for task in range(s.tasks)])
-            for d, s in zip(problem.attached, problem.sources, strict=True)
-        ]
-        middle = torch.stack(solved).mean((0, 1))
-        placed = [
-            _with_middle(delta, made, items, middle, problem.seed, resume)
-            for delta, made in zip(problem.attached, raw, strict=True)
-        ]
-        codes = raw[0].task_codes
-        moves = codes.square().mean(0).sqrt()
+        """Step 2: the deltas do what a leader does at the vector 0, and respond to each coordinate as it does."""
+        moves = raw[0].task_codes.square().mean(0).sqrt()
         moves = torch.where(moves > 0, moves, moves[moves > 0].mean())
-        responses, changes = [], []
-        for delta, made, decided in zip(problem.attached, placed, solved, strict=True):
-            rows = torch.cat([torch.zeros_like(moves).unsqueeze(0), torch.diag(moves)])
-            # A few at a time: each is a vector of the delta's size.
-            moved = torch.cat([decisions(delta, delta.initial + made.decode(part), items) for part in rows.split(_ROWS)])
-            responses.append(_sketched(moved[1:] - moved[:1]))
-            changes.append(_sketched(decided - moved[:1]))
+        decided = [_decided(delta, made, moves, items) for delta, made in zip(problem.attached, raw, strict=True)]
+        responses = [_sketched(rows[1:] - rows[:1]) for rows in decided]
         names = [delta.name for delta in problem.attached]
-        wanted = responses[names.index(self.leader)] if self.leader in names else _common(responses)
-        length = moves.square().mean().sqrt()
-        new_codes = _ridge(wanted, torch.stack(changes).mean(0)) * length
-        return [
-            replace(made.transformed(_ridge(response, wanted) * moves / length), task_codes=new_codes)
-            for made, response in zip(placed, responses, strict=True)
-        ]
+        leader = names.index(self.leader) if self.leader in names else _easiest_to_follow(responses)
+        started = []
+        for index, (delta, made) in enumerate(zip(problem.attached, raw, strict=True)):
+            if index == leader:
+                started.append(made)
+                continue
+            placed = _with_origin(delta, made, items, decided[leader][0], problem.seed, resume)
+            rows = _decided(delta, placed, moves, items)
+            mixing = _ridge(_sketched(rows[1:] - rows[:1]), responses[leader])
+            started.append(placed.transformed(mixing * moves / moves.unsqueeze(1)))
+        return started
 
 
-def _with_middle(
-    delta: AttachedDelta, made: Affine, items: Sequence[Item], middle: Float[Tensor, "texts features"], seed: int, resume: Resume
+def _decided(
+    delta: AttachedDelta, made: Affine, moves: Float[Tensor, " dim"], items: Sequence[Item]
+) -> Float[Tensor, "moves texts features"]:
+    """The decisions on all texts at the vector 0, then with each coordinate moved alone."""
+    rows = torch.cat([torch.zeros_like(moves).unsqueeze(0), torch.diag(moves)])
+    # A few at a time: each is a vector of the delta's size.
+    return torch.cat([decisions(delta, delta.initial + made.decode(part), items) for part in rows.split(_ROWS)])
+
+
+def _easiest_to_follow(responses: Sequence[Float[Tensor, "dim outputs"]]) -> int:
+    """The delta whose responses the others' explain best, by ridge regression."""
+    shares = []
+    for wanted in responses:
+        left = [(_ridge(given, wanted) @ given - wanted).square().sum() for given in responses]
+        shares.append(float(torch.stack(left).sum() / wanted.square().sum().clamp_min(1e-30)))
+    return shares.index(min(shares))
+
+
+def _with_origin(
+    delta: AttachedDelta, made: Affine, items: Sequence[Item], wanted: Float[Tensor, "texts features"], seed: int, resume: Resume
 ) -> Affine:
-    """The offset tuned so that the delta decides at the vector 0 as is wanted. The mean of parameters does not: for a prefix it
-    may be farther from the mean of the solutions' decisions than the untuned PLM is.
+    """The offset tuned so that the delta decides at the vector 0 as is wanted. The mean of the solutions' parameters does not:
+    that of prefixes decides farther from what their solutions decide on average than the untuned PLM does.
     """
     family = delta.backbone.family
-    wanted = dict(zip(map(id, items), middle, strict=True))
-    batches = Batches(items, _CENTERING.batch_size, probe_seed(seed, "middle", delta.name))
+    by_item = dict(zip(map(id, items), wanted, strict=True))
+    batches = Batches(items, _CENTERING.batch_size, probe_seed(seed, "origin", delta.name))
 
     def loss(values: list[Tensor], step: int) -> Tensor:
         chosen = batches.at(step)
         origin = delta.initial + made.with_offset(values[0]).displacement_at_zero()
         decided = delta.decision(origin.unsqueeze(0), family.collate(chosen))
-        return (decided - torch.stack([wanted[id(item)] for item in chosen])).square().sum(1).mean()
+        return (decided - torch.stack([by_item[id(item)] for item in chosen])).square().sum(1).mean()
 
     def evaluate(values: list[Tensor]) -> Score:
         origin = delta.initial + made.with_offset(values[0]).displacement_at_zero()
-        apart = float((decisions(delta, origin.unsqueeze(0), items)[0] - middle).square().sum(1).mean())
+        apart = float((decisions(delta, origin.unsqueeze(0), items)[0] - wanted).square().sum(1).mean())
         return Score(-100 * apart, apart, len(items))
 
     def tell(done: int, total: int, text: str) -> None:
@@ -199,23 +228,6 @@ def _with_middle(
 
     tuned = fit([made.offset()], loss, evaluate, _CENTERING, resume=Resume(progress=tell))
     return made.with_offset(tuned.parameters[0])
-
-
-def _common(responses: Sequence[Float[Tensor, "dim outputs"]]) -> Float[Tensor, "dim outputs"]:
-    """The changes of decisions that all deltas can make, best first: the leading eigenvectors of sum_t K_t (K_t + r)^-1, with
-    K_t = R_t^T R_t over the outputs and r the ridge: generalized canonical correlation (Carroll 1968; Kettenring 1971,
-    https://doi.org/10.1093/biomet/58.3.433). Their length is the responses' root mean square.
-    """
-    whitened = []
-    for response in responses:
-        products = (response @ response.T).double()
-        values, vectors = torch.linalg.eigh(products + _ridge_weight(products))
-        whitened.append((vectors / values.sqrt()) @ vectors.T @ response.double())
-    stacked = torch.cat(whitened)
-    values, vectors = torch.linalg.eigh(stacked @ stacked.T)
-    leading = vectors.flip(1)[:, : len(responses[0])].T @ stacked
-    length = torch.stack([response.square().sum(1).mean() for response in responses]).mean().sqrt()
-    return torch.nn.functional.normalize(leading, dim=1).to(responses[0]) * length
 
 
 def _sketched(outputs: Float[Tensor, "rows texts features"]) -> Float[Tensor, "rows outputs"]:
