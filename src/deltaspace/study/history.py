@@ -18,8 +18,8 @@ from deltaspace.errors import DeltaspaceError
 from deltaspace.storage import read_json, write_json
 from deltaspace.study.artefact import Artefact
 from deltaspace.study.folder import State
-from deltaspace.study.graph import STAGES
 from deltaspace.study.observer import Observer
+from deltaspace.study.stage import STAGES
 
 _FILE = "runs.json"
 

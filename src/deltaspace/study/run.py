@@ -11,11 +11,13 @@ from deltaspace.storage import write_text
 from deltaspace.study.artefact import Artefact
 from deltaspace.study.engines import Engine, Serial
 from deltaspace.study.folder import RECIPE, SWEEP, Folder
-from deltaspace.study.graph import STAGES, Graph
+from deltaspace.study.graph import Graph
 from deltaspace.study.history import logged
 from deltaspace.study.observer import Observer, Observers
 from deltaspace.study.recipe import Recipe
+from deltaspace.study.record import is_artefact
 from deltaspace.study.resources import Resources
+from deltaspace.study.stage import STAGES
 from deltaspace.tasks import Task
 
 
@@ -65,11 +67,11 @@ def keep_recipe(recipe: Recipe, out: Path) -> None:
 
 
 def set_aside_unwanted(graph: Graph, wanted: list[Artefact]) -> None:
-    """Set aside what the recipe no longer speaks of, so that tables show this recipe's rows only."""
+    """Set aside what the recipe no longer speaks of, so that tables show this recipe's rows only; and what is no artefact."""
     folder, kept = graph.resources.folder, {artefact.path for artefact in wanted}
     for stage in STAGES.values():
-        for path in [] if stage.explored else list(folder.files(stage.name)):
-            if path not in kept:
+        for path in list(folder.files(stage.name)):
+            if path not in kept and not (stage.explored and is_artefact(folder, path)):
                 folder.set_aside(path)
 
 

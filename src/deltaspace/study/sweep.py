@@ -18,12 +18,12 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from deltaspace.errors import DeltaspaceError
 from deltaspace.storage import write_text
 from deltaspace.study.folder import RECIPE, SWEEP, Folder
-from deltaspace.study.graph import ordered_stages
 from deltaspace.study.observer import Observer
 from deltaspace.study.recipe import Recipe, known_projection, load_recipe, load_yaml
 from deltaspace.study.results import read_scores
 from deltaspace.study.run import run_study
 from deltaspace.study.scores import SweepRow
+from deltaspace.study.stage import ordered_stages
 
 # The study whose solutions all points share.
 _SHARED = "independent"

@@ -9,10 +9,9 @@ from typing import NamedTuple
 from torch import Tensor
 
 from deltaspace.study.artefact import Content, MadeFrom
-from deltaspace.study.graph import STAGES, Stage
 from deltaspace.study.recipe import Recipe
 from deltaspace.study.resources import Resources
-from deltaspace.study.scores import ScoreRow
+from deltaspace.study.stage import STAGES, Stage
 from deltaspace.study.stages.independent import training_history
 from deltaspace.study.stages.subspace import SUBSPACE
 from deltaspace.study.stages.subspace import Key as SubspaceKey
@@ -40,6 +39,7 @@ class OptimizedStage(Stage[Key]):
     name = "optimized"
     title = "optimization"
     position = 30
+    scored = True
 
     def keys(self, recipe: Recipe) -> Iterator[Key]:
         for dim, seed in itertools.product(recipe.dim, recipe.seed):
@@ -55,18 +55,7 @@ class OptimizedStage(Stage[Key]):
         subspace = SUBSPACE.load(resources, key.subspace)
         tuned = optimize(subspace, attached, task, resources.recipe.optimize, seed=key.seed, resume=resume)
         result = transfer(subspace, tuned.vector, attached, task)
-        row = ScoreRow(
-            self.name,
-            key.task,
-            key.delta,
-            key.seed,
-            task.metric,
-            result.value,
-            result.count,
-            source_delta=key.delta,
-            dim=key.dim,
-            tuned=key.dim,
-        )
+        row = self.row(key, task, result, source_delta=key.delta, tuned=key.dim)
         metadata = {"start": tuned.start, "factor": tuned.factor, **training_history(tuned.fit)}
         return Content({"vector": tuned.vector, "trajectory": tuned.trajectory}, metadata, row.timed(tuned.fit))
 
