@@ -10,15 +10,22 @@ import yaml
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from deltaspace.cli import app
 from deltaspace.errors import DeltaspaceError
+from deltaspace.figures import draw
+from deltaspace.landscape import Landscape
 from deltaspace.study import (
     Observer,
+    SliceSpec,
+    is_sweep,
     load_recipe,
     read_curves,
+    read_history,
     read_landscapes,
     read_scores,
     read_subspace,
     run_study,
+    sample_landscape,
 )
 from deltaspace.study.folder import Folder
 from deltaspace.study.record import read_record
@@ -49,19 +56,19 @@ def finished(tmp_path_factory):
 
 
 @pytest.fixture
-def place(finished, tmp_path):
+def folder(finished, tmp_path):
     """A copy that may be changed."""
-    shutil.copytree(finished, tmp_path / "place")
-    return tmp_path / "place"
+    shutil.copytree(finished, tmp_path / "folder")
+    return tmp_path / "folder"
 
 
 def change(path, **keys):
     path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), **keys}))
 
 
-def go(place):
+def go(folder):
     log = Log()
-    run_study(load_recipe(place / "recipe.yaml"), place / "study", observer=log)
+    run_study(load_recipe(folder / "recipe.yaml"), folder / "study", observer=log)
     return log.made
 
 
@@ -109,10 +116,10 @@ HANDS = {
 
 @pytest.mark.parametrize("sealed", [True, False], ids=["with its digest", "written before there were digests"])
 @pytest.mark.parametrize("case", HANDS)
-def test_what_a_hand_changed_is_told_and_made_anew(place, case, sealed):
+def test_what_a_hand_changed_is_told_and_made_anew(folder, case, sealed):
     path, hand = HANDS[case]
-    file = place / "study" / path
-    before = [(row.stage, row.task, row.delta, row.score) for row in read_scores(place / "study")]
+    file = folder / "study" / path
+    before = [(row.stage, row.task, row.delta, row.score) for row in read_scores(folder / "study")]
     metadata = said(file)
     hand(metadata)
     if not sealed:
@@ -120,34 +127,34 @@ def test_what_a_hand_changed_is_told_and_made_anew(place, case, sealed):
     rewrite(file, metadata)
     for reader in READERS:
         try:
-            reader(place / "study")
+            reader(folder / "study")
         except DeltaspaceError as error:
             assert path in str(error)
     with pytest.raises(DeltaspaceError, match="is damaged"):
-        read_record(Folder(place / "study"), path)
-    assert go(place)[0] == (path, "damaged")
-    assert [(row.stage, row.task, row.delta, row.score) for row in read_scores(place / "study")] == before
-    assert go(place) == []
+        read_record(Folder(folder / "study"), path)
+    assert go(folder)[0] == (path, "damaged")
+    assert [(row.stage, row.task, row.delta, row.score) for row in read_scores(folder / "study")] == before
+    assert go(folder) == []
 
 
 @pytest.mark.parametrize("key", ["dim", "shared", "deltas", "sources"])
-def test_anything_that_an_artefact_says_is_under_its_digest(place, key):
-    metadata = said(place / "study" / SUBSPACE)
-    rewrite(place / "study" / SUBSPACE, {**metadata, key: None})
+def test_anything_that_an_artefact_says_is_under_its_digest(folder, key):
+    metadata = said(folder / "study" / SUBSPACE)
+    rewrite(folder / "study" / SUBSPACE, {**metadata, key: None})
     with pytest.raises(DeltaspaceError, match="does not match its digest"):
-        read_subspace(place / "study")
-    assert go(place)[0] == (SUBSPACE, "damaged")
+        read_subspace(folder / "study")
+    assert go(folder)[0] == (SUBSPACE, "damaged")
 
 
-def test_artefacts_of_before_there_were_digests_are_valid(place):
-    before = read_scores(place / "study")
+def test_artefacts_of_before_there_were_digests_are_valid(folder):
+    before = read_scores(folder / "study")
     for stage in STAGES:
-        for path in Folder(place / "study").files(stage):
-            metadata = said(place / "study" / path)
+        for path in Folder(folder / "study").files(stage):
+            metadata = said(folder / "study" / path)
             del metadata["digest"]
-            rewrite(place / "study" / path, metadata)
-    assert read_scores(place / "study") == before
-    assert go(place) == []
+            rewrite(folder / "study" / path, metadata)
+    assert read_scores(folder / "study") == before
+    assert go(folder) == []
 
 
 LEFT = {
@@ -159,34 +166,34 @@ LEFT = {
 
 
 @pytest.mark.parametrize("case", LEFT)
-def test_what_lies_where_it_does_not_belong_is_told_and_set_aside(place, case):
+def test_what_lies_where_it_does_not_belong_is_told_and_set_aside(folder, case):
     path, where = LEFT[case]
-    study = place / "study"
+    study = folder / "study"
     before = read_scores(study)
     (study / where).parent.mkdir(parents=True, exist_ok=True)
     shutil.copy(study / path, study / where)
     with pytest.raises(DeltaspaceError, match=f"{where}.*does not belong there[^$]*its key belongs to {path}"):
         read_scores(study)
-    assert go(place) == []
+    assert go(folder) == []
     assert read_scores(study) == before and read_subspace(study).dim == 2
     assert not (study / where).exists() and list((study / "superseded" / where).parent.glob("*"))
 
 
-def test_what_is_no_artefact_at_all_is_set_aside_and_kept(place):
-    study = place / "study"
+def test_what_is_no_artefact_at_all_is_set_aside_and_kept(folder):
+    study = folder / "study"
     for name, text in (("a.json", "{}"), ("b.json", "not JSON"), ("c.safetensors", "short")):
         (study / "zero_shot" / name).write_text(text)
         (study / "landscapes" / name).write_text(text)
     with pytest.raises(DeltaspaceError, match=r"zero_shot/a\.json is damaged, or does not belong there"):
         read_scores(study)
-    assert go(place) == []
+    assert go(folder) == []
     assert read_scores(study) and list(read_landscapes(study)) == ["path"]
     for stage in ("zero_shot", "landscapes"):
         assert sorted(path.read_text() for path in (study / "superseded" / stage).glob("*.*")) == ["not JSON", "short", "{}"]
 
 
-def test_a_study_of_an_earlier_layout_is_told(place):
-    study = place / "study"
+def test_a_study_of_an_earlier_layout_is_told(folder):
+    study = folder / "study"
     for stage in STAGES:
         shutil.rmtree(study / stage, ignore_errors=True)
     assert read_scores(study) == []
@@ -197,12 +204,45 @@ def test_a_study_of_an_earlier_layout_is_told(place):
             reader(study)
 
 
-def test_a_changed_d_sets_the_old_subspace_aside_and_it_comes_back(place):
-    study = place / "study"
-    change(place / "recipe.yaml", dim=1)
-    go(place)
+def test_a_changed_d_sets_the_old_subspace_aside_and_it_comes_back(folder):
+    study = folder / "study"
+    change(folder / "recipe.yaml", dim=1)
+    go(folder)
     assert read_subspace(study).dim == 1
     assert list((study / "superseded/subspace/2").glob("0.*.safetensors"))
-    change(place / "recipe.yaml", dim=2)
-    assert go(place) == []
+    change(folder / "recipe.yaml", dim=2)
+    assert go(folder) == []
     assert read_subspace(study).dim == 2
+
+
+def test_verify_reads_the_tensors_too(folder, capsys):
+    file = folder / "study" / VECTOR
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    assert go(folder) == []
+    app(["run", str(folder / "recipe.yaml"), "--out", str(folder / "study"), "--verify"], standalone_mode=False)
+    assert file.read_bytes()[-8:] == whole[-8:]
+    log = Log()
+    run_study(load_recipe(folder / "recipe.yaml"), folder / "study", verify=True, observer=log)
+    assert log.made == []
+
+
+def test_a_landscape_that_says_nonsense_is_damaged(folder):
+    metadata = said(folder / "study" / LANDSCAPE)
+    del metadata["digest"]
+    for key, value in (("slice", 3), ("marks", {"lora": 1}), ("deltas", 7), ("slice", {})):
+        rewrite(folder / "study" / LANDSCAPE, {**metadata, key: value})
+        with pytest.raises(DeltaspaceError, match=r"path\.safetensors is damaged"):
+            read_landscapes(folder / "study")
+
+
+def test_folders_may_be_texts(folder):
+    study = str(folder / "study")
+    assert run_study(load_recipe(str(folder / "recipe.yaml")), study) == 0
+    for reader in (*READERS, read_history):
+        assert reader(study)
+    assert not is_sweep(study)
+    name, _ = sample_landscape(study, SliceSpec(task="unseen", points=("mean", "zero"), name="path", grid="0:1:3"))
+    assert name == "path"
+    assert draw("scores", study)
+    assert Landscape.load(f"{study}/{LANDSCAPE}").task == "unseen"

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def draw(name: str, folder: Path, options: Options | None = None) -> Figure:
+def draw(name: str, folder: Path | str, options: Options | None = None) -> Figure:
     """A figure of a study, or of a parameter sweep.
 
     Args:

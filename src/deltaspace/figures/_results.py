@@ -23,8 +23,8 @@ class Results:
         folder: the study's, or the sweep's.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path | str) -> None:
+        self.folder = Path(folder)
         self._subspaces: dict[int | None, Subspace] = {}
 
     @cached_property

@@ -103,7 +103,9 @@ class Folder:
 
     def keep(self, path: str) -> None:
         """Have what is at a path under `superseded/` as well, so that nothing computed is lost when something takes its place."""
-        _link(self.path / path, self._superseded(path, self._name(path)))
+        target = self._superseded(path, self._name(path))
+        if not target.exists():
+            _link(self.path / path, target)
 
     def set_aside(self, path: str) -> None:
         """Move what is at a path, and no longer asked for, under `superseded/`."""
@@ -112,7 +114,7 @@ class Folder:
         (self.path / path).replace(target)
 
     def restore(self, path: str, fingerprint: str) -> bool:
-        """Bring back an artefact that was set aside, if it is the one that is wanted now; what is in its place is kept.
+        """Bring back an artefact that was set aside, if it is the one that is wanted now.
 
         Returns:
             Whether it was there.
@@ -120,8 +122,6 @@ class Folder:
         kept = self._superseded(path, fingerprint)
         if not kept.exists():
             return False
-        if self.has(path):
-            self.keep(path)
         (self.path / path).parent.mkdir(parents=True, exist_ok=True)
         kept.replace(self.path / path)
         return True

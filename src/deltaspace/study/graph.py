@@ -75,9 +75,9 @@ class Graph:
                 )
         return list(ordered)
 
-    def state(self, artefact: Artefact) -> State:
-        """Whether it is there and was made from what it would be made from now."""
-        return state(self.resources.folder, artefact.path, self.fingerprint(artefact))
+    def state(self, artefact: Artefact, *, tensors: bool = False) -> State:
+        """Whether it is there and was made from what it would be made from now; read whole where its tensors count."""
+        return state(self.resources.folder, artefact.path, self.fingerprint(artefact), tensors=tensors)
 
     def make(self, artefact: Artefact, state: State, observer: Observer) -> bool:
         """Make an artefact that is not valid, or bring it back where an earlier recipe had it.
@@ -86,6 +86,7 @@ class Graph:
             Whether it was made.
         """
         folder, fingerprint = self.resources.folder, self.fingerprint(artefact)
+        self._keep_stale(artefact)
         if folder.restore(artefact.path, fingerprint) and self.state(artefact) == "valid":
             return False
         observer.start(artefact, state)
@@ -102,7 +103,7 @@ class Graph:
             ValueError: its row is missing, or is one of another artefact.
             DeltaspaceError: it cannot be written.
         """
-        stage, folder = STAGES[artefact.stage], self.resources.folder
+        stage = STAGES[artefact.stage]
         check_row(stage, stage.described(artefact.key), content.row)
         metadata = {
             **content.metadata,
@@ -113,6 +114,9 @@ class Graph:
         }
         if content.row is not None:
             metadata["row"] = content.row.stored()
-        if folder.has(artefact.path):
-            folder.keep(artefact.path)
-        folder.write(artefact.path, content.tensors, metadata)
+        self._keep_stale(artefact)
+        self.resources.folder.write(artefact.path, content.tensors, metadata)
+
+    def _keep_stale(self, artefact: Artefact) -> None:
+        if self.state(artefact) == "stale":
+            self.resources.folder.keep(artefact.path)

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from deltaspace.errors import DeltaspaceError
+from deltaspace.names import check_name
 from deltaspace.study.folder import FINGERPRINT, Folder, State
-from deltaspace.study.names import check_name
 from deltaspace.study.scores import ScoreRow
 from deltaspace.study.stage import STAGES, Stage
 from deltaspace.study.typed import typed
@@ -68,12 +68,14 @@ def read_records(folder: Folder, stage: str) -> Iterator[Record]:
     return (read_record(folder, path) for path in folder.files(stage))
 
 
-def state(folder: Folder, path: str, fingerprint: str) -> State:
-    """Whether an artefact is there, is whole, and was made from what the fingerprint says."""
+def state(folder: Folder, path: str, fingerprint: str, *, tensors: bool = False) -> State:
+    """Whether an artefact is there, is whole (its tensors too, if they are to be read), and of this fingerprint."""
     if not folder.has(path):
         return "missing"
     try:
         record = read_record(folder, path)
+        if tensors and path.endswith(".safetensors"):
+            folder.read(path)
     except DeltaspaceError:
         return "damaged"
     return "valid" if record.fingerprint == fingerprint else "stale"

@@ -22,7 +22,13 @@ from deltaspace.tasks import Task
 
 
 def run_study(
-    recipe: Recipe, out: Path, *, until: str | None = None, observer: Observer | None = None, engine: Engine | None = None
+    recipe: Recipe,
+    out: Path | str,
+    *,
+    until: str | None = None,
+    verify: bool = False,
+    observer: Observer | None = None,
+    engine: Engine | None = None,
 ) -> int:
     """Make everything of a study that is missing, stale or damaged.
 
@@ -30,6 +36,7 @@ def run_study(
         recipe: what to compute.
         out: the study's folder.
         until: the last stage, a name of `deltaspace.study.STAGES`; all of them by default.
+        verify: read the tensors of all that is there too: what is damaged inside is made anew.
         observer: told what goes on.
         engine: what makes the artefacts; one after another by default.
 
@@ -39,13 +46,13 @@ def run_study(
     Raises:
         DeltaspaceError: a mistake in the recipe or the tasks, a full disk, a study that is already running.
     """
-    observer = observer or Observer()
+    out, observer = Path(out), observer or Observer()
     if (out / SWEEP).exists():
         raise DeltaspaceError(f"{out} is a sweep", expected="a study's folder, or a new one", mend="choose another --out")
     graph = Graph(Resources(recipe, Folder(out)))
     ordered = graph.order(graph.wanted(until))
     with graph.resources.folder.locked():
-        states = [(artefact, graph.state(artefact)) for artefact in ordered]
+        states = [(artefact, graph.state(artefact, tensors=verify)) for artefact in ordered]
         todo = [(artefact, state) for artefact, state in states if state != "valid"]
         observer.plan(len(todo), len(states) - len(todo))
         keep_recipe(recipe, out)

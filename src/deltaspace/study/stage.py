@@ -7,9 +7,9 @@ from collections.abc import Hashable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast, get_args, get_origin
 
 from deltaspace.errors import DeltaspaceError
+from deltaspace.names import check_name
 from deltaspace.registry import Registry
 from deltaspace.study.artefact import Artefact, Content, MadeFrom
-from deltaspace.study.names import check_name
 from deltaspace.study.recipe import Recipe
 from deltaspace.study.resources import Resources
 from deltaspace.study.scores import ScoreRow

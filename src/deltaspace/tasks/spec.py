@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from deltaspace.names import check_name, plain_name
 from deltaspace.tasks.metrics import METRICS
 from deltaspace.tasks.task import Kind
 
@@ -71,7 +72,12 @@ class TaskSpec(BaseModel):
             raise ValueError(f"no metric {value!r}; there are {', '.join(METRICS)}")
         return value
 
+    @model_validator(mode="after")
+    def _named(self) -> TaskSpec:
+        check_name("a task", self.task_name)
+        return self
+
     @property
     def task_name(self) -> str:
         """The task's name."""
-        return self.name or self.origin.rstrip("/").split(":")[-1].split("/")[-1]
+        return self.name or plain_name(self.origin.rstrip("/").split(":")[-1].split("/")[-1])

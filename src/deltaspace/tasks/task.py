@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from deltaspace.errors import DeltaspaceError
+from deltaspace.names import check_name
 from deltaspace.storage import digest
 from deltaspace.tasks.metrics import METRICS
 
@@ -125,9 +126,13 @@ def make_task(
     It has as many parameters as a recipe can say of a task.
 
     Raises:
-        DeltaspaceError: there is no such metric; an empty split; a target that is no label or no option; in a regression, a
-            target, a label or an option that is not a number.
+        DeltaspaceError: the name is none; there is no such metric; an empty split; a target that is no label or no option; in a
+            regression, a target, a label or an option that is not a number.
     """
+    try:
+        check_name("a task", name)
+    except ValueError as error:
+        raise DeltaspaceError(str(error)) from None
     for split in SPLITS:
         if not splits[split]:
             raise DeltaspaceError(

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from deltaspace.landscape import Landscape, Mark, sample
+from deltaspace.names import check_name
 from deltaspace.study.artefact import Artefact, Content, MadeFrom
-from deltaspace.study.names import check_name
 from deltaspace.study.recipe import Recipe
 from deltaspace.study.resources import Resources
 from deltaspace.study.slices import SettledSlice, make_slice
