@@ -36,6 +36,7 @@ WRONG = {
     "a seed below zero": ({**BASE, "seed": -1}, r"seed\.0: .*greater than or equal to 0.*found -1"),
     "true is no number of shots": ({**BASE, "tasks": {**BASE["tasks"], "shots": True}}, r"tasks\.shots: .*valid integer"),
     "true is no length": ({**BASE, "max_length": True}, "max_length: .*valid integer"),
+    "true is no limit": ({**BASE, "limits": {"train": True}}, r"limits\.train: .*valid integer"),
     "a key twice": ("model: demo\ndim: 2\ndim: 4\n", r"line 3: dim stands twice[^$]*found: it stands in line 2 too"),
     "a key twice, inside": ("model: demo\ntasks:\n  source: [a]\n  source: [b]\n", "line 4: source stands twice"),
     "a date that is none": ("model: 2024-13-45\n", "is not YAML"),

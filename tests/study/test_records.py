@@ -24,6 +24,7 @@ from deltaspace.study import (
     read_landscapes,
     read_scores,
     read_subspace,
+    read_sweep_scores,
     run_study,
     sample_landscape,
 )
@@ -234,6 +235,32 @@ def test_a_landscape_that_says_nonsense_is_damaged(folder):
         rewrite(folder / "study" / LANDSCAPE, {**metadata, key: value})
         with pytest.raises(DeltaspaceError, match=r"path\.safetensors is damaged"):
             read_landscapes(folder / "study")
+
+
+def test_a_subspace_that_says_nonsense_is_damaged(folder):
+    metadata = said(folder / "study" / SUBSPACE)
+    del metadata["digest"]
+    for key, value in (("deltas", 3), ("plm", {}), ("sources", 7), ("deltas", {"lora": {"map": 5}})):
+        rewrite(folder / "study" / SUBSPACE, {**metadata, key: value})
+        with pytest.raises(DeltaspaceError, match=r"0\.safetensors is damaged|no kind of map|no map"):
+            read_subspace(folder / "study")
+
+
+@pytest.mark.parametrize("text", ["[1]", '{"lora/unseen/0": {}}', '{"lora/unseen/0": "zoo"}'])
+def test_a_list_of_imports_that_is_none(folder, text):
+    (folder / "study" / "imported").mkdir()
+    (folder / "study" / "imported" / "imports.json").write_text(text)
+    with pytest.raises(DeltaspaceError, match=r"imports\.json is damaged"):
+        go(folder)
+
+
+@pytest.mark.parametrize("text", ["7", "[1]", "[{name: a}]", "- name: ../b", "a: [", "- {name: a, dim: 1}"])
+def test_a_sweep_s_file_that_is_none(tmp_path, text):
+    (tmp_path / "sweep.yaml").write_text(text)
+    with pytest.raises(DeltaspaceError, match=r"sweep\.yaml is damaged"):
+        read_sweep_scores(tmp_path)
+    with pytest.raises(DeltaspaceError, match="is no sweep"):
+        read_sweep_scores(tmp_path / "nothing")
 
 
 def test_folders_may_be_texts(folder):

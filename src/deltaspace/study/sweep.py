@@ -15,20 +15,24 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, field_validator
 
-from deltaspace.errors import DeltaspaceError
+from deltaspace.errors import DeltaspaceError, first_line
+from deltaspace.names import check_name
 from deltaspace.storage import write_text
 from deltaspace.study.folder import RECIPE, SWEEP, Folder
 from deltaspace.study.numbers import Dims, Seeds
 from deltaspace.study.observer import Observer
-from deltaspace.study.recipe import Recipe, known_projection, load_recipe, load_yaml
+from deltaspace.study.recipe import Recipe, known_projection, load_recipe
 from deltaspace.study.results import read_scores
 from deltaspace.study.run import run_study
 from deltaspace.study.scores import SweepRow
 from deltaspace.study.stage import ordered_stages
+from deltaspace.study.yaml_file import load_yaml
 
 # The study whose solutions all points share.
 _SHARED = "independent"
 _LAST_SHARED = "independent"
+# What tells a point from others, as tables show it.
+_COORDINATES = ("projection", "source_tasks", "deltas", "dim")
 
 
 class Grid(BaseModel):
@@ -85,7 +89,7 @@ class Point:
     @property
     def coordinates(self) -> dict[str, Any]:
         """What tells it from other points, as tables show it."""
-        return {key: getattr(self, key) for key in ("projection", "source_tasks", "deltas", "dim")}
+        return {key: getattr(self, key) for key in _COORDINATES}
 
 
 def points(sweep: Sweep, recipe: Recipe) -> list[Point]:
@@ -197,11 +201,29 @@ def is_sweep(folder: Path | str) -> bool:
 
 
 def read_sweep_scores(folder: Path | str) -> list[SweepRow]:
-    """Every optimization and transfer score of a sweep so far (see `read_scores`), with its point."""
+    """Every optimization and transfer score of a sweep so far, with its point.
+
+    Raises:
+        DeltaspaceError: the folder is no sweep, or a file of it is damaged (see `read_scores`).
+    """
     folder, rows = Path(folder), []
-    for listed in yaml.safe_load((folder / SWEEP).read_text(encoding="utf-8")):
+    for listed in _listed(folder / SWEEP):
         study = folder / listed["name"]
         if (study / RECIPE).exists():
             point = (listed["projection"], listed["source_tasks"], listed["deltas"])
             rows += [SweepRow.at(row, *point) for row in read_scores(study) if row.stage in ("optimized", "transferred")]
     return rows
+
+
+def _listed(path: Path) -> list[dict[str, Any]]:
+    """What the sweep's file says of each point."""
+    expected = "a list of points, each with name, projection, source_tasks, deltas and dim; written by 'deltaspace sweep'"
+    try:
+        said = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return [{"name": check_name("a point", point["name"]), **{key: point[key] for key in _COORDINATES}} for point in said]
+    except OSError as error:
+        raise DeltaspaceError(f"{path.parent} is no sweep", found=f"{path.name}: {error.strerror}", expected=expected) from None
+    except (TypeError, KeyError, ValueError, yaml.YAMLError) as error:
+        raise DeltaspaceError(
+            f"{path} is damaged", found=first_line(error), expected=expected, mend="run the sweep again"
+        ) from None

@@ -242,4 +242,9 @@ class Subspace:
         """
         tensors, metadata = read_tensors(path)
         check_format(path, metadata, FORMAT, "is not a subspace")
-        return cls.unpack(tensors, metadata)
+        try:
+            return cls.unpack(tensors, metadata)
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            raise DeltaspaceError(
+                f"{path} is damaged", found=f"{type(error).__name__}: {error}", expected="what docs/format.md lists"
+            ) from None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, field_validator, model_validator
 
 from deltaspace.names import check_name, plain_name
 from deltaspace.tasks.metrics import METRICS
@@ -16,9 +16,9 @@ class Limits(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    train: int | None = Field(default=None, ge=1)
-    dev: int | None = Field(default=None, ge=1)
-    test: int | None = Field(default=None, ge=1)
+    train: StrictInt | None = Field(default=None, ge=1)
+    dev: StrictInt | None = Field(default=None, ge=1)
+    test: StrictInt | None = Field(default=None, ge=1)
 
 
 class Columns(BaseModel):
