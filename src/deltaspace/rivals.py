@@ -52,7 +52,7 @@ class Rival:
             raise ValueError(f"the rival {self.name} has a learning rate just where it has a method of its own")
 
 
-RIVALS: Registry[Rival] = Registry("rival", "deltaspace.rivals")
+RIVALS: Registry[Rival] = Registry("rival", Rival, "deltaspace.rivals", objects=True)
 
 RIVALS.register(
     Rival(

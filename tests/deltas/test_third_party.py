@@ -102,7 +102,7 @@ def test_recipes_name_it():
         make_delta("nothing", {})
     with pytest.raises(DeltaspaceError, match="shift"):
         attach("nothing", tiny_backbone("bert"))
-    with pytest.raises(ValueError, match="there is a delta 'shift' already"):
+    with pytest.raises(DeltaspaceError, match="there is a delta 'shift' already"):
         DELTAS.register(type("Other", (Shift,), {}))
 
 

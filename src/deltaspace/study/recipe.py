@@ -10,9 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 
 from deltaspace.deltas import Delta, make_delta, peft_settings
 from deltaspace.errors import DeltaspaceError
+from deltaspace.names import check_name
 from deltaspace.rivals import RIVALS
 from deltaspace.solutions import TRAIN
-from deltaspace.study.names import check_name
 from deltaspace.study.slices import SettledSlice, SliceSpec, vector_of
 from deltaspace.subspace import APPROXIMATE, OPTIMIZE, PROJECTIONS, Approximation, Optimization, ProjectionMethod
 from deltaspace.tasks import Limits, TaskSpec

@@ -12,8 +12,8 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from deltaspace.errors import DeltaspaceError
 from deltaspace.landscape import Grid, Sampling, Slice
+from deltaspace.names import NAME_LIMIT, check_name
 from deltaspace.seeds import derived_seed
-from deltaspace.study.names import NAME_LIMIT, check_name
 
 if TYPE_CHECKING:
     from jaxtyping import Float

@@ -66,4 +66,4 @@ class MeanMetric(Metric):
         return means
 
 
-METRICS: Registry[Metric] = Registry("metric", "deltaspace.metrics", "deltaspace.tasks.metrics")
+METRICS: Registry[Metric] = Registry("metric", Metric, "deltaspace.metrics", "deltaspace.tasks.metrics", objects=True)

@@ -54,4 +54,6 @@ class TaskSource(ABC):
         """
 
 
-TASK_SOURCES: Registry[TaskSource] = Registry("task source", "deltaspace.task_sources", "deltaspace.tasks.sources")
+TASK_SOURCES: Registry[TaskSource] = Registry(
+    "task source", TaskSource, "deltaspace.task_sources", "deltaspace.tasks.sources", objects=True
+)
