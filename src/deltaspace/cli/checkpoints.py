@@ -67,7 +67,8 @@ def export(
     task: Annotated[str | None, typer.Option(help="Decode this task; without it the whole subspace is written.")] = None,
     delta: Annotated[str | None, typer.Option(help="As which delta.")] = None,
     through: Annotated[
-        str | None, typer.Option(help="The vector found through this delta; by default through --delta itself.")
+        str | None,
+        typer.Option(help="The vector found through this delta; by default through --delta itself, else the task's only one."),
     ] = None,
     dim: Dim = None,
     seed: Seed = None,
@@ -126,13 +127,14 @@ def _export_task(subspace: Subspace, out: Path, task: str, delta: str | None, th
 
     if delta is None:
         raise DeltaspaceError("as which delta?", expected="--delta and one of " + ", ".join(subspace.entries))
-    subspace.entry(delta)
+    through = through or subspace.through(task, delta)
+    vector = subspace.vector(task, through)
+    origin = f"found through {through}" if subspace.vectors.deltas_of(task) else "the source task's code"
     attached = SubspaceModel(subspace, load_backbone(subspace.plm.name, family=subspace.plm.family or None)).attached(delta)
-    vector = subspace.vector(task, through or delta)
     parameters = subspace.to(attached.backbone.device).decode(delta, vector)
-    provenance = {"task": task, "vector found through": through or delta, "d": subspace.dim, "seed": subspace.seed}
+    provenance = {"task": task, "vector": origin, "d": subspace.dim, "seed": subspace.seed}
     export_delta(attached, parameters, out, merge=merge, provenance=provenance)
-    print(f"{out}: {task} as {delta}" + (", merged into the model" if merge else ""))
+    print(f"{out}: {task} as {delta}, {origin}" + (", merged into the model" if merge else ""))
 
 
 def _is_study(folder: Path) -> bool:
