@@ -28,7 +28,8 @@ def load_task(spec: str | TaskSpec, *, folder: Path | None = None, limits: Limit
     source, where = _source_of(spec.origin)
     contents = source.read(where, spec, folder)
     common = limits or Limits()
-    cut = {split: count for split in SPLITS if (count := getattr(spec.limits, split) or getattr(common, split)) is not None}
+    counts = {str(split): getattr(spec.limits, split) or getattr(common, split) for split in SPLITS}
+    cut = {split: count for split, count in counts.items() if count is not None}
     return make_task(
         spec.task_name,
         contents.splits,
