@@ -81,6 +81,11 @@ def test_every_public_name_is_there_and_few_are_modules():
     assert set(dir(deltaspace)) >= set(deltaspace.__all__)
 
 
+def test_a_name_that_is_not_there_is_told_as_python_does():
+    with pytest.raises(AttributeError, match=r"^module 'deltaspace' has no attribute 'xyz'$"):
+        _ = deltaspace.xyz
+
+
 def test_importing_it_is_light():
     script = "import sys, deltaspace, deltaspace.cli; sys.exit(any(m in sys.modules for m in ('torch', 'transformers', 'numpy')))"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

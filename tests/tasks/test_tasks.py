@@ -127,6 +127,11 @@ def test_a_task_source_is_added_by_registering_it(monkeypatch):
         load_task("web:two")
 
 
+def test_a_folder_whose_name_cannot_be_a_task_s_is_told():
+    with pytest.raises(DeltaspaceError, match=r"no task 'my/a b': 'a b' cannot be a task's name"):
+        load_task("my/a b")
+
+
 def test_a_source_that_is_not_there_is_told_with_those_that_are():
     with pytest.raises(DeltaspaceError, match=r"expected: a folder, demo:NAME or hub:NAME\[/CONFIG\]"):
         load_task("web:two")

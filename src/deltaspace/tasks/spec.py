@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from deltaspace.names import check_name
 from deltaspace.tasks.metrics import METRICS
 from deltaspace.tasks.task import Kind
 
@@ -70,6 +71,14 @@ class TaskSpec(BaseModel):
         if value is not None and value not in METRICS:
             raise ValueError(f"no metric {value!r}; there are {', '.join(METRICS)}")
         return value
+
+    @model_validator(mode="after")
+    def _named(self) -> TaskSpec:
+        try:
+            check_name("a task", self.task_name)
+        except ValueError as error:
+            raise ValueError(f"{error}; give it another 'name'") from None
+        return self
 
     @property
     def task_name(self) -> str:
