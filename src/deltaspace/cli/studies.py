@@ -59,7 +59,7 @@ def approximate(recipe: RecipeFile, out: Out) -> None:
 
 
 def optimize(recipe: RecipeFile, out: Out) -> None:
-    """Up to stage 2: the unseen tasks' intrinsic vectors.
+    """Up to stage 2: the unseen tasks' intrinsic vectors, and the recipe's rivals.
 
     Example: deltaspace optimize recipes/sentiment.yaml --out runs/sentiment
     """

@@ -24,7 +24,7 @@ Key = TypeVar("Key", bound=Hashable)
 
 
 class Stage(ABC, Generic[Key]):
-    """A kind of artefact that a study makes. A subclass is registered by `@STAGES.register` on an instance of it.
+    """A kind of artefact that a study makes. One object of each subclass is registered: `MY_STAGE = STAGES.register(MyStage())`.
 
     `name` is that of its folder and of its scores' `stage`; `title` is what people read. `position` is where it stands among the
     stages: in tables, and for runs that end at a stage. Each artefact of a stage that is `scored` has a row. Artefacts of a stage
@@ -100,7 +100,9 @@ class Stage(ABC, Generic[Key]):
         return ScoreRow(self.name, metric=task.metric, score=score.value, n_test=score.count, **said, **rest)
 
 
-STAGES: Registry[Stage[Any]] = Registry("stage", "deltaspace.stages", "deltaspace.study.stages")
+STAGES: Registry[Stage[Any]] = Registry(
+    "stage", Stage, "deltaspace.stages", "deltaspace.study.stages", objects=True, position=lambda stage: stage.position
+)
 
 
 def ordered_stages(until: str | None = None) -> list[Stage[Any]]:
@@ -110,4 +112,4 @@ def ordered_stages(until: str | None = None) -> list[Stage[Any]]:
         DeltaspaceError: there is no such stage.
     """
     last = float("inf") if until is None else STAGES.find(until).position
-    return sorted((stage for stage in STAGES.values() if stage.position <= last), key=lambda stage: stage.position)
+    return [stage for stage in STAGES.values() if stage.position <= last]

@@ -74,7 +74,10 @@ class TaskSpec(BaseModel):
 
     @model_validator(mode="after")
     def _named(self) -> TaskSpec:
-        check_name("a task", self.task_name)
+        try:
+            check_name("a task", self.task_name)
+        except ValueError as error:
+            raise ValueError(f"{error}; give it another 'name'") from None
         return self
 
     @property
