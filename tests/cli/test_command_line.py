@@ -26,6 +26,7 @@ from deltaspace.errors import DeltaspaceError
 from deltaspace.report.regions import RegionRow
 from deltaspace.storage import write_json
 from deltaspace.study import STAGES, Content, MadeFrom, ScoreRow, Stage, read_scores
+from deltaspace.study.stages.zero_shot import Key
 
 VERBS = "demo run train approximate optimize transfer sweep show landscape figure report check import export info".split()
 
@@ -54,7 +55,7 @@ def test_show_prints_rows_as_they_are(study, capsys):
     assert max(map(len, shown.splitlines())) <= 100
 
 
-class Toy(Stage):
+class Toy(Stage[Key]):
     """A stage of another package: the score of half of each source task."""
 
     name, title, suffix = "toy", "toy scores", ".json"
@@ -74,7 +75,9 @@ def test_show_prints_the_rows_of_any_stage(study, tmp_path, capsys, monkeypatch)
     STAGES.register(Toy())
     copy = shutil.copytree(study, tmp_path / "study")
     row = ScoreRow("toy", "one", "lora", 0, "accuracy", 12.5, 8)
-    write_json(copy / "toy" / "lora" / "one" / "0.json", {"row": row.stored()})
+    key = {"delta": "lora", "task": "one", "seed": 0}
+    said = {"stage": "toy", "key": key, "fingerprint": "0" * 64, "made_from": {}, "row": row.stored()}
+    write_json(copy / "toy" / "lora" / "one" / "0.json", said)
     [shown] = [row for row in json.loads(told(capsys, "show", copy, "--json")) if row["stage"] == "toy"]
     assert (shown["score"], shown["task"]) == (12.5, "one") and shown["relative"] is not None
     table = told(capsys, "show", copy)
@@ -128,7 +131,7 @@ def test_an_interrupted_run_ends_with_its_code(monkeypatch, capsys):
 def test_each_verb_runs_up_to_its_stage(monkeypatch, tmp_path):
     asked = {}
     monkeypatch.setattr(
-        "deltaspace.study.run_study", lambda recipe, out, *, until, observer: asked.update({out.name: until}) or 0
+        "deltaspace.study.run_study", lambda recipe, out, *, until, verify, observer: asked.update({out.name: until}) or 0
     )
     monkeypatch.setattr("deltaspace.study.load_recipe", lambda path: None)
     for verb in ("run", "train", "approximate", "optimize", "transfer"):

@@ -263,3 +263,9 @@ def test_tasks_may_be_called_like_files(recipe_file, tmp_path):
     go(recipe_file, tmp_path / "study")
     assert {row.task for row in read_scores(tmp_path / "study")} == {"film.json", "film.safetensors"}
     assert go(recipe_file, tmp_path / "study").made == []
+
+
+def test_a_stage_says_of_which_keys_it_is():
+    assert Lengths.key_type is Length
+    with pytest.raises(TypeError, match="Nameless does not say of which keys it is"):
+        type("Nameless", (Stage,), {})

@@ -39,6 +39,15 @@ class Stage(ABC, Generic[Key]):
     scored: ClassVar[bool] = False
     explored: ClassVar[bool] = False
     version: ClassVar[int] = 1
+    key_type: ClassVar[type[Any]]
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        bases = (base for kind in cls.__mro__ for base in kind.__dict__.get("__orig_bases__", ()))
+        keys = [get_args(base)[0] for base in bases if get_origin(base) is Stage]
+        if not keys:
+            raise TypeError(f"{cls.__name__} does not say of which keys it is: Stage[Key], with a NamedTuple of plain values")
+        cls.key_type = keys[0]
 
     @abstractmethod
     def keys(self, recipe: Recipe) -> Iterable[Key]:
@@ -82,13 +91,7 @@ class Stage(ABC, Generic[Key]):
             ValueError: that is no key of this stage.
             DeltaspaceError: as `path`.
         """
-        return self.path(typed(self.key_type(), dict(described)))
-
-    @classmethod
-    def key_type(cls) -> type[Key]:
-        """What it is a `Stage` of."""
-        bases = (base for kind in cls.__mro__ for base in kind.__dict__.get("__orig_bases__", ()))
-        return next(get_args(base)[0] for base in bases if get_origin(base) is Stage)
+        return self.path(typed(self.key_type, dict(described)))
 
     def artefact(self, key: Key) -> Artefact:
         """An artefact of this stage."""
