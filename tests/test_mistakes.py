@@ -55,7 +55,7 @@ RECIPES = {
         r"task two: the metric pearson is not for a classification task(.|\n)*accuracy",
     ),
     "a task's name": (
-        {**BASE, "tasks": {"source": ["one"], "unseen": ["../a b"]}},
+        {**BASE, "tasks": {"source": ["one"], "unseen": [{"from": "two", "name": "a b"}]}},
         r"line \d+: tasks.unseen.0: 'a b' cannot be a task's name: .*give it another 'name'",
     ),
     "not YAML": ("model: [demo", "is not YAML"),

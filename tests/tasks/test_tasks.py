@@ -13,6 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 import pytest
+from pydantic import ValidationError
 
 from deltaspace.errors import DeltaspaceError
 from deltaspace.tasks import (
@@ -128,8 +129,11 @@ def test_a_task_source_is_added_by_registering_it(monkeypatch):
 
 
 def test_a_folder_whose_name_cannot_be_a_task_s_is_told():
-    with pytest.raises(DeltaspaceError, match=r"no task 'my/a b': 'a b' cannot be a task's name"):
-        load_task("my/a b")
+    with pytest.raises(DeltaspaceError, match=r"no task 'my/__': '' cannot be a task's name"):
+        load_task("my/__")
+    assert TaskSpec.model_validate("my/a b").task_name == "a-b"
+    with pytest.raises(ValidationError, match=r"'a b' cannot be a task's name: .*such as 'a-b'; give it another 'name'"):
+        TaskSpec.model_validate({"from": "my/a", "name": "a b"})
 
 
 def test_a_source_that_is_not_there_is_told_with_those_that_are():
