@@ -6,6 +6,7 @@ import ast
 import importlib
 import inspect
 import pkgutil
+import re
 import statistics
 import subprocess
 import sys
@@ -80,6 +81,11 @@ def test_every_public_name_is_there_and_few_are_modules():
     assert set(dir(deltaspace)) >= set(deltaspace.__all__)
 
 
+def test_a_name_that_is_not_there_is_told_as_python_does():
+    with pytest.raises(AttributeError, match=r"^module 'deltaspace' has no attribute 'xyz'$"):
+        _ = deltaspace.xyz
+
+
 def test_importing_it_is_light():
     script = "import sys, deltaspace, deltaspace.cli; sys.exit(any(m in sys.modules for m in ('torch', 'transformers', 'numpy')))"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
@@ -142,13 +148,19 @@ REVEALED = (
 @pytest.mark.slow
 def test_a_users_script_has_real_types_under_mypy_strict(tmp_path):
     """As a user's own project has it: untyped libraries are passed over, everything of ours is checked."""
+    # The README's programs follow one another, as they are.
+    readme = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert len(readme) == 2 and all("ds." in program for program in readme)
+    (tmp_path / "readme.py").write_text("\n".join(readme))
     (tmp_path / "script.py").write_text(USER_SCRIPT)
     heavy = "[mypy-transformers.*,accelerate.*,peft.*,safetensors.*]\nfollow_imports = skip\nignore_missing_imports = True\n"
     (tmp_path / "mypy.ini").write_text("[mypy]\nstrict = True\ndisable_error_code = syntax, name-defined\n" + heavy)
-    command = [sys.executable, "-m", "mypy", "--config-file", "mypy.ini", "script.py"]
+    command = [sys.executable, "-m", "mypy", "--config-file", "mypy.ini", "script.py", "readme.py"]
     result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
     revealed = [line for line in result.stdout.splitlines() if "Revealed type" in line]
     assert len(revealed) == len(REVEALED), result.stdout + result.stderr
     for line, wanted in zip(revealed, REVEALED, strict=True):
         assert wanted in line
-    assert not [line for line in result.stdout.splitlines() if line.startswith("script.py") and "error" in line], result.stdout
+    assert not [line for line in result.stdout.splitlines() if line.startswith(("script.py", "readme.py")) and "error" in line], (
+        result.stdout
+    )

@@ -50,6 +50,14 @@ RECIPES = {
     "a task twice": ({**BASE, "tasks": {"source": ["one"], "unseen": ["one"]}}, "two tasks are called 'one'"),
     "no unseen task": ({**BASE, "tasks": {"source": ["one"], "unseen": []}}, "tasks.unseen"),
     "unknown metric": ({**BASE, "tasks": {"source": ["one"], "unseen": [{"from": "two", "metric": "f2"}]}}, "no metric 'f2'"),
+    "a metric for other tasks": (
+        {**BASE, "tasks": {"source": ["one"], "unseen": [{"from": "two", "metric": "pearson"}]}},
+        r"task two: the metric pearson is not for a classification task(.|\n)*accuracy",
+    ),
+    "a task's name": (
+        {**BASE, "tasks": {"source": ["one"], "unseen": [{"from": "two", "name": "a b"}]}},
+        r"line \d+: tasks.unseen.0: 'a b' cannot be a task's name: .*give it another 'name'",
+    ),
     "not YAML": ("model: [demo", "is not YAML"),
     "not a mapping": ("- demo", "is not a mapping"),
     "no task folder": ({**BASE, "tasks": {"source": ["one"], "unseen": ["three"]}}, "task folder .*three is missing"),

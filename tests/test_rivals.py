@@ -91,10 +91,10 @@ def test_a_rival_is_a_method_or_a_subspace():
         Rival("slow", "https://example.org", "IA3", make=lambda dim, modules: Peft(peft="IA3"))
 
 
-@pytest.mark.parametrize(("killed_at", "goes_on_at"), [(3, 3), (7, 1)])
-def test_tuning_goes_on_after_a_kill(backbone, tmp_path, monkeypatch, killed_at, goes_on_at):
-    """In the first factor where it was; the second's state has taken the place of the first's, which is tuned again."""
-    monkeypatch.setattr(loop, "_SAVE_SECONDS", -1.0)
+@pytest.mark.parametrize(("killed_at", "goes_on_at", "save_seconds"), [(3, 3, -1.0), (7, 3, -1.0), (7, 1, 1e9)])
+def test_tuning_goes_on_after_a_kill(backbone, tmp_path, monkeypatch, killed_at, goes_on_at, save_seconds):
+    """In the factor where it was; a finished factor is never tuned again, even where no state was saved on its way."""
+    monkeypatch.setattr(loop, "_SAVE_SECONDS", save_seconds)
     task = tiny_task("one")
     settings = Optimization(steps=4, lr=1.0, batch_size=4, evaluate_every=2, factors=(1.0, 10.0))
     whole = tune(attach_rival("unilora", 8, backbone), task, settings, lr=0.01)
@@ -116,8 +116,10 @@ def test_tuning_goes_on_after_a_kill(backbone, tmp_path, monkeypatch, killed_at,
         lr=0.01,
         resume=replace(resume, progress=lambda done, *_: told_again.append(done)),
     )
-    assert told_again[0] == goes_on_at
-    assert again.vector.equal(whole.vector) and again.factor == whole.factor
+    # Of the first factor, where that was finished, no step is taken.
+    assert told_again == list(range(goes_on_at, 5)) + ([1, 2, 3, 4] if killed_at == 3 else [])
+    assert again.vector.equal(whole.vector) and again.factor == whole.factor and again.fit.curve == whole.fit.curve
+    assert not list(tmp_path.iterdir())
 
 
 def test_mistakes_are_told(backbone):

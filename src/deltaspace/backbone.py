@@ -18,6 +18,7 @@ from transformers import AutoConfig, AutoTokenizer
 
 from deltaspace.errors import DeltaspaceError, first_line
 from deltaspace.families import FAMILIES, Family
+from deltaspace.pretrained import load_pretrained
 from deltaspace.storage import model_fingerprint, model_folder
 
 if TYPE_CHECKING:
@@ -80,15 +81,15 @@ def load_backbone(
     """
     folder = model_folder(name)
     try:
-        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        config = load_pretrained(AutoConfig, folder)
     except (OSError, ValueError, KeyError) as error:
         raise DeltaspaceError(
             f"model {name}: its configuration cannot be used", found=first_line(error), expected=supported()
         ) from None
     kind = FAMILIES.find(family or family_of(name, config, folder))
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        model = kind.auto_class().from_pretrained(folder, local_files_only=True, use_safetensors=True, dtype=torch.float32)
+        tokenizer = load_pretrained(AutoTokenizer, folder)
+        model = load_pretrained(kind.auto_class(), folder, use_safetensors=True, dtype=torch.float32)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise DeltaspaceError(
             f"model {name} cannot be loaded as {kind.name.replace('_', ' ')}",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from jaxtyping import Float
@@ -52,7 +52,7 @@ class Rival:
             raise ValueError(f"the rival {self.name} has a learning rate just where it has a method of its own")
 
 
-RIVALS: Registry[Rival] = Registry("rival", "deltaspace.rivals")
+RIVALS: Registry[Rival] = Registry("rival", Rival, "deltaspace.rivals", objects=True)
 
 RIVALS.register(
     Rival(
@@ -156,22 +156,25 @@ def tune(
         settings: those of the subspace optimization, but for its learning rate.
         lr: the rival's (`RIVALS`).
         seed: decides the order of the examples.
-        resume: see `deltaspace.training.fit`; each factor has a fingerprint of its own.
+        resume: see `deltaspace.training.fit`; each factor has a state of its own, so that finished ones are not trained again.
 
     Raises:
         DeltaspaceError: the training diverges.
     """
     shared = {name: getattr(settings, name) for name in Training.model_fields}
     best: Tuned | None = None
-    for factor in settings.factors:
+    parts = {factor: resume.part(factor) for factor in settings.factors}
+    for factor, part in parts.items():
         solution = train(
             attached,
             task,
             Training(**{**shared, "lr": lr * factor}),
             seed=seed,
-            resume=replace(resume, fingerprint=f"{resume.fingerprint} {factor}"),
+            resume=part,
         )
         if best is None or solution.fit.best.better_than(best.fit.best):
             best = Tuned(solution.vector, factor, solution.fit)
+    for part in parts.values():
+        part.forget()
     assert best is not None
     return best

@@ -95,6 +95,25 @@ def test_the_delta_of_the_page_works(monkeypatch):
     assert attached.loss(vector, batch).equal(AttachedDelta(Shift(scale=2.0), backbone).loss(vector, batch))
 
 
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ([], "the delta empty puts no parameters into bert"),
+        (["a.weight"], r"empty names a parameter that the model lacks(.|\n)*a\.w"),
+    ],
+)
+def test_a_delta_without_parameters_is_refused_by_its_name(names, message):
+    class Empty(Delta):
+        name = "empty"
+        source = "https://example.org"
+
+        def install(self, model, backbone):
+            return model, names
+
+    with pytest.raises(DeltaspaceError, match=message):
+        attach(Empty(), tiny_backbone("bert"))
+
+
 def test_recipes_name_it():
     assert make_delta("shift", {"scale": 3.0}) == Shift(scale=3.0)
     assert make_delta("mine", {"method": "shift"}) == Shift()
@@ -102,7 +121,7 @@ def test_recipes_name_it():
         make_delta("nothing", {})
     with pytest.raises(DeltaspaceError, match="shift"):
         attach("nothing", tiny_backbone("bert"))
-    with pytest.raises(ValueError, match="there is a delta 'shift' already"):
+    with pytest.raises(DeltaspaceError, match="there is a delta 'shift' already"):
         DELTAS.register(type("Other", (Shift,), {}))
 
 

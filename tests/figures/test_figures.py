@@ -188,6 +188,28 @@ def test_what_a_folder_lacks_is_not_drawable(study, monkeypatch):
     assert not FIGURES["transfer"].drawable(results, options)
 
 
+def test_what_a_study_lacks_is_refused_not_drawn_empty(study):
+    scores = read_scores(study)
+    for name in ("scores", "transfer", "map", "similarity", "curves"):
+        with pytest.raises(DeltaspaceError, match=r"d = 99(.|\n)*expected: d = 3"):
+            draw(name, study, Options(dim=99))
+        with pytest.raises(DeltaspaceError, match=r"nothing of the seed 7(.|\n)*expected: 0, 1"):
+            draw(name, study, Options(seed=7))
+    for figure in (scores_figure, transfer_figure):
+        for dim in (0, 99):
+            with pytest.raises(DeltaspaceError, match=f"nothing to draw of d = {dim}"):
+                figure(scores, dim)
+    with pytest.raises(DeltaspaceError, match="one landscape"):
+        draw("landscape", study, Options(seed=1))
+
+
+def test_a_figure_of_one_seed_has_that_seed_only(study):
+    of_one = Results(study, 1)
+    assert {row.seed for row in of_one.scores} == {curve.seed for curve in of_one.curves} == {1}
+    assert {row.seed for row in Results(study).scores} == {0, 1}
+    assert of_one.subspace(3).seed == 1 and Results(study).subspace(3).seed == 0
+
+
 def test_curves_are_those_of_the_files(study):
     curves = read_curves(study)
     stages = [curve.stage for curve in curves]

@@ -68,6 +68,17 @@ def test_slices_that_cannot_be_laid():
         Slice.through({"a": POINTS["a"], "b": 2 * POINTS["a"], "c": 3 * POINTS["a"]})
     with pytest.raises(DeltaspaceError, match="make no plane"):
         Slice.along("m", POINTS["a"], {"there": POINTS["b"], "back": -POINTS["b"]})
+    with pytest.raises(DeltaspaceError, match="a and again are one point"):
+        Slice.through({"a": POINTS["a"], "b": POINTS["b"], "again": POINTS["a"].clone()})
+    with pytest.raises(DeltaspaceError, match="way is no direction"):
+        Slice.along("m", POINTS["a"], {"way": torch.zeros(3)})
+    for wrong in (float("nan"), float("inf")):
+        with pytest.raises(DeltaspaceError, match="way is not finite"):
+            Slice.along("m", POINTS["a"], {"way": torch.tensor([1.0, wrong, 0.0])})
+        with pytest.raises(DeltaspaceError, match="m is not finite"):
+            Slice.along("m", torch.tensor([1.0, wrong, 0.0]), {"way": POINTS["a"]})
+        with pytest.raises(DeltaspaceError, match="lost is not finite"):
+            Slice.through({"a": POINTS["a"], "lost": torch.tensor([1.0, wrong, 0.0])})
     with pytest.raises(DeltaspaceError, match="two points"):
         Slice.through({"a": POINTS["a"]})
     with pytest.raises(DeltaspaceError, match="one direction or two"):

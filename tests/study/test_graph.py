@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import NamedTuple
 
 import pytest
@@ -25,8 +26,9 @@ from deltaspace.study import (
     run_study,
 )
 from deltaspace.study.folder import Folder
-from deltaspace.study.graph import Graph, ordered_stages
+from deltaspace.study.graph import Graph
 from deltaspace.study.resources import Resources
+from deltaspace.study.stage import ordered_stages
 from deltaspace.study.stages.optimized import OPTIMIZED
 from tests.tiny import write_example, write_task
 
@@ -176,3 +178,94 @@ keys = st.tuples(st.integers(1, 99), names, names, st.integers(0, 99))
 def test_no_two_keys_have_one_path(first, second):
     paths = [OPTIMIZED.path(tuple_key(key)) for key in (first, second)]
     assert (paths[0] == paths[1]) == (first == second)
+
+
+def test_a_make_that_fails_leaves_what_is_there(recipe_file, tmp_path, lengths, monkeypatch):
+    out = tmp_path / "study"
+    go(recipe_file, out)
+    files = sorted(Folder(out).files("lengths"))
+    before = {path: (out / path).read_bytes() for path in files}
+    lengths.scale = 2.0
+
+    def fail(resources, key, resume):
+        raise DeltaspaceError("no length today")
+
+    with monkeypatch.context() as failing:
+        failing.setattr(lengths, "make", fail)
+        with pytest.raises(DeltaspaceError, match="no length today"):
+            go(recipe_file, out)
+    assert {path: (out / path).read_bytes() for path in sorted(Folder(out).files("lengths"))} == before
+    # When the new one is there the old one is kept, and comes back.
+    assert go(recipe_file, out).made == [("lengths", "stale")] * 2
+    assert len(list((out / "superseded" / "lengths").rglob("*.safetensors"))) == 2
+    for scale in (1.0, 2.0, 1.0):
+        lengths.scale = scale
+        assert go(recipe_file, out).made == []
+    assert {path: (out / path).read_bytes() for path in files} == before
+
+
+def test_a_killed_write_leaves_what_is_there(recipe_file, tmp_path, lengths, monkeypatch):
+    out = tmp_path / "study"
+    go(recipe_file, out)
+    lengths.scale = 2.0
+
+    def killed(self, path, tensors, metadata):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as dying:
+        dying.setattr(Folder, "write", killed)
+        with pytest.raises(KeyboardInterrupt):
+            go(recipe_file, out)
+    assert len([row for row in read_scores(out) if row.stage == "lengths"]) == 2
+    assert go(recipe_file, out).made == [("lengths", "stale")] * 2
+
+
+def test_a_json_artefact_with_tensors_is_refused(recipe_file, tmp_path, lengths):
+    lengths.suffix = ".json"
+    with pytest.raises(DeltaspaceError, match=r"lengths/2/adapter/unseen/0\.json cannot hold tensors[^$]*found: length"):
+        go(recipe_file, tmp_path / "study")
+    assert not list(Folder(tmp_path / "study").files("lengths"))
+
+
+def test_a_row_of_another_artefact_is_refused(recipe_file, tmp_path, lengths, monkeypatch):
+    made = lengths.make
+
+    def other(resources, key, resume):
+        content = made(resources, key, resume)
+        return replace(content, row=replace(content.row, dim=None))
+
+    monkeypatch.setattr(lengths, "make", other)
+    with pytest.raises(ValueError, match="its row's dim is None, where its key says 2"):
+        go(recipe_file, tmp_path / "study")
+    lengths.scored = True
+    monkeypatch.setattr(lengths, "make", lambda *_: Content())
+    with pytest.raises(ValueError, match="no row of scores"):
+        go(recipe_file, tmp_path / "study")
+
+
+@pytest.mark.parametrize("part", ["../..", ".hidden", "", "a/b", "a\0b", "x" * 101, "\udc80", "-1"])
+def test_a_key_that_leaves_the_study_is_refused(recipe_file, tmp_path, lengths, part):
+    lengths.keys = lambda recipe: [Length(2, part, "unseen", 0)]
+    with pytest.raises(DeltaspaceError, match="the stage lengths has a key"):
+        go(recipe_file, tmp_path / "study")
+
+
+def test_two_artefacts_of_one_path_are_refused(recipe_file, tmp_path, lengths):
+    lengths.path = lambda key: f"lengths/{key.task}.safetensors"
+    with pytest.raises(DeltaspaceError, match=r"two artefacts have the path lengths/unseen\.safetensors"):
+        go(recipe_file, tmp_path / "study")
+
+
+def test_tasks_may_be_called_like_files(recipe_file, tmp_path):
+    for name in ("film.json", "film.safetensors"):
+        write_task(tmp_path / name, size=16)
+    change(recipe_file, tasks={"source": ["film.json"], "unseen": ["film.safetensors"]})
+    go(recipe_file, tmp_path / "study")
+    assert {row.task for row in read_scores(tmp_path / "study")} == {"film.json", "film.safetensors"}
+    assert go(recipe_file, tmp_path / "study").made == []
+
+
+def test_a_stage_says_of_which_keys_it_is():
+    assert Lengths.key_type is Length
+    with pytest.raises(TypeError, match="Nameless does not say of which keys it is"):
+        type("Nameless", (Stage,), {})

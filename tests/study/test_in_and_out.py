@@ -183,10 +183,16 @@ def test_a_task_goes_out_as_any_delta_and_scores_the_same(recipe_file, tmp_path,
     run_study(load_recipe(recipe_file), study)
     command("export", study, "--task", "three", "--delta", "lora", "--out", tmp_path / "lora")
     command("export", study, "--task", "three", "--delta", "lora", "--through", "adapter", "--out", tmp_path / "ported")
+    for folder, delta in (("lora", "lora"), ("ported", "adapter")):
+        assert f"| vector | found through {delta} |" in (tmp_path / folder / "README.md").read_text()
+    for task, message in (("three", r"found through 'nothing'(.|\n)*through adapter, lora"), ("one", "no delta 'nothing'")):
+        with pytest.raises(DeltaspaceError, match=message):
+            command("export", study, "--task", task, "--delta", "lora", "--through", "nothing", "--out", tmp_path / "no")
     found = {(r.source_delta, r.delta): r.score for r in read_scores(study) if r.dim}
     assert score_of(recipe_file, tmp_path / "lora", "three") == found["lora", "lora"]
     assert score_of(recipe_file, tmp_path / "ported", "three") == found["adapter", "lora"]
     command("export", study, "--task", "one", "--delta", "adapter", "--out", tmp_path / "adapter")
+    assert "the source task's code" in (tmp_path / "adapter" / "README.md").read_text()
     assert read_metadata(tmp_path / "adapter" / "delta.safetensors")["format"] == "deltaspace.delta/1"
     command("export", study, "--task", "three", "--delta", "lora", "--merge", "--out", tmp_path / "merged")
     AutoModelForMaskedLM.from_pretrained(tmp_path / "merged")

@@ -120,6 +120,21 @@ WRONG = {
     "points and directions": ({"task": "three", "points": ["lora", "mean"], "point": "mean"}, "not both"),
     "directions without a point": ({"task": "three", "directions": ["random-1"]}, "needs a 'point'"),
     "three directions": ({"task": "three", "point": "mean", "directions": ["random-1"] * 3}, "one direction makes a line"),
+    "a point twice": ({"task": "three", "points": ["lora", "lora", "zero"]}, "a point stands twice: lora, lora, zero"),
+    "a point by two names": ({"task": "three", "points": ["lora", "three:lora", "zero"]}, "lora and three:lora are one point"),
+    "a direction twice": ({"task": "three", "point": "mean", "directions": ["random-1"] * 2}, "a direction stands twice"),
+    "a direction that is none": ({"task": "three", "point": "mean", "directions": ["up"]}, "no direction 'up'"),
+    "a direction of two names": ({"task": "three", "point": "mean", "directions": ["random-01"]}, "no direction 'random-01'"),
+    "a direction of two numbers": ({"task": "three", "point": "mean", "directions": [[1, 0]]}, "a direction has d numbers"),
+    "a direction that is zero": ({"task": "three", "point": "mean", "directions": [[0, 0, 0]]}, "direction 1 is no direction"),
+    "a direction that is nan": ({"task": "three", "point": "mean", "directions": [[1, 0, float("nan")]]}, "is not finite"),
+    "a direction that is inf": ({"task": "three", "point": "mean", "directions": [[1, 0, float("inf")]]}, "is not finite"),
+    "a direction beyond floats": ({"task": "three", "point": "mean", "directions": [[1, 0, 1e300]]}, "is not finite"),
+    "directions of one line": (
+        {"task": "three", "point": "mean", "directions": [[1, 0, 0], [2, 0, 0]]},
+        "direction 1, direction 2 make no plane",
+    ),
+    "true is no seed": ({"task": "three", "seed": True}, "valid integer"),
     "no grid": ({"task": "three", "grid": "1:2"}, "no grid '1:2'"),
     "a name that is a path": ({"task": "three", "name": "../out"}, "cannot be a landscape's name"),
     "an unknown key": ({"task": "three", "metric": "f1"}, "unknown key"),
@@ -146,12 +161,48 @@ def test_two_landscapes_of_one_name_are_refused(own):
         load_recipe(own / "recipe.yaml")
 
 
-def test_directions_that_there_are_not(study):
+def test_a_direction_that_the_codes_do_not_have(study):
     subspace, recipe = read_subspace(study), load_recipe(study / "recipe.yaml")
-    for direction, message in (("principal-2", "there is no principal-2"), ("up", "no direction 'up'"), ((1.0,), "d numbers")):
-        spec = recipe.settle(SliceSpec(task="three", point="mean", directions=(direction,)))
-        with pytest.raises(DeltaspaceError, match=message):
-            make_slice(spec, subspace, {})
+    spec = recipe.settle(SliceSpec(task="three", point="mean", directions=("principal-2",)))
+    with pytest.raises(DeltaspaceError, match="there is no principal-2"):
+        make_slice(spec, subspace, {})
+
+
+def test_a_plane_needs_two_dimensions(own):
+    text = yaml.safe_load((own / "recipe.yaml").read_text())
+    for landscape in ({"task": "three"}, {"task": "three", "point": "zero", "directions": ["random-1", "random-2"]}):
+        (own / "recipe.yaml").write_text(yaml.safe_dump({**text, "dim": 1, "landscapes": [landscape]}))
+        with pytest.raises(DeltaspaceError, match="a plane needs two dimensions"):
+            load_recipe(own / "recipe.yaml")
+
+
+def test_codes_that_deltas_do_not_share_are_refused_before_anything_is_trained(own):
+    text = {**yaml.safe_load((own / "recipe.yaml").read_text()), "projection": "autoencoder"}
+    along = {"task": "three", "name": "ways", "point": "zero"}
+    wrong = [
+        {"task": "three", "name": "ways", "points": ["lora", "mean"]},
+        {"task": "three", "name": "ways", "points": ["lora", "one", "zero"]},
+        {**along, "directions": ["principal-1"]},
+    ]
+    for landscape in wrong:
+        (own / "recipe.yaml").write_text(yaml.safe_dump({**text, "landscapes": [landscape]}))
+        with pytest.raises(DeltaspaceError, match=r"the landscape 'ways': .*codes that all deltas share.*projection autoencoder"):
+            load_recipe(own / "recipe.yaml")
+    right = {**along, "directions": ["random-1", [1, 0, 0]]}
+    (own / "recipe.yaml").write_text(yaml.safe_dump({**text, "landscapes": [right]}))
+    assert load_recipe(own / "recipe.yaml").landscapes
+
+
+def test_default_names_tell_slices_apart(study):
+    recipe = load_recipe(study / "recipe.yaml")
+
+    def name(**asked):
+        return recipe.settle(SliceSpec(task="three", **asked)).name
+
+    given = [name(point="mean", directions=(way,)) for way in ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0))]
+    assert given[0] == given[2] != given[1] and given[0].startswith("three-mean-given-")
+    long = [name(point="mean", directions=(f"random-{'1' * 90}{last}",)) for last in (1, 2)]
+    assert long[0] != long[1] and max(map(len, long)) <= 100
 
 
 def test_a_killed_landscape_goes_on(own, monkeypatch):
@@ -221,7 +272,11 @@ def test_the_command_line(own, capsys):
         ["landscape", str(own), "--task", "four", "--point", "mean", "--direction", "1,0,0", "--grid", "0:1:3"],
         standalone_mode=False,
     )
-    assert "four-mean-given-3-0" in read_landscapes(own)
+    app(
+        ["landscape", str(own), "--task", "four", "--point", "mean", "--direction", "0,1,0", "--grid", "0:1:3"],
+        standalone_mode=False,
+    )
+    assert len([name for name in read_landscapes(own) if name.startswith("four-mean-given-")]) == 2
 
 
 @pytest.mark.parametrize(

@@ -155,7 +155,23 @@ def test_vectors_are_found_by_task_and_delta():
     vectors.add("a", "lora", torch.tensor([1.0, 0.0]))
     vectors.add("a", "adapter", torch.tensor([0.0, 1.0]))
     assert vectors.get("a", "adapter").tolist() == [0, 1]
-    assert vectors.get("a", "prefix").tolist() == vectors.get("a").tolist() == [1, 0]
+    vectors.add("c", "adapter", torch.tensor([1.0, 1.0]))
+    assert vectors.get("c").tolist() == [1, 1]
+    for name in ("get", "mean", "interpolate"):
+        call = {"get": lambda delta: vectors.get("a", delta), "mean": lambda delta: vectors.mean(["c", "a"], delta)}.get(
+            name, lambda delta: vectors.interpolate("c", "a", 0.5, delta)
+        )
+        with pytest.raises(DeltaspaceError, match=r"task 'a' has several vectors(.|\n)*through lora, adapter"):
+            call(None)
+        with pytest.raises(DeltaspaceError, match=r"no vector of the task '[ac]' found through 'prefix'(.|\n)*adapter"):
+            call("prefix")
+        assert call("adapter").shape == (2,)
+    assert [task for task, _ in vectors.nearest(torch.tensor([1.0, 0.0]))] == ["a", "c"]
+    assert [task for task, _ in vectors.nearest(torch.tensor([1.0, 0.0]), delta="adapter")] == ["c", "a"]
+    with pytest.raises(DeltaspaceError, match=r"no vector found through 'prefix'(.|\n)*lora, adapter"):
+        vectors.nearest(torch.zeros(2), delta="prefix")
+    with pytest.raises(DeltaspaceError, match="at least one task"):
+        vectors.mean([])
     with pytest.raises(DeltaspaceError, match="no vector of the task 'b'"):
         vectors.get("b")
     with pytest.raises(DeltaspaceError, match="does not fit"):
@@ -250,7 +266,7 @@ def test_a_task_is_set_in_place(architecture):
     for delta in attached:
         for task in ("x", "y", "a"):
             model.set_task(task, delta=delta.name)
-            vector = subspace.vector(task, delta.name)
+            vector = subspace.vector(task, subspace.through(task, delta.name))
             expected = delta.call(subspace.decode(delta.name, vector), lambda m: m(**inputs).logits)
             assert model(**inputs).logits.equal(expected)
     model.set_task(torch.zeros(3), delta="lora")
@@ -260,6 +276,13 @@ def test_a_task_is_set_in_place(architecture):
         model.set_task("nothing")
     with pytest.raises(DeltaspaceError, match="no delta 'nothing'"):
         model.set_task("x", delta="nothing")
+    with pytest.raises(DeltaspaceError, match="no delta 'nothing'"):
+        subspace.vector("a", "nothing")
+    with pytest.raises(DeltaspaceError, match=r"'x' found through 'adapter'(.|\n)*through lora"):
+        subspace.vector("x", "adapter")
+    subspace.vectors.add("x", "ia3", torch.zeros(3))
+    with pytest.raises(DeltaspaceError, match=r"no vector of x was found through prefix(.|\n)*through lora, ia3"):
+        SubspaceModel(subspace, plm).set_task("x", delta="prefix")
     with pytest.raises(DeltaspaceError, match="another model"):
         SubspaceModel(subspace, tiny_backbone("roberta"))
 

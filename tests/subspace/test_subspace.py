@@ -38,6 +38,18 @@ def made():
     return deltas, solutions, task, subspace
 
 
+def test_a_subspace_has_dimensions_and_names_that_differ(made):
+    deltas, solutions, task, _ = made
+    for chosen, tasks, dim, message in (
+        (deltas, [task], 0, r"at least one dimension(.|\n)*dim=0"),
+        ([deltas[1], deltas[1]], [task], 4, "two deltas are called 'lora'"),
+        (deltas, [task, task], 4, "two tasks are called 'tiny'"),
+        ([], [task], 4, "no deltas"),
+    ):
+        with pytest.raises(DeltaspaceError, match=message):
+            approximate(chosen, solutions, tasks, dim=dim)
+
+
 def batch_of(delta, task):
     family = delta.backbone.family
     return family.collate(family.encode(task, task.train[:8]))

@@ -5,11 +5,15 @@ from __future__ import annotations
 import io
 import json
 import re
+import subprocess
+import sys
 import tarfile
 from collections import Counter
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
+from pydantic import ValidationError
 
 from deltaspace.errors import DeltaspaceError
 from deltaspace.tasks import (
@@ -124,6 +128,14 @@ def test_a_task_source_is_added_by_registering_it(monkeypatch):
         load_task("web:two")
 
 
+def test_a_folder_whose_name_cannot_be_a_task_s_is_told():
+    with pytest.raises(DeltaspaceError, match=r"no task 'my/__': '' cannot be a task's name"):
+        load_task("my/__")
+    assert TaskSpec.model_validate("my/a b").task_name == "a-b"
+    with pytest.raises(ValidationError, match=r"'a b' cannot be a task's name: .*such as 'a-b'; give it another 'name'"):
+        TaskSpec.model_validate({"from": "my/a", "name": "a b"})
+
+
 def test_a_source_that_is_not_there_is_told_with_those_that_are():
     with pytest.raises(DeltaspaceError, match=r"expected: a folder, demo:NAME or hub:NAME\[/CONFIG\]"):
         load_task("web:two")
@@ -153,6 +165,54 @@ def test_a_regression_has_numbers_only(rows, labels, message):
     splits = {"train": rows, "dev": rows, "test": rows}
     with pytest.raises(DeltaspaceError, match=message):
         make_task("numbers", splits, source="here", kind="regression", labels=labels)
+
+
+def test_a_task_is_made_from_any_mapping_of_sequences():
+    rows = tuple(examples(12))
+    splits = MappingProxyType({"train": rows, "dev": rows[:4], "test": rows[:4]})
+    task = make_task("films", splits, source="here", labels=("sad", "happy"), limits={"train": 6})
+    assert (task.train, list(task.labels)) == (rows[:6], ["sad", "happy"])
+    listed = make_task("films", {split: list(few) for split, few in splits.items()}, source="here", labels=["sad", "happy"])
+    assert listed.fingerprint == make_task("films", splits, source="here", labels=("sad", "happy")).fingerprint
+    with pytest.raises(DeltaspaceError, match=r"its dev split is missing(.|\n)*train, test(.|\n)*train, dev, test"):
+        make_task("films", {"train": rows, "test": rows}, source="here")
+    with pytest.raises(DeltaspaceError, match=r"'\.\./films' cannot be a task's name"):
+        make_task("../films", splits, source="here")
+
+
+def test_what_is_no_split_is_told():
+    """In an interpreter of its own, where no test checks arguments before `make_task` does."""
+    script = """
+from deltaspace.errors import DeltaspaceError
+from deltaspace.tasks import Example, make_task
+rows = [Example("a", "b")]
+for dev, kind, labels in (
+    (iter(rows), "classification", None),
+    ([("a", "b")], "classification", None),
+    (rows, "classification", "good"),
+    (rows, "ranking", None),
+):
+    try:
+        make_task("films", {"train": rows, "dev": dev, "test": rows}, source="here", kind=kind, labels=labels)
+    except DeltaspaceError as error:
+        print(error.what)
+"""
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert result.stdout.splitlines() == [
+        "task films: its dev split is no sequence",
+        "task films: dev example 1 is no Example",
+        "task films: labels are a list, or label: words",
+        "task films: no kind 'ranking'",
+    ], result.stderr
+
+
+@pytest.mark.parametrize(
+    ("metric", "kind"), [("pearson", "classification"), ("matthews", "generation"), ("macro_f1", "regression")]
+)
+def test_a_metric_judges_tasks_of_its_kinds(metric, kind):
+    rows = [Example("a", "1"), Example("b", "2")]
+    with pytest.raises(DeltaspaceError, match=f"the metric {metric} is not for a {kind} task"):
+        make_task("films", {"train": rows, "dev": rows, "test": rows}, source="here", kind=kind, metric=metric)
 
 
 def test_a_manifest_that_says_what_cannot_be_is_told(tmp_path):

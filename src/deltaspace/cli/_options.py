@@ -8,11 +8,26 @@ from typing import Annotated
 
 import typer
 
+from deltaspace.errors import DeltaspaceError
+
 RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe (YAML).")]
 Out = Annotated[Path, typer.Option("--out", "-o", help="The study's folder.")]
 StudyFolder = Annotated[Path, typer.Argument(metavar="STUDY", help="A study's folder, or a sweep's.")]
 Dim = Annotated[int | None, typer.Option(help="d, where the study has several.")]
 Seed = Annotated[int | None, typer.Option(help="The seed, where the study has several.")]
+
+
+def refuse_sweep(folder: Path) -> None:
+    """Raise DeltaspaceError where a verb that is for one study gets a sweep's folder."""
+    from deltaspace.study import is_sweep
+
+    if is_sweep(folder):
+        studies = sorted(str(path.parent) for path in folder.glob("*/recipe.yaml"))
+        raise DeltaspaceError(
+            f"{folder} is a sweep, of several studies",
+            expected=f"one of its studies: {', '.join(studies) or 'none is there yet'}",
+            mend=f"name one of them, or see all: deltaspace show {folder}",
+        )
 
 
 class Tracker(str, Enum):

@@ -18,11 +18,16 @@ if TYPE_CHECKING:
 _WIDTH = 100
 
 
+def console(*, stderr: bool = False, width: int | None = None) -> Console:
+    """Where text is printed as it is: names and paths may look like rich's markup or its codes of emoji."""
+    return Console(stderr=stderr, width=width, markup=False, emoji=False)
+
+
 def print_tables(tables: Iterable[Table]) -> None:
     """Tables, 100 columns wide at most."""
-    console = Console(width=min(_WIDTH, Console().width) if sys.stdout.isatty() else _WIDTH)
+    terminal = console(width=min(_WIDTH, Console().width) if sys.stdout.isatty() else _WIDTH)
     for table in tables:
-        console.print(table)
+        terminal.print(table)
 
 
 def print_json(value: Any) -> None:
@@ -42,7 +47,7 @@ def bars() -> Bars:
     """Two progress bars: artefacts of the study, steps of the training that runs; plain lines where there is no terminal."""
     from deltaspace.cli.progress import Bars
 
-    return Bars(Console(stderr=True))
+    return Bars(console(stderr=True))
 
 
 def print_made(out: Path, made: int, seconds: float, observer: Bars) -> None:

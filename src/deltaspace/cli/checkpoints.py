@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deltaspace.cli._options import Dim, Seed
+from deltaspace.cli._options import Dim, Seed, refuse_sweep
 from deltaspace.cli._terminal import print_json, print_tables, quiet
 from deltaspace.errors import DeltaspaceError
 
@@ -43,6 +43,7 @@ def import_(
             found=f"{len(checkpoints)} checkpoints, --task {', '.join(task)}",
             mend="one --task for each",
         )
+    refuse_sweep(study)
     path = recipe or study / "recipe.yaml"
     if recipe is None and not path.exists():
         raise DeltaspaceError(f"{study} has no recipe yet", mend="name it: --recipe RECIPE")
@@ -67,7 +68,8 @@ def export(
     task: Annotated[str | None, typer.Option(help="Decode this task; without it the whole subspace is written.")] = None,
     delta: Annotated[str | None, typer.Option(help="As which delta.")] = None,
     through: Annotated[
-        str | None, typer.Option(help="The vector found through this delta; by default through --delta itself.")
+        str | None,
+        typer.Option(help="The vector found through this delta; by default through --delta itself, else the task's only one."),
     ] = None,
     dim: Dim = None,
     seed: Seed = None,
@@ -103,6 +105,7 @@ def info(
     ],
     as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
     dim: Dim = None,
+    seed: Seed = None,
 ) -> None:
     """What is in a subspace: its model, deltas, projections, source tasks and vectors.
 
@@ -112,7 +115,12 @@ def info(
     from deltaspace.subspace.folder import describe, read_description
 
     study = Path(source)
-    described = describe(_subspace(study, dim, None)) if _is_study(study) else read_description(source)
+    refuse_sweep(study)
+    if _is_study(study):
+        described = describe(_subspace(study, dim, seed))
+    else:
+        _refuse_choice(source, dim, seed)
+        described = read_description(source)
     if as_json:
         print_json(described)
     else:
@@ -126,13 +134,14 @@ def _export_task(subspace: Subspace, out: Path, task: str, delta: str | None, th
 
     if delta is None:
         raise DeltaspaceError("as which delta?", expected="--delta and one of " + ", ".join(subspace.entries))
-    subspace.entry(delta)
+    through = through or subspace.through(task, delta)
+    vector = subspace.vector(task, through)
+    origin = f"found through {through}" if subspace.vectors.deltas_of(task) else "the source task's code"
     attached = SubspaceModel(subspace, load_backbone(subspace.plm.name, family=subspace.plm.family or None)).attached(delta)
-    vector = subspace.vector(task, through or delta)
     parameters = subspace.to(attached.backbone.device).decode(delta, vector)
-    provenance = {"task": task, "vector found through": through or delta, "d": subspace.dim, "seed": subspace.seed}
+    provenance = {"task": task, "vector": origin, "d": subspace.dim, "seed": subspace.seed}
     export_delta(attached, parameters, out, merge=merge, provenance=provenance)
-    print(f"{out}: {task} as {delta}" + (", merged into the model" if merge else ""))
+    print(f"{out}: {task} as {delta}, {origin}" + (", merged into the model" if merge else ""))
 
 
 def _is_study(folder: Path) -> bool:
@@ -144,4 +153,13 @@ def _subspace(folder: Path, dim: int | None, seed: int | None) -> Subspace:
     from deltaspace.study import read_subspace
     from deltaspace.subspace.folder import load_subspace
 
-    return read_subspace(folder, dim, seed) if _is_study(folder) else load_subspace(folder)
+    refuse_sweep(folder)
+    if _is_study(folder):
+        return read_subspace(folder, dim, seed)
+    _refuse_choice(folder, dim, seed)
+    return load_subspace(folder)
+
+
+def _refuse_choice(folder: Path | str, dim: int | None, seed: int | None) -> None:
+    if dim is not None or seed is not None:
+        raise DeltaspaceError(f"{folder} is no study", expected="a study's folder, where --dim or --seed chooses a subspace")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from deltaspace.cli._options import Dim, Seed, StudyFolder
+from deltaspace.cli._options import Dim, Seed, StudyFolder, refuse_sweep
 from deltaspace.cli._terminal import bars, print_json, print_tables, quiet
 from deltaspace.errors import DeltaspaceError
 from deltaspace.figures import figure_names
@@ -86,6 +86,7 @@ def landscape(
     from deltaspace.study import sample_landscape
 
     quiet()
+    refuse_sweep(study)
     threshold = DEFAULT_THRESHOLD if threshold is None else threshold
     check_threshold(threshold)
     points = tuple(point or ())
@@ -122,6 +123,7 @@ def figure(
     study: StudyFolder,
     out: Annotated[Path, typer.Option("--out", "-o", help="Where to (.png, .svg, .pdf).")],
     dim: Dim = None,
+    seed: Annotated[int | None, typer.Option(help="Only this seed.")] = None,
     task: Annotated[str | None, typer.Option(help="Only this task (transfer, curves).")] = None,
     landscape: Annotated[str | None, typer.Option(help="Which landscape; the first by default (landscape, panels).")] = None,
     threshold: Annotated[float | None, typer.Option(help="In percent of each delta's best (landscape, panels).")] = None,
@@ -134,7 +136,7 @@ def figure(
     from deltaspace.figures import Options, check_format, draw, save_figure
 
     check_format(out)
-    options = Options(dim=dim, task=task, landscape=landscape, quantity="loss" if loss else "score")
+    options = Options(dim=dim, seed=seed, task=task, landscape=landscape, quantity="loss" if loss else "score")
     if threshold is not None:
         options = replace(options, threshold=threshold)
     print(f"figure: {save_figure(draw(name, study, options), out)}")
@@ -150,6 +152,7 @@ def report(
     """
     from deltaspace.report import write_report
 
+    refuse_sweep(study)
     with bars() as shown:
         path = write_report(study, out, progress=shown.progress)
     print(f"report: {path}")

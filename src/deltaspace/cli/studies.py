@@ -31,12 +31,15 @@ def run(
     recipe: RecipeFile,
     out: Out,
     track: Annotated[Tracker | None, typer.Option(help="Send the curves and scores to a tracker as well (accelerate's).")] = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Read the tensors of what is there too, and make anew what is damaged inside.")
+    ] = False,
 ) -> None:
     """Run all stages of a recipe; what is there and valid is kept.
 
     Example: deltaspace run recipes/sentiment.yaml --out runs/sentiment
     """
-    _run(recipe, out, tracker=track)
+    _run(recipe, out, tracker=track, verify=verify)
 
 
 def train(recipe: RecipeFile, out: Out) -> None:
@@ -56,7 +59,7 @@ def approximate(recipe: RecipeFile, out: Out) -> None:
 
 
 def optimize(recipe: RecipeFile, out: Out) -> None:
-    """Up to stage 2: the unseen tasks' intrinsic vectors.
+    """Up to stage 2: the unseen tasks' intrinsic vectors, and the recipe's rivals.
 
     Example: deltaspace optimize recipes/sentiment.yaml --out runs/sentiment
     """
@@ -94,7 +97,7 @@ def check(
     print(f"# {recipe} is right")
 
 
-def _run(recipe: Path, out: Path, until: str | None = None, tracker: Tracker | None = None) -> None:
+def _run(recipe: Path, out: Path, until: str | None = None, tracker: Tracker | None = None, *, verify: bool = False) -> None:
     from deltaspace.study import Observer, load_recipe, run_study
     from deltaspace.study.observer import Observers
 
@@ -108,5 +111,5 @@ def _run(recipe: Path, out: Path, until: str | None = None, tracker: Tracker | N
             from deltaspace.cli.trackers import Tracking
 
             observers.append(stack.enter_context(Tracking(tracker.value, out, loaded)))
-        made = run_study(loaded, out, until=until, observer=Observers(observers))
+        made = run_study(loaded, out, until=until, verify=verify, observer=Observers(observers))
     print_made(out, made, time.perf_counter() - started, shown)

@@ -136,6 +136,13 @@ class AttachedDelta:
         with self.drawing():
             model, names = delta.install(backbone.share(), backbone)
         parameters = dict(model.named_parameters(remove_duplicate=False))
+        if unknown := [name for name in names if name not in parameters]:
+            raise DeltaspaceError(f"the delta {self.name} names a parameter that the model lacks", found=", ".join(unknown[:5]))
+        if not names:
+            raise DeltaspaceError(
+                f"the delta {self.name} puts no parameters into {backbone.name}",
+                expected="an install() that returns the names of the parameters that it put in",
+            )
         # A parameter that modules share has several names; each is replaced.
         self._aliases = {
             name: [alias for alias, parameter in parameters.items() if parameter is parameters[name]] for name in names

@@ -6,7 +6,7 @@ import copy
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -18,6 +18,7 @@ from deltaspace.deltas.checkpoint import CheckpointCard, write_model
 from deltaspace.deltas.delta import AttachedDelta, Delta
 from deltaspace.deltas.registry import DELTAS
 from deltaspace.errors import DeltaspaceError, first_line
+from deltaspace.pretrained import load_pretrained
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -73,9 +74,10 @@ class Finetune(Delta):
         return [self._read(attached, folder) for folder in folders]
 
     def _read(self, attached: AttachedDelta, folder: Path) -> Float[Tensor, " params"]:
-        plm, options = attached.backbone.model, {"use_safetensors": True, "dtype": torch.float32, "output_loading_info": True}
+        plm = attached.backbone.model
+        options: dict[str, Any] = {"use_safetensors": True, "dtype": torch.float32, "output_loading_info": True}
         try:
-            model, info = type(plm).from_pretrained(folder, local_files_only=True, **options)
+            model, info = load_pretrained(type(plm), folder, **options)
         except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
             raise DeltaspaceError(
                 f"{folder} does not fit {attached.name}",

@@ -11,7 +11,7 @@ from deltaspace.registry import Registry
 if TYPE_CHECKING:
     from deltaspace.backbone import Backbone
 
-DELTAS: Registry[type[Delta]] = Registry("delta", "deltaspace.deltas", "deltaspace.deltas")
+DELTAS: Registry[type[Delta]] = Registry("delta", Delta, "deltaspace.deltas", "deltaspace.deltas")
 
 
 def make_delta(name: str, settings: dict[str, Any]) -> Delta:

@@ -149,7 +149,7 @@ class Family(ABC, Generic[AnyItem, AnyBatch]):
         return next(i for i in (self.tokenizer.pad_token_id, self.tokenizer.eos_token_id, 0) if i is not None)
 
 
-FAMILIES: Registry[type[Family[Any, Any]]] = Registry("family", "deltaspace.families", "deltaspace.families")
+FAMILIES: Registry[type[Family[Any, Any]]] = Registry("family", Family, "deltaspace.families", "deltaspace.families")
 
 
 def _braced(fields: Sequence[str]) -> str:

@@ -38,4 +38,6 @@ class Drawing:
     order: int = 100
 
 
-FIGURES: Registry[Drawing] = Registry("figure", "deltaspace.figures", package="deltaspace.figures")
+FIGURES: Registry[Drawing] = Registry(
+    "figure", Drawing, "deltaspace.figures", "deltaspace.figures", objects=True, position=lambda drawing: drawing.order
+)

@@ -16,6 +16,7 @@ class Options:
 
     Args:
         dim: d, where a study has several.
+        seed: only this one; by default the first one's subspace, and scores over all seeds.
         task: only this one.
         landscape: its name; the study's first by default.
         threshold: q, in percent of each delta's best.
@@ -23,6 +24,7 @@ class Options:
     """
 
     dim: int | None = None
+    seed: int | None = None
     task: str | None = None
     landscape: str | None = None
     threshold: float = DEFAULT_THRESHOLD

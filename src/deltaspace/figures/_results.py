@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from deltaspace.errors import DeltaspaceError
 from deltaspace.study import (
@@ -24,16 +24,19 @@ if TYPE_CHECKING:
     from deltaspace.study import Curve, DisagreementRow, ScoreRow, SweepRow, VectorRadius
     from deltaspace.subspace import Subspace
 
+    Row = TypeVar("Row", ScoreRow, SweepRow, Curve)
+
 
 class Results:
     """What the folder of a study, or of a parameter sweep, holds; each part is read once, when it is first asked for.
 
     Args:
         folder: the study's, or the sweep's.
+        seed: only what is of this one; by default everything, and the first seed's subspace.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path | str, seed: int | None = None) -> None:
+        self.folder, self._seed = Path(folder), seed
         self._subspaces: dict[int | None, Subspace] = {}
 
     @cached_property
@@ -46,29 +49,29 @@ class Results:
         """Every score of the study.
 
         Raises:
-            DeltaspaceError: the folder is no study, or a file of it is damaged.
+            DeltaspaceError: the folder is no study, a file of it is damaged, or the study has nothing of the seed.
         """
-        return read_scores(self.folder)
+        return self._of_seed(read_scores(self.folder))
 
     @cached_property
     def sweep_scores(self) -> list[SweepRow]:
         """Every score of the parameter sweep."""
-        return read_sweep_scores(self.folder)
+        return self._of_seed(read_sweep_scores(self.folder))
 
     @cached_property
     def curves(self) -> list[Curve]:
         """Every training of the study."""
-        return read_curves(self.folder)
+        return self._of_seed(read_curves(self.folder))
 
     @cached_property
     def disagreements(self) -> list[DisagreementRow]:
         """How far the deltas disagree, by radius."""
-        return read_disagreements(self.folder)
+        return self._of_seed(read_disagreements(self.folder))
 
     @cached_property
     def radii(self) -> list[VectorRadius]:
         """How far out the tuned vectors lie."""
-        return read_radii(self.folder)
+        return self._of_seed(read_radii(self.folder))
 
     @cached_property
     def landscapes(self) -> dict[str, Landscape]:
@@ -95,8 +98,27 @@ class Results:
             DeltaspaceError: there is none yet, or there are several and none was chosen.
         """
         if dim not in self._subspaces:
-            self._subspaces[dim] = read_subspace(self.folder, dim)
+            self._subspaces[dim] = read_subspace(self.folder, dim, self._seed)
         return self._subspaces[dim]
+
+    def _of_seed(self, rows: list[Row]) -> list[Row]:
+        chosen = [row for row in rows if self._seed in (None, row.seed)]
+        if rows and not chosen:
+            seeds = ", ".join(map(str, sorted({row.seed for row in rows})))
+            raise DeltaspaceError(f"{self.folder} has nothing of the seed {self._seed}", expected=seeds)
+        return chosen
+
+
+def check_dim(dim: int | None, rows: Iterable[ScoreRow | SweepRow]) -> int | None:
+    """The d that was asked for; the smallest that there is by default.
+
+    Raises:
+        DeltaspaceError: no row is of it.
+    """
+    dims = sorted({row.dim for row in rows if row.dim is not None})
+    if dim is not None and dim not in dims:
+        raise DeltaspaceError(f"nothing to draw of d = {dim}", expected="d = " + (", ".join(map(str, dims)) or "none yet"))
+    return dims[0] if dim is None and dims else dim
 
 
 def check_task(task: str | None, tasks: Sequence[str]) -> str | None:

@@ -84,8 +84,9 @@ def _tasks(curves: Sequence[Curve]) -> str:
 
 
 def _draw(results: Results, options: Options) -> Figure:
-    tasks = [curve.task for curve in results.curves]
-    return curves_figure(results.curves, check_task(options.task, tasks) if tasks else None)
+    curves = [curve for curve in results.curves if options.dim is None or curve.dim in (None, options.dim)]
+    tasks = [curve.task for curve in curves]
+    return curves_figure(curves, check_task(options.task, tasks) if tasks else None)
 
 
 FIGURES.register(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from deltaspace.errors import DeltaspaceError
 from deltaspace.figures._drawing import FIGURES, Drawing
+from deltaspace.figures._results import check_dim
 from deltaspace.figures._style import MEASURES, looks, new_figure, plain
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def scores_figure(rows: Sequence[ScoreRow], dim: int | None = None) -> Figure:
     part = [row for row in rows if row.stage in _MARKERS]
     if not part:
         raise DeltaspaceError("nothing to draw: the study has no optimized vectors yet", mend="run its recipe to the end")
-    dim = dim or min(row.dim for row in part if row.dim is not None)
+    dim = check_dim(dim, part)
     part = [row for row in part if row.dim == dim]
     delta_looks = looks(list(dict.fromkeys(row.delta for row in part)))
     many = len({row.task for row in part}) > _TASKS

@@ -77,7 +77,7 @@ def _line(rows: Sequence[SweepRow], setting: str, measure: Measure) -> dict[int,
 FIGURES.register(
     Drawing(
         name="sweep",
-        draw=lambda results, options: sweep_figure(results.sweep_scores),
+        draw=lambda results, options: sweep_figure([row for row in results.sweep_scores if options.dim in (None, row.dim)]),
         drawable=lambda results, options: bool(results.sweep_scores),
         caption="Both measures against what the sweep varies.",
         of="sweep",

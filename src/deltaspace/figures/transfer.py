@@ -10,7 +10,7 @@ import numpy as np
 from deltaspace.averages import average
 from deltaspace.errors import DeltaspaceError
 from deltaspace.figures._drawing import FIGURES, Drawing
-from deltaspace.figures._results import check_task
+from deltaspace.figures._results import check_dim, check_task
 from deltaspace.figures._style import MEASURES, matrix, new_figure
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def transfer_figure(rows: Sequence[ScoreRow], dim: int | None = None, task: str 
         raise DeltaspaceError(
             "nothing to draw: nothing was transferred yet", mend="run the recipe to the end, with two deltas or more"
         )
-    dim = dim or min(row.dim for row in part if row.dim is not None)
+    dim = check_dim(dim, part)
     part = [row for row in part if row.dim == dim]
     deltas = list(dict.fromkeys(row.delta for row in part))
     figure = new_figure(2.6 + 1.3 * len(deltas), 1.6 + 0.45 * len(deltas))

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
+from deltaspace.errors import DeltaspaceError
 from deltaspace.landscape.refinement import filled
 from deltaspace.landscape.slice import Grid, Slice
 from deltaspace.storage import check_format, read_tensors, write_tensors
@@ -156,20 +157,26 @@ class Landscape:
             **{name: metadata[name] for name in _PLAIN},
         )
 
-    def save(self, path: Path) -> None:
+    def save(self, path: Path | str) -> None:
         """Write one safetensors file, atomically (docs/format.md)."""
-        write_tensors(path, *self.pack())
+        write_tensors(Path(path), *self.pack())
 
     @classmethod
-    def load(cls, path: Path) -> Landscape:
+    def load(cls, path: Path | str) -> Landscape:
         """Read a file of `save`, or a landscape of a study.
 
         Raises:
             DeltaspaceError: the file is missing, damaged, not a landscape, or was written by a newer version.
         """
+        path = Path(path)
         tensors, metadata = read_tensors(path)
         check_format(path, metadata, FORMAT, "is not a landscape")
-        return cls.unpack(tensors, metadata)
+        try:
+            return cls.unpack(tensors, metadata)
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            raise DeltaspaceError(
+                f"{path} is damaged", found=f"{type(error).__name__}: {error}", expected="what docs/format.md lists"
+            ) from None
 
 
 # Fields that metadata holds as they are.

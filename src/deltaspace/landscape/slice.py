@@ -8,6 +8,7 @@ to its second (x = 1): "mode connectivity" is how scores change on the way (arXi
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -103,22 +104,22 @@ class Slice:
                 window around the points with a margin of half the larger of their spread and of their distance from 0.
 
         Raises:
-            DeltaspaceError: there are not two or three points, two are one, or three lie on one line.
+            DeltaspaceError: there are not two or three points, two are one, three lie on one line, or one is not finite.
         """
-        names, stacked = list(points), [point.detach().float().cpu() for point in points.values()]
+        names, stacked = list(points), [_finite(name, point) for name, point in points.items()]
         if len(names) not in (2, 3):
             raise DeltaspaceError("a slice needs two points (a line) or three (a plane)", found=", ".join(names) or "none")
-        if len(names) == 2:
-            direction = stacked[1] - stacked[0]
-            if float(direction.norm()) == 0:
+        for (first, start), (second, end) in itertools.combinations(zip(names, stacked, strict=True), 2):
+            if float((start - end).norm()) == 0:
                 raise DeltaspaceError(
-                    f"{names[0]} and {names[1]} are one point",
+                    f"{first} and {second} are one point",
                     found="vectors that never left their start, or the same one twice",
                     mend="name another: mean, zero, a source task, TASK:DELTA",
                 )
+        if len(names) == 2:
             return cls(
                 stacked[0],
-                direction.unsqueeze(0),
+                (stacked[1] - stacked[0]).unsqueeze(0),
                 _grids(grids, [Grid(0.0, 1.0, DEFAULT_CELLS)]),
                 (f"share of the way from {names[0]} to {names[1]}",),
                 {names[0]: (0.0,), names[1]: (1.0,)},
@@ -151,12 +152,16 @@ class Slice:
             grids: as `through`; by default as far as the point is from 0, both ways (1 where it is 0).
 
         Raises:
-            DeltaspaceError: there are not one or two directions, one is zero, or two are one line.
+            DeltaspaceError: there are not one or two directions, one is zero or not finite, or two are one line.
         """
         if len(directions) not in (1, 2):
             raise DeltaspaceError("a slice has one direction or two", found=", ".join(directions) or "none")
-        middle = point.detach().float().cpu()
-        stacked = _orthonormal([direction.detach().float().cpu() for direction in directions.values()], ", ".join(directions))
+        middle = _finite(name, point)
+        ways = {called: _finite(called, direction) for called, direction in directions.items()}
+        for called, way in ways.items():
+            if not way.any():
+                raise DeltaspaceError(f"{called} is no direction", found="zero", expected="d numbers that are not all 0")
+        stacked = _orthonormal(list(ways.values()), ", ".join(directions))
         window = _window(float(middle.norm()) or 1.0)
         default = [window] * len(directions)
         return cls(middle, stacked, _grids(grids, default), tuple(directions), {name: (0.0,) * len(directions)})
@@ -190,6 +195,14 @@ class Slice:
         away = vectors.float().cpu() - self.origin
         coordinates = away @ torch.linalg.pinv(self.directions)
         return coordinates, (away - coordinates @ self.directions).norm(dim=1)
+
+
+def _finite(name: str, vector: Float[Tensor, " dim"]) -> Float[Tensor, " dim"]:
+    """A point or a direction as a slice keeps it."""
+    plain = vector.detach().float().cpu()
+    if not plain.isfinite().all():
+        raise DeltaspaceError(f"{name} is not finite", found=f"{int((~plain.isfinite()).sum())} numbers that are inf or nan")
+    return plain
 
 
 def _grids(given: Sequence[Grid] | None, default: list[Grid]) -> tuple[Grid, ...]:

@@ -121,7 +121,7 @@ def _count(number: int, what: str) -> str:
 def _figures(results: Results, progress: Progress | None) -> Iterator[str]:
     """The figures that the study has the data for, as HTML: those of each landscape, then those of the whole study."""
     dim = min(row.dim for row in results.scores if row.stage == "optimized" and row.dim is not None)
-    drawings = sorted((drawing for drawing in FIGURES.values() if drawing.of == "study"), key=lambda drawing: drawing.order)
+    drawings = [drawing for drawing in FIGURES.values() if drawing.of == "study"]
     wanted: list[tuple[Drawing, str, Options]] = [
         (drawing, f"{drawing.caption} Landscape {name}.", Options(landscape=name))
         for name in results.landscapes

@@ -9,7 +9,7 @@ from deltaspace.storage.atomic import (
     write_json,
     write_text,
 )
-from deltaspace.storage.digests import digest, file_digest
+from deltaspace.storage.digests import digest, file_digest, seal_holds, sealed
 from deltaspace.storage.hub import download, fetch, push_to_hub
 from deltaspace.storage.models import hub_name, model_fingerprint, model_folder
 from deltaspace.storage.tensors import check_format, read_metadata, read_tensors, vector_location, write_tensors
@@ -30,6 +30,8 @@ __all__ = [
     "read_tensors",
     "replacing",
     "replacing_folder",
+    "seal_holds",
+    "sealed",
     "vector_location",
     "write_copy",
     "write_json",

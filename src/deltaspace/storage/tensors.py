@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from deltaspace.errors import DeltaspaceError
 from deltaspace.storage.atomic import replacing
+from deltaspace.storage.digests import seal_holds, sealed
 
 if TYPE_CHECKING:
     import torch
@@ -20,11 +21,14 @@ _HEADER_LIMIT = 100_000_000
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> None:
-    """Write a safetensors file atomically. `metadata` is any JSON-able dict; a checksum of the tensors is added to it."""
+    """Write a safetensors file atomically. `metadata` is any JSON-able dict; a checksum of the tensors is
+    added to it, and a digest of all that it says then.
+    """
     from safetensors.torch import save_file
 
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    header = {"deltaspace": json.dumps({**metadata, "checksum": _checksum(plain)}, sort_keys=True)}
+    said = sealed({**metadata, "checksum": _checksum(plain)})
+    header = {"deltaspace": json.dumps(said, sort_keys=True)}
     with replacing(path) as temporary:
         save_file(plain, temporary, metadata=header)
 
@@ -43,7 +47,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         tensors = load_file(path)
     except SafetensorError as error:
         raise _damaged(path, str(error)) from None
-    if _checksum(tensors) != metadata["checksum"]:
+    if _checksum(tensors) != metadata.get("checksum"):
         raise _damaged(path, "its tensors do not match its checksum")
     return tensors, metadata
 
@@ -109,11 +113,13 @@ def _header(path: Path) -> tuple[dict[str, Any], dict[str, Any], int]:
                 raise _damaged(path, "its header is not that of a safetensors file")
             entries = json.loads(file.read(length))
             metadata = json.loads(entries.pop("__metadata__")["deltaspace"])
+        end = max((int(entry["data_offsets"][1]) for entry in entries.values()), default=0)
     except FileNotFoundError:
         raise DeltaspaceError(f"{path} is missing", expected="a safetensors file of deltaspace") from None
-    except (ValueError, KeyError, AttributeError, TypeError):
+    except (ValueError, LookupError, AttributeError, TypeError):
         raise _damaged(path, "its header cannot be read") from None
-    end = max((entry["data_offsets"][1] for entry in entries.values()), default=0)
+    if not isinstance(metadata, dict) or not seal_holds(metadata):
+        raise _damaged(path, "what its header says does not match its digest")
     size, expected = path.stat().st_size, _LENGTH_BYTES + length + end
     if size != expected:
         raise _damaged(path, f"{size:,} bytes where its header announces {expected:,}")

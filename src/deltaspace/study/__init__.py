@@ -3,7 +3,6 @@
 from deltaspace.study.artefact import Artefact, Content, MadeFrom
 from deltaspace.study.disagreements import DisagreementRow, VectorRadius, read_disagreements, read_radii
 from deltaspace.study.explore import sample_landscape
-from deltaspace.study.graph import STAGES, Stage
 from deltaspace.study.history import RunRecord, read_history
 from deltaspace.study.imports import Imported, import_checkpoints
 from deltaspace.study.observer import Observer
@@ -12,6 +11,7 @@ from deltaspace.study.results import Curve, read_curves, read_landscapes, read_s
 from deltaspace.study.run import check_recipe, run_study
 from deltaspace.study.scores import ScoreRow, SweepRow, measures
 from deltaspace.study.slices import SliceSpec
+from deltaspace.study.stage import STAGES, Stage
 from deltaspace.study.sweep import Sweep, is_sweep, load_sweep, read_sweep_scores, run_sweep
 
 __all__ = [

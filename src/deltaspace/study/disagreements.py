@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 from deltaspace.errors import DeltaspaceError
 from deltaspace.study.folder import Folder
+from deltaspace.study.record import Record, read_records
+from deltaspace.study.typed import typed
 from deltaspace.subspace.agreement import AGREE
+
+Kept = TypeVar("Kept")
+Row = TypeVar("Row")
 
 
 @dataclass(frozen=True)
@@ -46,44 +52,47 @@ class VectorRadius:
     radius: float
 
 
-def read_disagreements(study: Path) -> list[DisagreementRow]:
+def read_disagreements(study: Path | str) -> list[DisagreementRow]:
     """Every measurement of a study; empty where there is none.
 
     Raises:
         DeltaspaceError: the folder is no study, or a file of it is damaged.
     """
-    folder = Folder(study)
+    folder = Folder(Path(study))
     folder.check()
     rows = []
-    for path in folder.files("disagreement"):
-        metadata = folder.metadata(path)
-        try:
-            key = metadata["key"]
-            for curve in metadata["disagreement"]:
-                for first, second, value in curve["pairs"]:
-                    rows.append(DisagreementRow(key["dim"], key["seed"], first, second, curve["radius"], value))
-        except (KeyError, TypeError, ValueError) as error:
-            raise _damaged(study / path, error) from None
+    for record in read_records(folder, "disagreement"):
+        subspace = {"dim": record.key["dim"], "seed": record.key["seed"]}
+        rows += [_row(DisagreementRow, folder, record, subspace | row) for row in _kept(folder, record, "disagreement", list)]
     return rows
 
 
-def read_radii(study: Path) -> list[VectorRadius]:
+def read_radii(study: Path | str) -> list[VectorRadius]:
     """The radius of every tuned vector of a study.
 
     Raises:
         DeltaspaceError: as `read_disagreements`.
     """
-    folder = Folder(study)
+    folder = Folder(Path(study))
     folder.check()
-    radii = []
-    for path in folder.files("optimized"):
-        metadata = folder.metadata(path)
-        try:
-            key = metadata["key"]
-            radii.append(VectorRadius(key["dim"], key["seed"], key["task"], key["delta"], metadata["radius"]))
-        except (KeyError, TypeError) as error:
-            raise _damaged(study / path, error) from None
-    return radii
+    return [
+        _row(VectorRadius, folder, record, record.key | {"radius": _kept(folder, record, "radius", float)})
+        for record in read_records(folder, "optimized")
+    ]
+
+
+def _kept(folder: Folder, record: Record, name: str, kind: type[Kept]) -> Kept:
+    kept = folder.metadata(record.path).get(name)
+    if not isinstance(kept, kind):
+        raise _damaged(folder, record, f"{name}: {kept!r}", kind.__name__)
+    return kept
+
+
+def _row(kind: type[Row], folder: Folder, record: Record, fields: dict[str, Any]) -> Row:
+    try:
+        return typed(kind, fields)
+    except ValueError as error:
+        raise _damaged(folder, record, str(error), f"the fields of a {kind.__name__}") from None
 
 
 def agreeing_radius(rows: list[DisagreementRow]) -> float | None:
@@ -101,9 +110,10 @@ def agreeing_radius(rows: list[DisagreementRow]) -> float | None:
     return within
 
 
-def _damaged(path: Path, error: Exception) -> DeltaspaceError:
+def _damaged(folder: Folder, record: Record, found: str, expected: str) -> DeltaspaceError:
     return DeltaspaceError(
-        f"{path} is damaged",
-        found=f"{type(error).__name__}: {error}",
+        f"{folder.path / record.path} is damaged",
+        found=found,
+        expected=expected,
         mend="delete it and run the study again: only this file is made anew",
     )

@@ -17,7 +17,7 @@ from deltaspace.study.slices import SliceSpec
 from deltaspace.study.stages.landscapes import LANDSCAPES, Key
 
 
-def sample_landscape(folder: Path, spec: SliceSpec, *, observer: Observer | None = None) -> tuple[str, Landscape]:
+def sample_landscape(folder: Path | str, spec: SliceSpec, *, observer: Observer | None = None) -> tuple[str, Landscape]:
     """Sample a slice of a study's subspace, or go on where that was stopped; a landscape that is there is read.
 
     Args:
@@ -31,6 +31,7 @@ def sample_landscape(folder: Path, spec: SliceSpec, *, observer: Observer | None
     Raises:
         DeltaspaceError: the folder is no study, the slice does not fit its recipe, or what it needs is not there or stale.
     """
+    folder = Path(folder)
     Folder(folder).check()
     recipe = load_recipe(folder / RECIPE)
     chosen = recipe.settle(spec)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,13 +12,26 @@ from typing import Any, Literal
 from torch import Tensor
 
 from deltaspace.errors import DeltaspaceError
-from deltaspace.storage import read_json, read_metadata, read_tensors, write_copy, write_json, write_tensors
+from deltaspace.storage import (
+    file_digest,
+    read_json,
+    read_metadata,
+    read_tensors,
+    seal_holds,
+    sealed,
+    write_copy,
+    write_json,
+    write_tensors,
+)
 
 State = Literal["valid", "missing", "stale", "damaged"]
 RECIPE = "recipe.yaml"
 # In the folder of a parameter sweep: its points.
 SWEEP = "sweep.yaml"
+FINGERPRINT = re.compile("[0-9a-f]{64}")
 _SUPERSEDED = "superseded"
+# Folders beside those of the stages.
+_BESIDE = ("imported", "report", "tracking", _SUPERSEDED)
 
 
 class Folder:
@@ -27,18 +41,12 @@ class Folder:
         path: the folder; need not exist yet.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
 
-    def state(self, path: str, fingerprint: str) -> State:
-        """Whether an artefact is there and was made from what the fingerprint says."""
-        if not (self.path / path).exists():
-            return "missing"
-        try:
-            written = self.metadata(path).get("fingerprint")
-        except DeltaspaceError:
-            return "damaged"
-        return "valid" if written == fingerprint else "stale"
+    def has(self, path: str) -> bool:
+        """Whether there is an artefact at this path, whatever it says."""
+        return (self.path / path).is_file()
 
     def metadata(self, path: str) -> dict[str, Any]:
         """An artefact's metadata; its tensors are not read.
@@ -57,56 +65,83 @@ class Folder:
         return read_tensors(self.path / path)
 
     def write(self, path: str, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
-        """Write an artefact atomically: a safetensors file, or JSON where it has no tensors."""
+        """Write an artefact atomically: a safetensors file, or JSON, which has no tensors.
+
+        Raises:
+            DeltaspaceError: there are tensors for a JSON file, or it cannot be written.
+        """
         if path.endswith(".json"):
-            write_json(self.path / path, dict(metadata))
+            if tensors:
+                raise DeltaspaceError(
+                    f"{path} cannot hold tensors", found=", ".join(tensors), mend="a stage that keeps them ends in .safetensors"
+                )
+            write_json(self.path / path, sealed(metadata))
         else:
             write_tensors(self.path / path, dict(tensors), dict(metadata))
 
     def files(self, stage: str) -> Iterator[str]:
         """The paths of all artefacts of a stage that are there, sorted."""
         for path in sorted((self.path / stage).rglob("*")):
+            # A task may be called "tweets.json": its folder is no artefact.
             if path.suffix in (".safetensors", ".json") and not path.name.startswith(".") and path.is_file():
                 yield path.relative_to(self.path).as_posix()
 
-    def current(self, path: str) -> bool:
-        """Whether the artefacts that this one was made from are still those that are there."""
-        made_from: dict[str, str] = self.metadata(path)["made_from"]
-        return all(self.state(part, fingerprint) == "valid" for part, fingerprint in made_from.items())
+    def has_artefacts(self, stage: str) -> bool:
+        """Whether there is an artefact of a stage."""
+        return next(iter(self.files(stage)), None) is not None
+
+    def strangers(self, stages: Iterable[str]) -> Iterator[str]:
+        """The names of folders that hold files like artefacts and are none of these stages or of a study, sorted."""
+        known = {*stages, *_BESIDE}
+        for path in sorted(self.path.iterdir()):
+            if path.is_dir() and path.name not in known and not path.name.startswith(".") and self.has_artefacts(path.name):
+                yield path.name
 
     def resume_state(self, path: str) -> Path:
         """Where the computation of an artefact keeps its state while it runs."""
         return self.path / ".running" / f"{path}.safetensors"
 
+    def keep(self, path: str) -> None:
+        """Have what is at a path under `superseded/` as well, so that nothing computed is lost when something takes its place."""
+        target = self._superseded(path, self._name(path))
+        if not target.exists():
+            _link(self.path / path, target)
+
     def set_aside(self, path: str) -> None:
-        """Keep an artefact that the recipe no longer asks for under `superseded/`, so that nothing computed is lost."""
-        target = self._superseded(path, self.metadata(path).get("fingerprint", "unknown"))
+        """Move what is at a path, and no longer asked for, under `superseded/`."""
+        target = self._superseded(path, self._name(path))
         target.parent.mkdir(parents=True, exist_ok=True)
         (self.path / path).replace(target)
 
     def restore(self, path: str, fingerprint: str) -> bool:
-        """Bring back an artefact that was set aside, if it is the one that is wanted now."""
+        """Bring back an artefact that was set aside, if it is the one that is wanted now.
+
+        Returns:
+            Whether it was there.
+        """
         kept = self._superseded(path, fingerprint)
         if not kept.exists():
             return False
         (self.path / path).parent.mkdir(parents=True, exist_ok=True)
         kept.replace(self.path / path)
-        return self.state(path, fingerprint) == "valid"
+        return True
 
     def take(self, other: Folder, paths: Iterable[str]) -> None:
         """Have another study's artefacts in place of this one's: the same files, as artefacts are never changed in place."""
         for path in paths:
-            target = self.path / path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.unlink(missing_ok=True)
-            try:
-                target.hardlink_to(other.path / path)
-            except OSError:  # a file system without links
-                write_copy(other.path / path, target)
+            _link(other.path / path, self.path / path)
 
     def _superseded(self, path: str, fingerprint: str) -> Path:
         name = Path(path)
         return self.path / _SUPERSEDED / name.with_name(f"{name.stem}.{fingerprint[:12]}{name.suffix}")
+
+    def _name(self, path: str) -> str:
+        """What tells an artefact from others of its path: its fingerprint; the SHA-256 of its bytes where it does not say one."""
+        try:
+            said = self.metadata(path).get("fingerprint")
+        except DeltaspaceError:
+            said = None
+        return said if isinstance(said, str) and FINGERPRINT.fullmatch(said) else file_digest(self.path / path)
 
     def check(self) -> None:
         """Raise DeltaspaceError unless the folder is a study's."""
@@ -148,4 +183,18 @@ def read_artefact_metadata(path: Path) -> dict[str, Any]:
     metadata = read_metadata(path) if path.suffix == ".safetensors" else read_json(path)
     if not isinstance(metadata, dict):
         raise DeltaspaceError(f"{path} is damaged", found=type(metadata).__name__, expected="a JSON object")
+    if not seal_holds(metadata):
+        raise DeltaspaceError(
+            f"{path} is damaged", found="what it says does not match its digest", expected="a file as it was written"
+        )
     return metadata
+
+
+def _link(source: Path, target: Path) -> None:
+    """Have a file, which is never changed in place, at another path too."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.unlink(missing_ok=True)
+    try:
+        target.hardlink_to(source)
+    except OSError:  # a file system without links
+        write_copy(source, target)

@@ -2,78 +2,17 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Hashable, Iterable, Iterator
-from typing import Any, ClassVar, Generic, TypeVar, cast
+from collections.abc import Iterable, Iterator
 
-from deltaspace.registry import Registry
+from deltaspace.errors import DeltaspaceError
 from deltaspace.storage import digest
 from deltaspace.study.artefact import Artefact, Content, MadeFrom
 from deltaspace.study.folder import State
 from deltaspace.study.observer import Observer
-from deltaspace.study.recipe import Recipe
+from deltaspace.study.record import check_row, state
 from deltaspace.study.resources import Resources
+from deltaspace.study.stage import STAGES, ordered_stages
 from deltaspace.training import Resume
-
-Key = TypeVar("Key", bound=Hashable)
-
-
-class Stage(ABC, Generic[Key]):
-    """A kind of artefact that a study makes. A subclass is registered by `@STAGES.register` on an instance of it.
-
-    `name` is that of its folder and of its scores' `stage`; `title` is what people read. `position` is where it stands among the
-    stages: in tables, and for runs that end at a stage. Artefacts of a stage that is `explored` may be asked for beside the
-    recipe, and stay when a recipe does not speak of them. `version` is raised when the numbers that it computes change.
-    """
-
-    name: ClassVar[str]
-    title: ClassVar[str]
-    position: ClassVar[int] = 100
-    suffix: ClassVar[str] = ".safetensors"
-    explored: ClassVar[bool] = False
-    version: ClassVar[int] = 1
-
-    @abstractmethod
-    def keys(self, recipe: Recipe) -> Iterable[Key]:
-        """The artefacts that a recipe asks for; a key is a `NamedTuple` of plain values."""
-
-    @abstractmethod
-    def made_from(self, resources: Resources, key: Key) -> MadeFrom:
-        """What decides an artefact's content. Cheap: it must not load the PLM."""
-
-    @abstractmethod
-    def make(self, resources: Resources, key: Key, resume: Resume) -> Content:
-        """Compute an artefact from what it is made from, all of which is there.
-
-        Raises:
-            DeltaspaceError: a user's mistake.
-        """
-
-    def path(self, key: Key) -> str:
-        """The artefact's path in a study: a folder for each part of the key, so that no two keys have one path."""
-        return "/".join([self.name, *map(str, cast("tuple[object, ...]", key))]) + self.suffix
-
-    def described(self, key: Key) -> dict[str, Any]:
-        """The key as the artefact keeps it: its parts by name."""
-        described: dict[str, Any] = cast("Any", key)._asdict()
-        return described
-
-    def artefact(self, key: Key) -> Artefact:
-        """An artefact of this stage."""
-        return Artefact(self.name, key, self.path(key))
-
-
-STAGES: Registry[Stage[Any]] = Registry("stage", "deltaspace.stages", "deltaspace.study.stages")
-
-
-def ordered_stages(until: str | None = None) -> list[Stage[Any]]:
-    """The stages by position; up to one of them.
-
-    Raises:
-        DeltaspaceError: there is no such stage.
-    """
-    last = float("inf") if until is None else STAGES.find(until).position
-    return sorted((stage for stage in STAGES.values() if stage.position <= last), key=lambda stage: stage.position)
 
 
 class Graph:
@@ -111,7 +50,11 @@ class Graph:
         return self._fingerprints[artefact]
 
     def order(self, artefacts: Iterable[Artefact]) -> list[Artefact]:
-        """The artefacts and all that they are made from, each once and behind what it is made from."""
+        """The artefacts and all that they are made from, each once and behind what it is made from.
+
+        Raises:
+            DeltaspaceError: two of them have one path.
+        """
         ordered: dict[Artefact, None] = {}
         for artefact in artefacts:
             stack = [artefact]
@@ -122,11 +65,19 @@ class Graph:
                     stack += reversed(missing)
                 else:
                     ordered[stack.pop()] = None
+        paths: dict[str, Artefact] = {}
+        for artefact in ordered:
+            if (other := paths.setdefault(artefact.path, artefact)) is not artefact:
+                raise DeltaspaceError(
+                    f"two artefacts have the path {artefact.path}",
+                    found=f"{other.key!r} and {artefact.key!r}",
+                    expected=f"a path for each key of the stage {artefact.stage}",
+                )
         return list(ordered)
 
-    def state(self, artefact: Artefact) -> State:
-        """Whether it is there and was made from what it would be made from now."""
-        return self.resources.folder.state(artefact.path, self.fingerprint(artefact))
+    def state(self, artefact: Artefact, *, tensors: bool = False) -> State:
+        """Whether it is there and was made from what it would be made from now; read whole where its tensors count."""
+        return state(self.resources.folder, artefact.path, self.fingerprint(artefact), tensors=tensors)
 
     def make(self, artefact: Artefact, state: State, observer: Observer) -> bool:
         """Make an artefact that is not valid, or bring it back where an earlier recipe had it.
@@ -135,9 +86,8 @@ class Graph:
             Whether it was made.
         """
         folder, fingerprint = self.resources.folder, self.fingerprint(artefact)
-        if state == "stale":
-            folder.set_aside(artefact.path)
-        if folder.restore(artefact.path, fingerprint):
+        self._keep_stale(artefact)
+        if folder.restore(artefact.path, fingerprint) and self.state(artefact) == "valid":
             return False
         observer.start(artefact, state)
         resume = Resume(folder.resume_state(artefact.path), fingerprint, observer.progress)
@@ -147,8 +97,14 @@ class Graph:
         return True
 
     def write(self, artefact: Artefact, content: Content) -> None:
-        """Write an artefact, with what it was made from."""
+        """Write an artefact, with what it was made from; what was at its path until then is kept, and goes only now.
+
+        Raises:
+            ValueError: its row is missing, or is one of another artefact.
+            DeltaspaceError: it cannot be written.
+        """
         stage = STAGES[artefact.stage]
+        check_row(stage, stage.described(artefact.key), content.row)
         metadata = {
             **content.metadata,
             "stage": stage.name,
@@ -158,4 +114,9 @@ class Graph:
         }
         if content.row is not None:
             metadata["row"] = content.row.stored()
+        self._keep_stale(artefact)
         self.resources.folder.write(artefact.path, content.tensors, metadata)
+
+    def _keep_stale(self, artefact: Artefact) -> None:
+        if self.state(artefact) == "stale":
+            self.resources.folder.keep(artefact.path)

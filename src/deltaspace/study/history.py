@@ -18,8 +18,8 @@ from deltaspace.errors import DeltaspaceError
 from deltaspace.storage import read_json, write_json
 from deltaspace.study.artefact import Artefact
 from deltaspace.study.folder import State
-from deltaspace.study.graph import STAGES
 from deltaspace.study.observer import Observer
+from deltaspace.study.stage import STAGES
 
 _FILE = "runs.json"
 
@@ -81,13 +81,13 @@ def logged(folder: Path, until: str | None) -> Iterator[Observer]:
             write_json(folder / _FILE, [asdict(listed) for listed in [*read_history(folder), record]])
 
 
-def read_history(folder: Path) -> list[RunRecord]:
+def read_history(folder: Path | str) -> list[RunRecord]:
     """The runs of a study, the first first.
 
     Raises:
         DeltaspaceError: the file that keeps them is damaged.
     """
-    path = folder / _FILE
+    path = Path(folder) / _FILE
     listed = read_json(path) if path.exists() else []
     try:
         if not isinstance(listed, list):

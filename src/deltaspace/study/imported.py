@@ -7,6 +7,7 @@ from pathlib import Path
 from jaxtyping import Float
 from torch import Tensor
 
+from deltaspace.errors import DeltaspaceError
 from deltaspace.storage import read_json, read_metadata, read_tensors, write_json, write_tensors
 from deltaspace.study.folder import Folder
 
@@ -21,7 +22,7 @@ class Imports:
     def __init__(self, folder: Folder) -> None:
         self._path = folder.path / "imported"
         listed = self._path / "imports.json"
-        self._sources: dict[str, dict[str, str]] = read_json(listed) if listed.exists() else {}
+        self._sources: dict[str, dict[str, str]] = _sources(listed) if listed.exists() else {}
 
     def initial_path(self, delta: str, seed: int) -> Path:
         """Where the initial vector is, if there is one in place of that which is drawn."""
@@ -49,3 +50,21 @@ class Imports:
         """Note where a solution is from."""
         self._sources[f"{delta}/{task}/{seed}"] = {"from": name, "sha256": sha256}
         write_json(self._path / "imports.json", self._sources)
+
+
+def _sources(path: Path) -> dict[str, dict[str, str]]:
+    """Where each imported solution is from, as the file says.
+
+    Raises:
+        DeltaspaceError: it is damaged.
+    """
+    said = read_json(path)
+    if not isinstance(said, dict) or not all(
+        isinstance(source, dict) and {*source} == {"from", "sha256"} for source in said.values()
+    ):
+        raise DeltaspaceError(
+            f"{path} is damaged",
+            expected="for each solution 'from' and 'sha256'",
+            mend="delete it and import again: deltaspace import",
+        )
+    return said

@@ -42,7 +42,7 @@ class Imported:
 
 def import_checkpoints(
     recipe: Recipe,
-    out: Path,
+    out: Path | str,
     checkpoints: Mapping[str, str],
     *,
     delta: str | None = None,
@@ -73,7 +73,7 @@ def import_checkpoints(
     attached = AttachedDelta(recipe.delta(name), resources.backbone, seed, name, resources.imports.initial(name, seed))
     read = dict(zip(checkpoints, read_checkpoints(list(checkpoints.values()), attached, same_base=same_base), strict=True))
     with resources.folder.locked():
-        keep_recipe(recipe, out)
+        keep_recipe(recipe, resources.folder.path)
         imports = resources.imports
         if imports.initial_path(name, seed).exists():
             how = str(read_metadata(imports.initial_path(name, seed))["how"])

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, ValidationInfo, field_validator, model_validator
 
 from deltaspace.deltas import Delta, make_delta, peft_settings
 from deltaspace.errors import DeltaspaceError
+from deltaspace.names import check_name
 from deltaspace.rivals import RIVALS
 from deltaspace.solutions import TRAIN
-from deltaspace.study.names import check_name
-from deltaspace.study.slices import SettledSlice, SliceSpec, vector_of
+from deltaspace.study.numbers import Dims, Seeds
+from deltaspace.study.slices import POINTS, SettledSlice, SliceSpec, vector_of
+from deltaspace.study.yaml_file import load_yaml
 from deltaspace.subspace import (
     APPROXIMATE,
     OPTIMIZE,
@@ -28,8 +29,6 @@ from deltaspace.subspace.agreement import Probing
 from deltaspace.tasks import Limits, TaskSpec
 from deltaspace.training import Training
 
-Model = TypeVar("Model", bound=BaseModel)
-
 
 class Tasks(BaseModel):
     """Source tasks make the subspace, unseen tasks judge it."""
@@ -43,7 +42,7 @@ class Tasks(BaseModel):
     )
     source: tuple[TaskSpec, ...] = Field(min_length=1)
     unseen: tuple[TaskSpec, ...] = Field(min_length=1)
-    shots: int | None = Field(
+    shots: StrictInt | None = Field(
         default=None,
         ge=1,
         description="few-shot: unseen tasks keep so many train and as many dev examples, labels in equal parts",
@@ -58,7 +57,7 @@ class Tasks(BaseModel):
 
     @model_validator(mode="after")
     def _different_names(self) -> Tasks:
-        names = [check_name("a task", spec.task_name) for spec in (*self.source, *self.unseen)]
+        names = [spec.task_name for spec in (*self.source, *self.unseen)]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"two tasks are called {twice[0]!r}; give one of them another 'name'")
         return self
@@ -119,14 +118,14 @@ class Recipe(BaseModel):
 
     model: str = Field(description="demo, a folder, or a name on the Hugging Face Hub")
     family: str | None = Field(default=None, description="the model's family, where its configuration does not tell")
-    max_length: int = Field(default=128, ge=8, description="tokens to which inputs are cut")
+    max_length: StrictInt = Field(default=128, ge=8, description="tokens to which inputs are cut")
     deltas: dict[str, dict[str, Any]] = Field(
         min_length=1,
         description="delta tuning methods with their settings; 'method' or 'peft' says which it is, where the name does not",
     )
     tasks: Tasks
-    dim: tuple[int, ...] = Field(min_length=1, description="d, or several")
-    seed: tuple[int, ...] = Field(default=(0,), min_length=1, description="a seed, or several")
+    dim: Dims = Field(min_length=1, description="d, or several")
+    seed: Seeds = Field(default=(0,), min_length=1, description="a seed, or several")
     limits: Limits = Limits()
     train: Training = TRAIN
     projection: dict[str, Any] = Field(
@@ -185,14 +184,7 @@ class Recipe(BaseModel):
     @field_validator("dim", "seed", mode="before")
     @classmethod
     def _as_list(cls, value: Any) -> Any:
-        return (value,) if isinstance(value, int) else value
-
-    @field_validator("dim")
-    @classmethod
-    def _positive(cls, value: tuple[int, ...]) -> tuple[int, ...]:
-        if min(value) < 1:
-            raise ValueError("d is at least 1")
-        return value
+        return value if isinstance(value, list | tuple) else (value,)
 
     @field_validator("train", "approximate", "optimize", mode="before")
     @classmethod
@@ -209,11 +201,23 @@ class Recipe(BaseModel):
         return {**default.model_dump(), **value} if isinstance(value, dict) else value
 
     @model_validator(mode="after")
+    def _one_meaning(self) -> Recipe:
+        for name in (*self.deltas, *self.source_tasks):
+            if name in POINTS:
+                raise ValueError(f"a delta or source task cannot be called {name!r}, a landscape's point; give it another 'name'")
+        if twice := sorted({*self.deltas} & {*self.all_tasks}):
+            raise ValueError(f"a delta and a task are called {twice[0]!r}; give one of them another 'name'")
+        return self
+
+    @model_validator(mode="after")
     def _known_landscapes(self) -> Recipe:
-        try:
-            names = [self.settle(spec).name for spec in self.landscapes]
-        except DeltaspaceError as error:
-            raise ValueError("landscapes: " + "; ".join(str(error).splitlines())) from None
+        names = []
+        for number, spec in enumerate(self.landscapes, start=1):
+            try:
+                names.append(self.settle(spec).name)
+            except DeltaspaceError as error:
+                named = repr(spec.name) if spec.name else f"number {number}, of the task {spec.task!r}"
+                raise ValueError(f"the landscape {named}: " + "; ".join(str(error).splitlines())) from None
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"two landscapes are called {twice[0]!r}; give one of them another 'name'")
         return self
@@ -241,18 +245,31 @@ class Recipe(BaseModel):
         """A slice of this study with everything decided that was left to the recipe.
 
         Raises:
-            DeltaspaceError: it names a task, a point, d or seed that the recipe does not have.
+            DeltaspaceError: it names a task, a point, d or seed that the recipe does not have, one point twice, or codes of
+                source tasks where the deltas share none.
         """
         if spec.task not in self.all_tasks:
             raise DeltaspaceError(f"no task {spec.task!r}", expected=", ".join([*self.unseen_tasks, *self.source_tasks]))
         settled = spec.settled(list(self.deltas), self.dim, self.seed)
+        meant: dict[object, str] = {}
         for point in settled.named:
             vector = self.vector_of(point, spec.task)
+            # The mean of one code is that code.
+            code = self.source_tasks[0] if point == "mean" and len(self.tasks.source) == 1 else point
+            if (other := meant.setdefault(vector or code, point)) != point:
+                raise DeltaspaceError(f"{other} and {point} are one point", mend="name another: mean, zero, a source task")
             if vector is not None and vector[0] not in self.unseen_tasks:
                 raise DeltaspaceError(
                     f"{vector[0]} is a source task: no delta's vector is tuned for it",
                     mend=f"take its code as a point: {vector[0]}, or an unseen task",
                 )
+        shared = len(self.deltas) == 1 or self.projection_method().shared
+        if not shared and (asked := settled.shared_codes(self.source_tasks)):
+            raise DeltaspaceError(
+                f"{asked[0]} is of codes that all deltas share",
+                found=f"the projection {next(iter(self.projection))}, in which each delta has its own",
+                mend="take vectors, zero, random directions or d numbers; or another projection, such as svd",
+            )
         return settled
 
     def delta(self, name: str) -> Delta:
@@ -265,64 +282,11 @@ class Recipe(BaseModel):
         return PROJECTIONS[name](**settings)
 
 
-def load_recipe(path: Path) -> Recipe:
+def load_recipe(path: Path | str) -> Recipe:
     """Read a recipe.
 
     Raises:
         DeltaspaceError: the file is missing or not YAML, or keys are unknown, missing or wrong: all of them, with their lines.
     """
     hint = "'deltaspace check --full' on a smaller recipe shows every key with its default"
-    return load_yaml(path, Recipe, "recipe", "keys such as model, deltas, tasks, dim", hint)
-
-
-def load_yaml(path: Path, model: type[Model], what: str, keys: str, mend: str) -> Model:
-    """Read a YAML file as a pydantic model.
-
-    Args:
-        path: the file.
-        model: what it must fit.
-        what: how messages call it.
-        keys: some of its keys, for the message that there are none.
-        mend: for the message about wrong keys.
-
-    Raises:
-        DeltaspaceError: as `load_recipe`.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        value = yaml.safe_load(text)
-    except (FileNotFoundError, IsADirectoryError):
-        raise DeltaspaceError(f"{what} {path} is missing", expected="a YAML file") from None
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise DeltaspaceError(f"{what} {path} is not YAML", found=" ".join(str(error).split())) from None
-    if not isinstance(value, dict):
-        raise DeltaspaceError(f"{what} {path} is not a mapping", found=type(value).__name__, expected=keys)
-    try:
-        return model.model_validate(value, context={"base": path.parent})
-    except ValidationError as error:
-        lines = [_explain(node, problem) for problem in error.errors()]
-        count = f"{len(lines)} mistake{'s' * (len(lines) > 1)}"
-        raise DeltaspaceError(f"{what} {path} has {count}:\n" + "\n".join(lines), mend=mend) from None
-
-
-def _explain(node: Any, problem: Any) -> str:
-    line, path = node.start_mark.line, [str(part) for part in problem["loc"]]
-    for part in problem["loc"]:
-        below = _child(node, part)
-        if below is None:
-            break
-        node, line = below
-    text = {"extra_forbidden": "unknown key", "missing": "is missing"}.get(
-        problem["type"], problem["msg"].removeprefix("Value error, ")
-    )
-    given = "" if problem["type"] in ("missing", "extra_forbidden", "value_error") else f" (found {problem['input']!r})"
-    return f"  line {line + 1}: {'.'.join(path)}: {text}{given}"
-
-
-def _child(node: yaml.Node, part: int | str) -> tuple[yaml.Node, int] | None:
-    if isinstance(node, yaml.MappingNode):
-        return next(((value, key.start_mark.line) for key, value in node.value if key.value == part), None)
-    if isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
-        return node.value[part], node.value[part].start_mark.line
-    return None
+    return load_yaml(Path(path), Recipe, "recipe", "keys such as model, deltas, tasks, dim", hint)

@@ -7,10 +7,13 @@ from pathlib import Path
 
 from deltaspace.errors import DeltaspaceError
 from deltaspace.landscape import Landscape
-from deltaspace.storage import read_tensors
-from deltaspace.study.folder import Folder
-from deltaspace.study.graph import ordered_stages
+from deltaspace.study.folder import RECIPE, Folder
+from deltaspace.study.record import is_current, read_records
 from deltaspace.study.scores import ScoreRow, measured
+from deltaspace.study.stage import STAGES, ordered_stages
+from deltaspace.study.stages.landscapes import LANDSCAPES
+from deltaspace.study.stages.optimized import OPTIMIZED
+from deltaspace.study.stages.subspace import SUBSPACE
 from deltaspace.subspace import Subspace
 
 
@@ -31,16 +34,15 @@ class Curve:
     points: list[tuple[int, float, float]]
 
 
-def read_scores(study: Path) -> list[ScoreRow]:
+def read_scores(study: Path | str) -> list[ScoreRow]:
     """Every score of a study, with relative performance and recovered gain where the scores they need are there.
 
     Raises:
         DeltaspaceError: the folder is no study, or a file of it is damaged.
     """
-    folder = Folder(study)
-    folder.check()
+    folder = _study(study)
     stages = [stage.name for stage in ordered_stages()]
-    rows = [row for stage in stages for path in folder.files(stage) if (row := _row(folder, path)) is not None]
+    rows = [record.row for stage in stages for record in read_records(folder, stage) if record.row is not None]
 
     def order(row: ScoreRow) -> tuple[int, int, str, str, str, str, int]:
         return row.dim or 0, stages.index(row.stage), row.rival or "", row.task, row.source_delta or "", row.delta, row.seed
@@ -48,52 +50,34 @@ def read_scores(study: Path) -> list[ScoreRow]:
     return sorted(measured(rows), key=order)
 
 
-def _row(folder: Folder, path: str) -> ScoreRow | None:
-    stored = folder.metadata(path).get("row")
-    if stored is None:
-        return None
-    try:
-        return ScoreRow.of(stored)
-    except TypeError as error:
-        raise DeltaspaceError(
-            f"{folder.path / path} is damaged",
-            found=str(error),
-            expected="the fields of a score",
-            mend="delete it and run the study again: only this file is made anew",
-        ) from None
-
-
-def read_curves(study: Path) -> list[Curve]:
+def read_curves(study: Path | str) -> list[Curve]:
     """Every training of a study whose artefact has a score.
 
     Raises:
         DeltaspaceError: as `read_scores`.
     """
-    folder = Folder(study)
-    folder.check()
-    curves = []
-    for stage in ordered_stages():
-        for path in folder.files(stage.name):
-            points, row = folder.metadata(path).get("curve"), _row(folder, path)
-            if points is not None and row is not None:
-                listed = [(int(step), float(score), float(loss)) for step, score, loss in points]
-                curves.append(Curve(row.stage, row.task, row.delta, row.seed, row.dim, listed))
-    return curves
+    folder = _study(study)
+    records = [record for stage in ordered_stages() for record in read_records(folder, stage.name)]
+    return [
+        Curve(row.stage, row.task, row.delta, row.seed, row.dim, record.curve)
+        for record in records
+        if (row := record.row) is not None and record.curve is not None
+    ]
 
 
-def read_landscapes(study: Path) -> dict[str, Landscape]:
+def read_landscapes(study: Path | str) -> dict[str, Landscape]:
     """The landscapes of a study by name, planes before lines; those whose vectors have been tuned anew since are left out.
 
     Raises:
-        DeltaspaceError: a file is damaged.
+        DeltaspaceError: as `read_scores`.
     """
-    folder = Folder(study)
-    paths = [path for path in folder.files("landscapes") if folder.current(path)]
-    landscapes = {Path(path).stem: Landscape.load(study / path) for path in paths}
+    folder = _study(study)
+    current = [record for record in read_records(folder, LANDSCAPES.name) if is_current(folder, record)]
+    landscapes = {record.key["name"]: Landscape.load(folder.path / record.path) for record in current}
     return dict(sorted(landscapes.items(), key=lambda pair: -len(pair[1].slice.shape)))
 
 
-def read_subspace(study: Path, dim: int | None = None, seed: int | None = None) -> Subspace:
+def read_subspace(study: Path | str, dim: int | None = None, seed: int | None = None) -> Subspace:
     """The subspace of a study, with every vector that was tuned in it.
 
     Args:
@@ -104,11 +88,8 @@ def read_subspace(study: Path, dim: int | None = None, seed: int | None = None) 
     Raises:
         DeltaspaceError: the study has no subspace yet, or several and none was chosen.
     """
-    folder = Folder(study)
-    keys = {}
-    for path in folder.files("subspace"):
-        key = folder.metadata(path)["key"]
-        keys[key["dim"], key["seed"]] = path
+    folder = _study(study)
+    keys = {(record.key["dim"], record.key["seed"]): record.path for record in read_records(folder, SUBSPACE.name)}
     if not keys:
         raise DeltaspaceError(f"{study} has no subspace yet", mend=f"deltaspace approximate RECIPE --out {study}")
     dims, seeds = sorted({key[0] for key in keys}), sorted({key[1] for key in keys})
@@ -120,9 +101,27 @@ def read_subspace(study: Path, dim: int | None = None, seed: int | None = None) 
     if chosen not in keys:
         listed = ", ".join(f"d = {known[0]} with seed {known[1]}" for known in sorted(keys))
         raise DeltaspaceError(f"{study} has no subspace with d = {chosen[0]} and seed {chosen[1]}", expected=listed)
-    subspace = Subspace.load(study / keys[chosen])
-    for path in folder.files("optimized"):
-        key = folder.metadata(path)["key"]
+    subspace = Subspace.load(folder.path / keys[chosen])
+    for record in read_records(folder, OPTIMIZED.name):
+        key = record.key
         if (key["dim"], key["seed"]) == chosen:
-            subspace.vectors.add(key["task"], key["delta"], read_tensors(study / path)[0]["vector"])
+            subspace.vectors.add(key["task"], key["delta"], folder.read(record.path)[0]["vector"])
     return subspace
+
+
+def _study(path: Path | str) -> Folder:
+    """The folder of a study that this version can read.
+
+    Raises:
+        DeltaspaceError: it is none, or all that was computed there lies where an earlier version had it.
+    """
+    folder = Folder(path)
+    folder.check()
+    if not any(folder.has_artefacts(stage) for stage in STAGES) and (earlier := [*folder.strangers(STAGES)]):
+        raise DeltaspaceError(
+            f"{path} was written by an earlier deltaspace, whose files lie elsewhere",
+            found=", ".join(f"{name}/" for name in earlier),
+            expected="one of " + ", ".join(f"{stage}/" for stage in STAGES),
+            mend=f"run it again: deltaspace run {folder.path / RECIPE} --out {path}",
+        )
+    return folder

@@ -11,16 +11,24 @@ from deltaspace.storage import write_text
 from deltaspace.study.artefact import Artefact
 from deltaspace.study.engines import Engine, Serial
 from deltaspace.study.folder import RECIPE, SWEEP, Folder
-from deltaspace.study.graph import STAGES, Graph
+from deltaspace.study.graph import Graph
 from deltaspace.study.history import logged
 from deltaspace.study.observer import Observer, Observers
 from deltaspace.study.recipe import Recipe
+from deltaspace.study.record import is_artefact
 from deltaspace.study.resources import Resources
+from deltaspace.study.stage import STAGES
 from deltaspace.tasks import Task
 
 
 def run_study(
-    recipe: Recipe, out: Path, *, until: str | None = None, observer: Observer | None = None, engine: Engine | None = None
+    recipe: Recipe,
+    out: Path | str,
+    *,
+    until: str | None = None,
+    verify: bool = False,
+    observer: Observer | None = None,
+    engine: Engine | None = None,
 ) -> int:
     """Make everything of a study that is missing, stale or damaged.
 
@@ -28,6 +36,7 @@ def run_study(
         recipe: what to compute.
         out: the study's folder.
         until: the last stage, a name of `deltaspace.study.STAGES`; all of them by default.
+        verify: read the tensors of all that is there too: what is damaged inside is made anew.
         observer: told what goes on.
         engine: what makes the artefacts; one after another by default.
 
@@ -37,13 +46,13 @@ def run_study(
     Raises:
         DeltaspaceError: a mistake in the recipe or the tasks, a full disk, a study that is already running.
     """
-    observer = observer or Observer()
+    out, observer = Path(out), observer or Observer()
     if (out / SWEEP).exists():
         raise DeltaspaceError(f"{out} is a sweep", expected="a study's folder, or a new one", mend="choose another --out")
     graph = Graph(Resources(recipe, Folder(out)))
     ordered = graph.order(graph.wanted(until))
     with graph.resources.folder.locked():
-        states = [(artefact, graph.state(artefact)) for artefact in ordered]
+        states = [(artefact, graph.state(artefact, tensors=verify)) for artefact in ordered]
         todo = [(artefact, state) for artefact, state in states if state != "valid"]
         observer.plan(len(todo), len(states) - len(todo))
         keep_recipe(recipe, out)
@@ -65,11 +74,11 @@ def keep_recipe(recipe: Recipe, out: Path) -> None:
 
 
 def set_aside_unwanted(graph: Graph, wanted: list[Artefact]) -> None:
-    """Set aside what the recipe no longer speaks of, so that tables show this recipe's rows only."""
+    """Set aside what the recipe no longer speaks of, so that tables show this recipe's rows only; and what is no artefact."""
     folder, kept = graph.resources.folder, {artefact.path for artefact in wanted}
     for stage in STAGES.values():
-        for path in [] if stage.explored else list(folder.files(stage.name)):
-            if path not in kept:
+        for path in list(folder.files(stage.name)):
+            if path not in kept and not (stage.explored and is_artefact(folder, path)):
                 folder.set_aside(path)
 
 

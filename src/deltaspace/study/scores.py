@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import ConfigDict
 
 if TYPE_CHECKING:
     from deltaspace.training import Fit
@@ -35,6 +37,9 @@ class ScoreRow:
         recovered: recovered gain, 100 * (score - zero_shot) / (independent - zero_shot), in percent, or None likewise.
     """
 
+    # A stored row with a field that there is not is none (`deltaspace.study.typed`).
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
     stage: str
     task: str
     delta: str
@@ -59,14 +64,10 @@ class ScoreRow:
         """The row as an artefact keeps it."""
         return {name: value for name, value in asdict(self).items() if name not in _DERIVED}
 
-    @classmethod
-    def of(cls, stored: dict[str, Any]) -> ScoreRow:
-        """The row of an artefact.
-
-        Raises:
-            TypeError: a field is missing, or one is unknown.
-        """
-        return cls(**stored)
+    @staticmethod
+    def fields_among(said: Mapping[str, Any]) -> dict[str, Any]:
+        """What is said of a row's fields, such as by an artefact's key."""
+        return {field.name: said[field.name] for field in fields(ScoreRow) if field.name in said}
 
 
 @dataclass(frozen=True)

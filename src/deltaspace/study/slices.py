@@ -8,18 +8,25 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-from pydantic import ConfigDict, Field, field_validator, model_validator
+from jaxtyping import Float
+from pydantic import ConfigDict, Field, StrictInt, field_validator, model_validator
+from torch import Tensor
 
 from deltaspace.errors import DeltaspaceError
 from deltaspace.landscape import Grid, Sampling, Slice
+from deltaspace.names import NAME_LIMIT, check_name, plain_name
 from deltaspace.seeds import derived_seed
-from deltaspace.study.names import NAME_LIMIT, check_name
+from deltaspace.storage import digest
 
 if TYPE_CHECKING:
-    from jaxtyping import Float
-    from torch import Tensor
-
     from deltaspace.subspace import Subspace
+
+
+# Points that are no delta's vector and no source task's code.
+POINTS = ("mean", "zero")
+_NAMED_DIRECTION = re.compile("(principal|random)-[1-9][0-9]*")
+# Of a digest in a name.
+_DIGITS = 6
 
 
 class SliceSpec(Sampling):
@@ -38,8 +45,8 @@ class SliceSpec(Sampling):
         default=(), description="one or two: principal-1, principal-2 … of the source tasks' codes, random-1 …, or d numbers"
     )
     grid: str | None = Field(default=None, description="min:max:n for every axis, or one for each with a comma between")
-    dim: int | None = Field(default=None, ge=1, description="which d; the recipe's first by default")
-    seed: int | None = Field(default=None, description="which seed; the recipe's first by default")
+    dim: StrictInt | None = Field(default=None, ge=1, description="which d; the recipe's first by default")
+    seed: StrictInt | None = Field(default=None, description="which seed; the recipe's first by default")
     name: str | None = Field(
         default=None, description="of its file and its figures; made from the task and the points by default"
     )
@@ -59,6 +66,14 @@ class SliceSpec(Sampling):
                 raise ValueError(" ".join(str(error).split())) from None
         return value
 
+    @field_validator("directions")
+    @classmethod
+    def _directions(cls, value: tuple[str | tuple[float, ...], ...]) -> tuple[str | tuple[float, ...], ...]:
+        for asked in value:
+            if isinstance(asked, str) and _NAMED_DIRECTION.fullmatch(asked) is None:
+                raise ValueError(f"no direction {asked!r}; there are principal-1, principal-2 …, random-1 …, or d numbers")
+        return value
+
     @model_validator(mode="after")
     def _one_kind(self) -> SliceSpec:
         if self.points and (self.point is not None or self.directions):
@@ -69,6 +84,9 @@ class SliceSpec(Sampling):
             raise ValueError("two points make a line, three a plane")
         if len(self.directions) > 2:
             raise ValueError("one direction makes a line, two a plane")
+        for kind, named in (("point", self.points), ("direction", self.directions)):
+            if len(set(named)) < len(named):
+                raise ValueError(f"a {kind} stands twice: {', '.join(map(str, named))}")
         return self
 
     def sampling(self) -> Sampling:
@@ -84,7 +102,7 @@ class SliceSpec(Sampling):
             seeds: the recipe's.
 
         Raises:
-            DeltaspaceError: there is only one delta to lay a slice through, or no such d or seed.
+            DeltaspaceError: there is only one delta to lay a slice through, no such d or seed, or no slice along the directions.
         """
         points = self.points or (() if self.directions else tuple(deltas[:3]))
         if not self.directions and len(points) < 2:
@@ -93,12 +111,23 @@ class SliceSpec(Sampling):
         for what, chosen, known in (("d", dim, dims), ("seed", seed, seeds)):
             if chosen not in known:
                 raise DeltaspaceError(f"the recipe has no {what} = {chosen}", expected=", ".join(map(str, known)))
-        name = self.name
-        if name is None:
-            drawn = [text if isinstance(text, str) else "given" for text in self.directions]
-            parts = [self.task, *([self.point] if self.point else []), *points, *drawn, str(dim), str(seed)]
-            name = re.sub(r"[^A-Za-z0-9_.-]+", "-", "-".join(parts))[:NAME_LIMIT]
-        return SettledSlice(self, points, dim, seed, name)
+        if dim < (len(self.directions) or len(points) - 1):
+            raise DeltaspaceError("a plane needs two dimensions", found=f"d = {dim}", mend="name two points, or one direction")
+        given = {
+            f"direction {number}": _numbers(asked, dim)
+            for number, asked in enumerate(self.directions, start=1)
+            if not isinstance(asked, str)
+        }
+        if given:
+            Slice.along("the point", torch.zeros(dim), given)  # raises where they make none
+        return SettledSlice(self, points, dim, seed, self.name or self._name(points, dim, seed))
+
+    def _name(self, points: Sequence[str], dim: int, seed: int) -> str:
+        """What it is called by default; a digest tells directions that are numbers apart, and names that are too long."""
+        drawn = [text if isinstance(text, str) else f"given-{digest(text)[:_DIGITS]}" for text in self.directions]
+        parts = [self.task, *([self.point] if self.point else []), *points, *drawn, str(dim), str(seed)]
+        name = "-".join(parts)
+        return plain_name(name if len(name) <= NAME_LIMIT else f"{name[: NAME_LIMIT - _DIGITS - 1]}-{digest(parts)[:_DIGITS]}")
 
 
 @dataclass(frozen=True)
@@ -124,6 +153,11 @@ class SettledSlice:
         """All points that it names."""
         return self.points or ((self.spec.point,) if self.spec.point else ())
 
+    def shared_codes(self, sources: Sequence[str]) -> list[str]:
+        """What it names that is made of codes of source tasks, as all deltas share them."""
+        drawn = [asked for asked in self.spec.directions if isinstance(asked, str) and asked.startswith("principal")]
+        return [*(point for point in self.named if point in (*sources, "mean")), *drawn]
+
     def described(self) -> dict[str, Any]:
         """Everything that it says, JSON-able."""
         settled = {"points": list(self.points), "dim": self.dim, "seed": self.seed, "name": self.name}
@@ -140,7 +174,7 @@ def vector_of(
     """
     if point in deltas:
         return task, point
-    if point in (*sources, "mean", "zero"):
+    if point in (*sources, *POINTS):
         return None
     other, _, delta = point.rpartition(":")
     if other in tasks and delta in deltas:
@@ -160,7 +194,7 @@ def make_slice(chosen: SettledSlice, subspace: Subspace, vectors: Mapping[tuple[
         vectors: (task, delta) -> vector, those that it needs.
 
     Raises:
-        DeltaspaceError: points on one line, a principal direction that the codes do not have, d numbers that are not d, or
+        DeltaspaceError: points on one line, a principal direction that the codes do not have, or
             codes of source tasks in a subspace whose deltas share none.
     """
     spec, deltas, sources = chosen.spec, list(subspace.entries), list(subspace.sources)
@@ -182,15 +216,18 @@ def make_slice(chosen: SettledSlice, subspace: Subspace, vectors: Mapping[tuple[
     return Slice.along(spec.point, vector(spec.point), directions, grids)
 
 
+def _numbers(asked: tuple[float, ...], dim: int) -> Float[Tensor, " dim"]:
+    """A direction that is given as numbers, (d,)."""
+    if len(asked) != dim:
+        raise DeltaspaceError("a direction has d numbers", found=len(asked), expected=dim)
+    return torch.tensor(asked)
+
+
 def _direction(asked: str | tuple[float, ...], subspace: Subspace, number: int) -> tuple[str, Tensor]:
     """The name and the direction, (d,), of the slice's axis of this number."""
     if not isinstance(asked, str):
-        if len(asked) != subspace.dim:
-            raise DeltaspaceError("a direction has d numbers", found=len(asked), expected=subspace.dim)
-        return f"direction {number}", torch.tensor(asked)
+        return f"direction {number}", _numbers(asked, subspace.dim)
     kind, _, which = asked.partition("-")
-    if kind not in ("principal", "random") or not which.isdecimal() or int(which) < 1:
-        raise DeltaspaceError(f"no direction {asked!r}", expected="principal-1, principal-2 …, random-1 …, or d numbers")
     if kind == "random":
         generator = torch.Generator().manual_seed(derived_seed(subspace.seed, "direction", which))
         return asked, torch.randn(subspace.dim, generator=generator)

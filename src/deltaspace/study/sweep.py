@@ -13,21 +13,26 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, field_validator
 
-from deltaspace.errors import DeltaspaceError
+from deltaspace.errors import DeltaspaceError, first_line
+from deltaspace.names import check_name
 from deltaspace.storage import write_text
 from deltaspace.study.folder import RECIPE, SWEEP, Folder
-from deltaspace.study.graph import ordered_stages
+from deltaspace.study.numbers import Dims, Seeds
 from deltaspace.study.observer import Observer
-from deltaspace.study.recipe import Recipe, known_projection, load_recipe, load_yaml
+from deltaspace.study.recipe import Recipe, known_projection, load_recipe
 from deltaspace.study.results import read_scores
 from deltaspace.study.run import run_study
 from deltaspace.study.scores import SweepRow
+from deltaspace.study.stage import ordered_stages
+from deltaspace.study.yaml_file import load_yaml
 
 # The study whose solutions all points share.
 _SHARED = "independent"
 _LAST_SHARED = "independent"
+# What tells a point from others, as tables show it.
+_COORDINATES = ("projection", "source_tasks", "deltas", "dim")
 
 
 class Grid(BaseModel):
@@ -36,22 +41,15 @@ class Grid(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     projection: tuple[dict[str, Any], ...] = Field(default=(), description="projection methods, with their settings")
-    dim: tuple[int, ...] = Field(default=(), description="d")
-    source_tasks: tuple[int, ...] = Field(default=(), description="so many of the recipe's source tasks, from the first on")
-    deltas: tuple[int, ...] = Field(default=(), description="so many of the recipe's deltas, from the first on")
-    seed: tuple[int, ...] = Field(default=(), description="seeds")
+    dim: Dims = Field(default=(), description="d")
+    source_tasks: tuple[StrictInt, ...] = Field(default=(), description="so many of the recipe's source tasks, from the first on")
+    deltas: tuple[StrictInt, ...] = Field(default=(), description="so many of the recipe's deltas, from the first on")
+    seed: Seeds = Field(default=(), description="seeds")
 
     @field_validator("projection", mode="before")
     @classmethod
     def _known_projections(cls, value: Any) -> Any:
         return [known_projection(entry) for entry in (value if isinstance(value, list | tuple) else [value])]
-
-    @field_validator("dim")
-    @classmethod
-    def _positive(cls, value: tuple[int, ...]) -> tuple[int, ...]:
-        if min(value, default=1) < 1:
-            raise ValueError("d is at least 1")
-        return value
 
 
 class Sweep(BaseModel):
@@ -91,7 +89,7 @@ class Point:
     @property
     def coordinates(self) -> dict[str, Any]:
         """What tells it from other points, as tables show it."""
-        return {key: getattr(self, key) for key in ("projection", "source_tasks", "deltas", "dim")}
+        return {key: getattr(self, key) for key in _COORDINATES}
 
 
 def points(sweep: Sweep, recipe: Recipe) -> list[Point]:
@@ -145,19 +143,20 @@ def _label(recipe: Recipe) -> str:
     return " ".join([method.name, *(f"{key}={value}" for key, value in changed.items())])
 
 
-def load_sweep(path: Path) -> tuple[Sweep, Recipe]:
+def load_sweep(path: Path | str) -> tuple[Sweep, Recipe]:
     """Read a sweep file and its recipe.
 
     Raises:
         DeltaspaceError: as `load_recipe`, of either file; or the sweep asks for more than the recipe has.
     """
+    path = Path(path)
     sweep = load_yaml(path, Sweep, "sweep", "the keys recipe and grids", "docs/sweeps.md shows every key")
     recipe = load_recipe(path.parent / sweep.recipe)
     points(sweep, recipe)
     return sweep, recipe
 
 
-def run_sweep(sweep: Sweep, recipe: Recipe, out: Path, *, observer: Observer | None = None) -> int:
+def run_sweep(sweep: Sweep, recipe: Recipe, out: Path | str, *, observer: Observer | None = None) -> int:
     """Make everything of a sweep that is missing, stale or damaged: the solutions once, then each point.
 
     Args:
@@ -172,7 +171,7 @@ def run_sweep(sweep: Sweep, recipe: Recipe, out: Path, *, observer: Observer | N
     Raises:
         DeltaspaceError: as `run_study`.
     """
-    observer = observer or Observer()
+    out, observer = Path(out), observer or Observer()
     listed = points(sweep, recipe)
     seeds = tuple(dict.fromkeys(seed for point in listed for seed in point.recipe.seed))
     written = [{"name": point.name, **point.coordinates} for point in listed]
@@ -196,17 +195,35 @@ def _shared_paths(recipe: Recipe) -> Iterator[str]:
         yield from map(stage.path, stage.keys(recipe))
 
 
-def is_sweep(folder: Path) -> bool:
+def is_sweep(folder: Path | str) -> bool:
     """Whether the folder is one of `run_sweep`."""
-    return (folder / SWEEP).exists()
+    return (Path(folder) / SWEEP).exists()
 
 
-def read_sweep_scores(folder: Path) -> list[SweepRow]:
-    """Every optimization and transfer score of a sweep so far (see `read_scores`), with its point."""
-    rows = []
-    for listed in yaml.safe_load((folder / SWEEP).read_text(encoding="utf-8")):
+def read_sweep_scores(folder: Path | str) -> list[SweepRow]:
+    """Every optimization and transfer score of a sweep so far, with its point.
+
+    Raises:
+        DeltaspaceError: the folder is no sweep, or a file of it is damaged (see `read_scores`).
+    """
+    folder, rows = Path(folder), []
+    for listed in _listed(folder / SWEEP):
         study = folder / listed["name"]
         if (study / RECIPE).exists():
             point = (listed["projection"], listed["source_tasks"], listed["deltas"])
             rows += [SweepRow.at(row, *point) for row in read_scores(study) if row.stage in ("optimized", "transferred")]
     return rows
+
+
+def _listed(path: Path) -> list[dict[str, Any]]:
+    """What the sweep's file says of each point."""
+    expected = "a list of points, each with name, projection, source_tasks, deltas and dim; written by 'deltaspace sweep'"
+    try:
+        said = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return [{"name": check_name("a point", point["name"]), **{key: point[key] for key in _COORDINATES}} for point in said]
+    except OSError as error:
+        raise DeltaspaceError(f"{path.parent} is no sweep", found=f"{path.name}: {error.strerror}", expected=expected) from None
+    except (TypeError, KeyError, ValueError, yaml.YAMLError) as error:
+        raise DeltaspaceError(
+            f"{path} is damaged", found=first_line(error), expected=expected, mend="run the sweep again"
+        ) from None

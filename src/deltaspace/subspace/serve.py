@@ -77,11 +77,14 @@ class SubspaceModel:
     def set_task(self, task: str | Float[Tensor, " dim"], delta: str | None = None) -> None:
         """Apply a task, or any vector of the subspace, as `delta` (by default the one that was used last).
 
+        A task's vector is the one that was found through `delta`, else its only one; any other is `subspace.vector(task, other)`.
+
         Raises:
-            DeltaspaceError: there is no such task or delta.
+            DeltaspaceError: there is no such task or delta, or the task has several vectors, of which none was found through it.
         """
-        self.delta = delta or self.delta
-        self.attached(self.delta)
+        delta = delta or self.delta
+        self.attached(delta)
+        self.delta = delta
         if isinstance(task, str):
             self.task, parameters = task, self.decoded(task)
         else:
@@ -93,7 +96,8 @@ class SubspaceModel:
         """A task's parameters of the current delta; those used last are kept."""
         key = (task, self.delta)
         if key not in self._decoded:
-            parameters = self.subspace.decode(self.delta, self.subspace.vector(task, self.delta))
+            through = self.subspace.through(task, self.delta)
+            parameters = self.subspace.decode(self.delta, self.subspace.vector(task, through))
             while self._decoded and (len(self._decoded) + 1) * len(parameters) > _KEPT:
                 self._decoded.popitem(last=False)
             self._decoded[key] = parameters

@@ -153,16 +153,39 @@ class Subspace:
         return codes.mean(0) if len(codes) else codes.new_zeros(self.dim)
 
     def vector(self, task: str, delta: str | None = None) -> Float[Tensor, " dim"]:
-        """A task's intrinsic vector: tuned through `delta` if there is one, else tuned through any; a source task's code.
+        """A task's intrinsic vector: the one tuned through `delta`, the only one where none is named; of a source task, which
+        has none, the code, as `delta` sees it.
 
         Raises:
-            DeltaspaceError: there is no such task.
+            DeltaspaceError: there is no such task, delta or vector, or none is named where there are several.
         """
         if task in self.vectors.tasks:
             return self.vectors.get(task, delta).to(self.codes.device)
         if task in self.sources:
-            return self.codes_of(delta or self.deltas[0])[self.sources.index(task)]
+            codes = self.shared_codes() if delta is None else self.codes_of(self._known(delta))
+            return codes[self.sources.index(task)]
         raise DeltaspaceError(f"the subspace has no task {task!r}", expected=", ".join([*self.vectors.tasks, *self.sources]))
+
+    def through(self, task: str, delta: str) -> str:
+        """Whose vector of a task `delta` decodes where none is named: its own; else the only one that the task has.
+
+        Raises:
+            DeltaspaceError: `delta` is not in the subspace, or the task has vectors through several others.
+        """
+        deltas = self.vectors.deltas_of(task)
+        if self._known(delta) in deltas or not deltas:
+            return delta
+        if len(deltas) > 1:
+            raise DeltaspaceError(
+                f"no vector of {task} was found through {delta}",
+                found="through " + ", ".join(deltas),
+                mend="name one of these",
+            )
+        return deltas[0]
+
+    def _known(self, delta: str) -> str:
+        self.entry(delta)
+        return delta
 
     def check(self, attached: AttachedDelta) -> None:
         """Raise DeltaspaceError unless `attached` is a delta of this subspace, on the same PLM, with the same initial vector."""
@@ -242,4 +265,9 @@ class Subspace:
         """
         tensors, metadata = read_tensors(path)
         check_format(path, metadata, FORMAT, "is not a subspace")
-        return cls.unpack(tensors, metadata)
+        try:
+            return cls.unpack(tensors, metadata)
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            raise DeltaspaceError(
+                f"{path} is damaged", found=f"{type(error).__name__}: {error}", expected="what docs/format.md lists"
+            ) from None

@@ -59,39 +59,66 @@ class Vectors:
             raise DeltaspaceError(f"the vector of {task} does not fit", found=tuple(vector.shape), expected=(self.dim,))
         self.entries[task, delta] = vector.detach().float()
 
+    def deltas_of(self, task: str) -> list[str]:
+        """Through which deltas the task's vectors were found."""
+        return [delta for name, delta in self.entries if name == task]
+
     def get(self, task: str, delta: str | None = None) -> Float[Tensor, " _"]:
-        """A task's vector: the one found through `delta`, else the first of the task.
+        """The task's vector that was found through `delta`; the only one that the task has where no delta is named.
 
         Raises:
-            DeltaspaceError: there is none of this task.
+            DeltaspaceError: there is no such vector, or none is named and the task has several.
         """
-        if delta is not None and (task, delta) in self.entries:
-            return self.entries[task, delta]
-        for (name, _), vector in self.entries.items():
-            if name == task:
-                return vector
-        raise DeltaspaceError(f"there is no vector of the task {task!r}", expected=_listed(self.tasks))
+        deltas = self.deltas_of(task)
+        if not deltas:
+            raise DeltaspaceError(f"there is no vector of the task {task!r}", expected=_listed(self.tasks))
+        if delta is None and len(deltas) > 1:
+            raise DeltaspaceError(
+                f"the task {task!r} has several vectors", found="through " + ", ".join(deltas), mend="name one of these deltas"
+            )
+        if delta is not None and delta not in deltas:
+            raise DeltaspaceError(
+                f"there is no vector of the task {task!r} found through {delta!r}", expected="through " + ", ".join(deltas)
+            )
+        return self.entries[task, delta or deltas[0]]
 
     def padded(self, count: int) -> Vectors:
         """The same vectors with `count` zeros more: what they are in a subspace that has grown by so many dimensions."""
         return Vectors(self.dim + count, {key: pad(vector, (0, count)) for key, vector in self.entries.items()})
 
     def mean(self, tasks: Sequence[str], delta: str | None = None) -> Float[Tensor, " _"]:
-        """The mean of some tasks' vectors."""
+        """The mean of some tasks' vectors, each as `get` gives it."""
+        if not tasks:
+            raise DeltaspaceError("a mean of no vectors", expected="at least one task")
         return torch.stack([self.get(task, delta) for task in tasks]).mean(0)
 
     def interpolate(self, start: str, end: str, share: float, delta: str | None = None) -> Float[Tensor, " _"]:
-        """The point that lies `share` of the way from one task's vector to another's; beyond them for shares outside [0, 1]."""
+        """The point that lies `share` of the way from one task's vector to another's; beyond them for shares outside [0, 1].
+
+        Both vectors are as `get` gives them.
+        """
         return torch.lerp(self.get(start, delta), self.get(end, delta), share)
 
     def nearest(self, vector: Float[Tensor, " _"], count: int = 5, delta: str | None = None) -> list[tuple[str, float]]:
-        """The tasks whose vectors have the highest cosine with `vector`, with it, the highest first."""
-        tasks = self.tasks
-        if not tasks:
+        """The tasks whose vectors have the highest cosine with `vector`, with it, the highest first.
+
+        Of tasks that have several vectors, all count, and the nearest says how near the task is; with `delta`, only those that
+        were found through it.
+
+        Raises:
+            DeltaspaceError: there are vectors, but none found through `delta`.
+        """
+        entries = {key: row for key, row in self.entries.items() if delta in (None, key[1])}
+        if self.entries and not entries:
+            deltas = dict.fromkeys(delta for _, delta in self.entries)
+            raise DeltaspaceError(f"there is no vector found through {delta!r}", expected="through " + ", ".join(deltas))
+        if not entries:
             return []
-        cosines = cosine_similarity(torch.stack([self.get(task, delta) for task in tasks]), vector.unsqueeze(0).float())
-        order = cosines.argsort(descending=True)[:count].tolist()
-        return [(tasks[index], float(cosines[index])) for index in order]
+        cosines = cosine_similarity(torch.stack(list(entries.values())), vector.unsqueeze(0).float()).tolist()
+        nearest: dict[str, float] = {}
+        for (task, _), cosine in zip(entries, cosines, strict=True):
+            nearest[task] = max(cosine, nearest.get(task, cosine))
+        return sorted(nearest.items(), key=lambda pair: pair[1], reverse=True)[:count]
 
     def save(self, path: Path) -> None:
         """Write one safetensors file, atomically: `vectors`, (N, d), fp32, and the names of its rows in the header."""

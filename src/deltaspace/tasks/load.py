@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from deltaspace.errors import DeltaspaceError
 from deltaspace.tasks.sources import TASK_SOURCES, TaskSource
 from deltaspace.tasks.spec import Limits, TaskSpec
@@ -24,11 +26,12 @@ def load_task(spec: str | TaskSpec, *, folder: Path | None = None, limits: Limit
     Raises:
         DeltaspaceError: there is no such task, or its examples are not what they should be.
     """
-    spec = spec if isinstance(spec, TaskSpec) else TaskSpec.model_validate(spec)
+    spec = spec if isinstance(spec, TaskSpec) else _spec(spec)
     source, where = _source_of(spec.origin)
     contents = source.read(where, spec, folder)
     common = limits or Limits()
-    cut = {split: count for split in SPLITS if (count := getattr(spec.limits, split) or getattr(common, split)) is not None}
+    counts = {str(split): getattr(spec.limits, split) or getattr(common, split) for split in SPLITS}
+    cut = {split: count for split, count in counts.items() if count is not None}
     return make_task(
         spec.task_name,
         contents.splits,
@@ -39,6 +42,14 @@ def load_task(spec: str | TaskSpec, *, folder: Path | None = None, limits: Limit
         prompt=spec.prompt,
         limits=cut,
     )
+
+
+def _spec(text: str) -> TaskSpec:
+    try:
+        return TaskSpec.model_validate(text)
+    except ValidationError as error:
+        told = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise DeltaspaceError(f"no task {text!r}: {told}", mend="TaskSpec(origin=…, name=…)") from None
 
 
 def _source_of(origin: str) -> tuple[TaskSource, str]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, field_validator, model_validator
 
+from deltaspace.names import check_name, plain_name
 from deltaspace.tasks.metrics import METRICS
 from deltaspace.tasks.task import Kind
 
@@ -15,9 +16,9 @@ class Limits(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    train: int | None = Field(default=None, ge=1)
-    dev: int | None = Field(default=None, ge=1)
-    test: int | None = Field(default=None, ge=1)
+    train: StrictInt | None = Field(default=None, ge=1)
+    dev: StrictInt | None = Field(default=None, ge=1)
+    test: StrictInt | None = Field(default=None, ge=1)
 
 
 class Columns(BaseModel):
@@ -71,7 +72,15 @@ class TaskSpec(BaseModel):
             raise ValueError(f"no metric {value!r}; there are {', '.join(METRICS)}")
         return value
 
+    @model_validator(mode="after")
+    def _named(self) -> TaskSpec:
+        try:
+            check_name("a task", self.task_name)
+        except ValueError as error:
+            raise ValueError(f"{error}; give it another 'name'") from None
+        return self
+
     @property
     def task_name(self) -> str:
         """The task's name."""
-        return self.name or self.origin.rstrip("/").split(":")[-1].split("/")[-1]
+        return self.name or plain_name(self.origin.rstrip("/").split(":")[-1].split("/")[-1])

@@ -6,11 +6,12 @@ import functools
 import math
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from deltaspace.errors import DeltaspaceError
+from deltaspace.names import check_name
 from deltaspace.storage import digest
 from deltaspace.tasks.metrics import METRICS
 
@@ -126,39 +127,62 @@ def unlabeled(task: Task, inputs: Sequence[str]) -> list[Example]:
 
 def make_task(
     name: str,
-    splits: dict[Split, list[Example]],
+    splits: Mapping[str, Sequence[Example]],
     *,
     source: str,
     kind: Kind | None = None,
     metric: str | None = None,
-    labels: list[str] | dict[str, str] | None = None,
+    labels: Sequence[str] | Mapping[str, str] | None = None,
     prompt: str | None = None,
-    limits: dict[Split, int] | None = None,
+    limits: Mapping[str, int] | None = None,
 ) -> Task:
     """Check the examples, fill in kind, metric and labels where they were left out, cut each split to its first examples.
 
     It has as many parameters as a recipe can say of a task.
 
+    Args:
+        name: letters, digits and _ . -
+        splits: the examples of train, dev and test.
+        source: where it came from, for messages.
+        kind: inferred from the examples by default.
+        metric: the kind's by default.
+        labels: of a ranked task, with the words that the model reads if they are others; those of the examples by default.
+        prompt: how the input is put to the model; the family's by default.
+        limits: most examples of each split.
+
     Raises:
-        DeltaspaceError: there is no such metric; an empty split; a target that is no label or no option; in a regression, a
-            target, a label or an option that is not a number.
+        DeltaspaceError: no such name; no such metric, or one that is not for tasks of this kind; a missing or empty split; a
+            target that is no label or no option; in a regression, a target, a label or an option that is not a number.
     """
+    try:
+        check_name("a task", name)
+    except ValueError as error:
+        raise DeltaspaceError(str(error), mend="give the task another name") from None
     for split in SPLITS:
+        _check_split(name, split, splits)
         if not splits[split]:
             raise DeltaspaceError(
                 f"task {name}: its {split} split is empty", found=f"no examples in {source}", expected="at least one example"
             )
     kind = kind or infer_kind(splits["train"])
+    if kind not in DEFAULT_METRICS:
+        raise DeltaspaceError(f"task {name}: no kind {kind!r}", expected=", ".join(DEFAULT_METRICS))
     judge = METRICS.find(metric or DEFAULT_METRICS[kind])
+    if judge.kinds is not None and kind not in judge.kinds:
+        raise DeltaspaceError(
+            f"task {name}: the metric {judge.name} is not for a {kind} task",
+            expected=f"a task of the kind {' or '.join(judge.kinds)}",
+            mend=f"another metric, such as {DEFAULT_METRICS[kind]}, or another kind",
+        )
     named = _labels(name, kind, labels, splits["train"])
     for split in SPLITS:
         for number, example in enumerate(splits[split], start=1):
             _check_target(name, kind, named, example, f"{source}, {split} example {number}")
-    cut = {split: tuple(splits[split][: (limits or {}).get(split)]) for split in SPLITS}
+    cut = {split: tuple(splits[split])[: (limits or {}).get(split)] for split in SPLITS}
     return Task(name, kind, judge.name, named, prompt, cut["train"], cut["dev"], cut["test"], source)
 
 
-def infer_kind(train: list[Example]) -> Kind:
+def infer_kind(train: Sequence[Example]) -> Kind:
     """Multiple choice where examples have options, classification where few targets repeat often, else generation."""
     if train[0].options is not None:
         return "multiple_choice"
@@ -168,7 +192,28 @@ def infer_kind(train: list[Example]) -> Kind:
     return "generation"
 
 
-def _labels(name: str, kind: Kind, given: list[str] | dict[str, str] | None, train: list[Example]) -> dict[str, str]:
+def _check_split(name: str, split: Split, splits: Mapping[str, Sequence[Example]]) -> None:
+    if split not in splits:
+        raise DeltaspaceError(
+            f"task {name}: its {split} split is missing", found=", ".join(splits) or "no split", expected=", ".join(SPLITS)
+        )
+    examples: object = splits[split]
+    if not isinstance(examples, Sequence):
+        raise DeltaspaceError(
+            f"task {name}: its {split} split is no sequence", found=type(examples).__name__, expected="a list of Example"
+        )
+    for number, example in enumerate(examples, start=1):
+        if not isinstance(example, Example):
+            raise DeltaspaceError(
+                f"task {name}: {split} example {number} is no Example",
+                found=repr(example)[:80],
+                expected="Example(input, target)",
+            )
+
+
+def _labels(name: str, kind: Kind, given: Sequence[str] | Mapping[str, str] | None, train: Sequence[Example]) -> dict[str, str]:
+    if isinstance(given, str):
+        raise DeltaspaceError(f"task {name}: labels are a list, or label: words", found=repr(given), expected=f"[{given!r}, …]")
     if kind in ("qa", "generation", "multiple_choice"):
         if given:
             raise DeltaspaceError(
@@ -178,7 +223,7 @@ def _labels(name: str, kind: Kind, given: list[str] | dict[str, str] | None, tra
                 mend="remove 'labels' or set 'kind: classification'",
             )
         return {}
-    labels = dict(given) if isinstance(given, dict) else {label: label for label in given or sorted({e.target for e in train})}
+    labels = dict(given) if isinstance(given, Mapping) else {label: label for label in given or sorted({e.target for e in train})}
     if kind == "regression":
         # Labels that were given: those of the examples are checked with them, which tells where they are.
         _check_numbers(

@@ -94,7 +94,8 @@ def fit(
             state.judge(state.step, evaluate)
             now = time.perf_counter()
             state.seconds = earlier + now - started
-            if resume.state is not None and now - saved > _SAVE_SECONDS:
+            ended = resume.kept and (state.step == settings.steps or state.stalled(settings.patience))
+            if resume.state is not None and (ended or now - saved > _SAVE_SECONDS):
                 state.save(resume.state, resume.fingerprint)
                 saved = time.perf_counter()
         assert state.best is not None

@@ -6,9 +6,9 @@ import itertools
 from collections.abc import Iterator
 
 from deltaspace.study.artefact import Content, MadeFrom
-from deltaspace.study.graph import STAGES, Stage
 from deltaspace.study.recipe import Recipe
 from deltaspace.study.resources import Resources
+from deltaspace.study.stage import STAGES, Stage
 from deltaspace.study.stages.subspace import SUBSPACE, Key
 from deltaspace.subspace.agreement import disagreement_by_radius
 from deltaspace.training import Resume
@@ -43,8 +43,9 @@ class DisagreementStage(Stage[Key]):
         subspace = SUBSPACE.load(resources, key)
         measured = disagreement_by_radius(subspace, resources.deltas(key.seed), items[: probing.texts], probing, key.seed)
         curves = [
-            {"radius": radius, "pairs": [[*pair, value] for pair, value in at.pairs.items()], "variance": at.variance}
+            {"radius": radius, "first": first, "second": second, "disagreement": value}
             for radius, at in measured.items()
+            for (first, second), value in at.pairs.items()
         ]
         return Content(metadata={"disagreement": curves})
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from deltaspace.study.artefact import Content, MadeFrom
-from deltaspace.study.graph import STAGES, Stage
 from deltaspace.study.recipe import Recipe
 from deltaspace.study.resources import Resources
-from deltaspace.study.scores import ScoreRow
+from deltaspace.study.stage import STAGES, Stage
 from deltaspace.study.stages.optimized import OPTIMIZED
 from deltaspace.study.stages.subspace import SUBSPACE
 from deltaspace.study.stages.transferred import TRANSFERRED, Key
@@ -23,6 +22,7 @@ class InSpan(Stage[Key]):
     name = "in_span"
     title = "part in the codes' span"
     position = 52
+    scored = True
     suffix = ".json"
 
     def keys(self, recipe: Recipe) -> Iterator[Key]:
@@ -36,17 +36,7 @@ class InSpan(Stage[Key]):
         subspace = SUBSPACE.load(resources, key.vector.subspace)
         vector = OPTIMIZED.vector(resources, key.vector).to(resources.backbone.device)
         result = transfer(subspace, in_span(vector, subspace.codes_of(key.source)), attached, task)
-        row = ScoreRow(
-            self.name,
-            key.task,
-            key.delta,
-            key.seed,
-            task.metric,
-            result.value,
-            result.count,
-            source_delta=key.source,
-            dim=key.dim,
-        )
+        row = self.row(key, task, result, source_delta=key.source)
         return Content(row=row)
 
 

@@ -11,10 +11,9 @@ from deltaspace.errors import DeltaspaceError
 from deltaspace.scoring import score
 from deltaspace.solutions import train
 from deltaspace.study.artefact import Content, MadeFrom
-from deltaspace.study.graph import STAGES, Stage
 from deltaspace.study.recipe import Recipe
 from deltaspace.study.resources import Resources
-from deltaspace.study.scores import ScoreRow
+from deltaspace.study.stage import STAGES, Stage
 from deltaspace.study.stages.zero_shot import ZERO_SHOT, Key, start_settings
 from deltaspace.training import Fit, Resume
 
@@ -25,6 +24,7 @@ class Independent(Stage[Key]):
     name = "independent"
     title = "independent solutions"
     position = 10
+    scored = True
 
     def keys(self, recipe: Recipe) -> Iterator[Key]:
         return ZERO_SHOT.keys(recipe)
@@ -55,16 +55,7 @@ class Independent(Stage[Key]):
         """A solution with its score on test; `fit` is how it was trained here."""
         attached, task = resources.attached(key.delta, key.seed), resources.tasks[key.task]
         result = score(attached, task, vector)
-        row = ScoreRow(
-            self.name,
-            key.task,
-            key.delta,
-            key.seed,
-            task.metric,
-            result.value,
-            result.count,
-            tuned=attached.layout.size,
-        )
+        row = self.row(key, task, result, tuned=attached.layout.size)
         tensors = {"vector": vector, "displacement": vector - attached.initial}
         return Content(tensors, {"layout": _layout(attached)}, row.timed(fit))
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from torch import Tensor
 
 from deltaspace.landscape import Landscape, Mark, sample
+from deltaspace.names import check_name
 from deltaspace.study.artefact import Artefact, Content, MadeFrom
-from deltaspace.study.graph import STAGES, Stage
 from deltaspace.study.recipe import Recipe
 from deltaspace.study.resources import Resources
 from deltaspace.study.slices import SettledSlice, make_slice
+from deltaspace.study.stage import STAGES, Stage
 from deltaspace.study.stages.optimized import OPTIMIZED
 from deltaspace.study.stages.optimized import Key as VectorKey
 from deltaspace.study.stages.subspace import SUBSPACE
@@ -38,10 +39,17 @@ class Landscapes(Stage[Key]):
         return (Key(recipe.settle(spec)) for spec in recipe.landscapes)
 
     def path(self, key: Key) -> str:
-        return f"{self.name}/{key.slice.name}{self.suffix}"
+        return self.path_of({"name": key.slice.name})
 
     def described(self, key: Key) -> dict[str, Any]:
         return key.slice.described()
+
+    def path_of(self, described: Mapping[str, Any]) -> str:
+        # What a slice says beside its name is for people; its fields may change between versions.
+        name = described.get("name")
+        if not isinstance(name, str):
+            raise ValueError("its key has no name")
+        return f"{self.name}/{check_name('a landscape', name)}{self.suffix}"
 
     def made_from(self, resources: Resources, key: Key) -> MadeFrom:
         vectors = [OPTIMIZED.artefact(vector) for vector in self._vectors(resources, key)]

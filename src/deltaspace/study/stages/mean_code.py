@@ -7,10 +7,9 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from deltaspace.study.artefact import Content, MadeFrom
-from deltaspace.study.graph import STAGES, Stage
 from deltaspace.study.recipe import Recipe
 from deltaspace.study.resources import Resources
-from deltaspace.study.scores import ScoreRow
+from deltaspace.study.stage import STAGES, Stage
 from deltaspace.study.stages.subspace import SUBSPACE
 from deltaspace.study.stages.subspace import Key as SubspaceKey
 from deltaspace.subspace import transfer
@@ -32,6 +31,7 @@ class MeanCode(Stage[Key]):
     name = "mean_code"
     title = "mean code"
     position = 35
+    scored = True
     suffix = ".json"
 
     def keys(self, recipe: Recipe) -> Iterator[Key]:
@@ -47,7 +47,7 @@ class MeanCode(Stage[Key]):
         attached, task = resources.attached(key.delta, key.seed), resources.tasks[key.task]
         subspace = SUBSPACE.load(resources, SubspaceKey(key.dim, key.seed))
         result = transfer(subspace, subspace.mean_code(key.delta), attached, task)
-        row = ScoreRow(self.name, key.task, key.delta, key.seed, task.metric, result.value, result.count, dim=key.dim)
+        row = self.row(key, task, result)
         return Content(row=row)
 
 

@@ -9,10 +9,9 @@ from typing import NamedTuple
 from torch import Tensor
 
 from deltaspace.study.artefact import Content, MadeFrom
-from deltaspace.study.graph import STAGES, Stage
 from deltaspace.study.recipe import Recipe
 from deltaspace.study.resources import Resources
-from deltaspace.study.scores import ScoreRow
+from deltaspace.study.stage import STAGES, Stage
 from deltaspace.study.stages.independent import training_history
 from deltaspace.study.stages.subspace import SUBSPACE
 from deltaspace.study.stages.subspace import Key as SubspaceKey
@@ -41,6 +40,9 @@ class OptimizedStage(Stage[Key]):
     name = "optimized"
     title = "optimization"
     position = 30
+    # 2: keeps the radius of its vector.
+    version = 2
+    scored = True
 
     def keys(self, recipe: Recipe) -> Iterator[Key]:
         for dim, seed in itertools.product(recipe.dim, recipe.seed):
@@ -56,18 +58,7 @@ class OptimizedStage(Stage[Key]):
         subspace = SUBSPACE.load(resources, key.subspace)
         tuned = optimize(subspace, attached, task, resources.recipe.optimize, seed=key.seed, resume=resume)
         result = transfer(subspace, tuned.vector, attached, task)
-        row = ScoreRow(
-            self.name,
-            key.task,
-            key.delta,
-            key.seed,
-            task.metric,
-            result.value,
-            result.count,
-            source_delta=key.delta,
-            dim=key.dim,
-            tuned=key.dim,
-        )
+        row = self.row(key, task, result, source_delta=key.delta, tuned=key.dim)
         radius = float(radius_of(tuned.vector.unsqueeze(0), subspace.codes_of(key.delta)))
         metadata = {"start": tuned.start, "factor": tuned.factor, "radius": radius, **training_history(tuned.fit)}
         return Content({"vector": tuned.vector, "trajectory": tuned.trajectory}, metadata, row.timed(tuned.fit))

@@ -12,10 +12,9 @@ from deltaspace.deltas import AttachedDelta, Lora
 from deltaspace.rivals import RIVALS, Tuned, attach_rival, tune
 from deltaspace.scoring import score
 from deltaspace.study.artefact import Content, MadeFrom
-from deltaspace.study.graph import STAGES, Stage
 from deltaspace.study.recipe import Recipe
 from deltaspace.study.resources import Resources
-from deltaspace.study.scores import ScoreRow
+from deltaspace.study.stage import STAGES, Stage
 from deltaspace.study.stages.independent import training_history
 from deltaspace.study.stages.subspace import Key as SubspaceKey
 from deltaspace.study.stages.subspace import approximated, source_solutions
@@ -39,6 +38,7 @@ class Rivals(Stage[Key]):
     name = "rivals"
     title = "rivals"
     position = 40
+    scored = True
 
     def keys(self, recipe: Recipe) -> Iterator[Key]:
         for dim, seed, rival, task in itertools.product(recipe.dim, recipe.seed, recipe.rivals, recipe.unseen_tasks):
@@ -57,19 +57,7 @@ class Rivals(Stage[Key]):
         attached, tuned, parameters = self._tuned(resources, key, resume)
         task = resources.tasks[key.task]
         result = score(attached, task, parameters)
-        row = ScoreRow(
-            self.name,
-            key.task,
-            key.delta,
-            key.seed,
-            task.metric,
-            result.value,
-            result.count,
-            source_delta=key.delta,
-            dim=key.dim,
-            rival=key.rival,
-            tuned=len(tuned.vector),
-        )
+        row = self.row(key, task, result, source_delta=key.delta, tuned=len(tuned.vector))
         metadata = {"factor": tuned.factor, **training_history(tuned.fit)}
         return Content({"vector": tuned.vector}, metadata, row.timed(tuned.fit))
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from deltaspace.study.artefact import Artefact, Content, MadeFrom
-from deltaspace.study.graph import STAGES, Stage
 from deltaspace.study.recipe import Recipe
 from deltaspace.study.resources import Resources
+from deltaspace.study.stage import STAGES, Stage
 from deltaspace.study.stages.independent import INDEPENDENT
 from deltaspace.study.stages.zero_shot import Key as SolutionKey
 from deltaspace.subspace import ProjectionMethod, Subspace, approximate
@@ -30,7 +30,6 @@ class SubspaceStage(Stage[Key]):
     name = "subspace"
     title = "approximation"
     position = 20
-    explored = True
 
     def keys(self, recipe: Recipe) -> Iterator[Key]:
         return itertools.starmap(Key, itertools.product(recipe.dim, recipe.seed))

@@ -7,10 +7,9 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from deltaspace.study.artefact import Content, MadeFrom
-from deltaspace.study.graph import STAGES, Stage
 from deltaspace.study.recipe import Recipe
 from deltaspace.study.resources import Resources
-from deltaspace.study.scores import ScoreRow
+from deltaspace.study.stage import STAGES, Stage
 from deltaspace.study.stages.optimized import OPTIMIZED
 from deltaspace.study.stages.optimized import Key as VectorKey
 from deltaspace.study.stages.subspace import SUBSPACE
@@ -39,6 +38,7 @@ class Transferred(Stage[Key]):
     name = "transferred"
     title = "transfer"
     position = 50
+    scored = True
     suffix = ".json"
 
     def keys(self, recipe: Recipe) -> Iterator[Key]:
@@ -53,18 +53,7 @@ class Transferred(Stage[Key]):
         attached, task = resources.attached(key.delta, key.seed), resources.tasks[key.task]
         vector = OPTIMIZED.vector(resources, key.vector).to(resources.backbone.device)
         result = transfer(SUBSPACE.load(resources, key.vector.subspace), vector, attached, task)
-        row = ScoreRow(
-            self.name,
-            key.task,
-            key.delta,
-            key.seed,
-            task.metric,
-            result.value,
-            result.count,
-            source_delta=key.source,
-            dim=key.dim,
-        )
-        return Content(row=row)
+        return Content(row=self.row(key, task, result, source_delta=key.source))
 
 
 TRANSFERRED = STAGES.register(Transferred())

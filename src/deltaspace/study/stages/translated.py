@@ -6,10 +6,9 @@ import itertools
 from collections.abc import Iterator
 
 from deltaspace.study.artefact import Content, MadeFrom
-from deltaspace.study.graph import STAGES, Stage
 from deltaspace.study.recipe import Recipe
 from deltaspace.study.resources import Resources
-from deltaspace.study.scores import ScoreRow
+from deltaspace.study.stage import STAGES, Stage
 from deltaspace.study.stages.independent import training_history
 from deltaspace.study.stages.optimized import OPTIMIZED
 from deltaspace.study.stages.subspace import SUBSPACE
@@ -24,6 +23,7 @@ class TranslatedStage(Stage[Key]):
     name = "translated"
     title = "translation"
     position = 55
+    scored = True
 
     def keys(self, recipe: Recipe) -> Iterator[Key]:
         if recipe.translate is None:
@@ -45,18 +45,7 @@ class TranslatedStage(Stage[Key]):
         how = resources.recipe.translate
         translated = translate(subspace, vector, (source, target), task, how, seed=key.seed, resume=resume)
         result = transfer(subspace, translated.vector, target, task)
-        row = ScoreRow(
-            self.name,
-            key.task,
-            key.delta,
-            key.seed,
-            task.metric,
-            result.value,
-            result.count,
-            source_delta=key.source,
-            dim=key.dim,
-            tuned=key.dim,
-        )
+        row = self.row(key, task, result, source_delta=key.source, tuned=key.dim)
         missed = {"before": translated.before, "after": translated.after}
         metadata = {"missed": missed, **training_history(translated.fit)}
         return Content({"vector": translated.vector}, metadata, row.timed(translated.fit))

@@ -7,10 +7,9 @@ from typing import NamedTuple
 
 from deltaspace.scoring import score
 from deltaspace.study.artefact import Content, MadeFrom
-from deltaspace.study.graph import STAGES, Stage
 from deltaspace.study.recipe import Recipe
 from deltaspace.study.resources import Resources
-from deltaspace.study.scores import ScoreRow
+from deltaspace.study.stage import STAGES, Stage
 from deltaspace.training import Resume
 
 
@@ -28,6 +27,7 @@ class ZeroShot(Stage[Key]):
     name = "zero_shot"
     title = "zero-shot"
     position = 0
+    scored = True
     suffix = ".json"
 
     def keys(self, recipe: Recipe) -> Iterator[Key]:
@@ -39,8 +39,7 @@ class ZeroShot(Stage[Key]):
     def make(self, resources: Resources, key: Key, resume: Resume) -> Content:
         attached, task = resources.attached(key.delta, key.seed), resources.tasks[key.task]
         result = score(attached, task, attached.initial)
-        row = ScoreRow(self.name, key.task, key.delta, key.seed, task.metric, result.value, result.count)
-        return Content(row=row)
+        return Content(row=self.row(key, task, result))
 
 
 def start_settings(resources: Resources, key: Key) -> list[object]:

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from deltaspace.registry import Registry
+from deltaspace.subspace.maps.map import Map
 
-if TYPE_CHECKING:
-    from deltaspace.subspace.maps.map import Map
-
-MAPS: Registry[type[Map]] = Registry("map", "deltaspace.maps", "deltaspace.subspace.maps", named=lambda kind: kind.kind)
+MAPS: Registry[type[Map]] = Registry("map", Map, "deltaspace.maps", "deltaspace.subspace.maps", named=lambda kind: kind.kind)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from deltaspace.registry import Registry
+from deltaspace.subspace.fitting import ProjectionMethod
 
-if TYPE_CHECKING:
-    from deltaspace.subspace.fitting import ProjectionMethod
-
-PROJECTIONS: Registry[type[ProjectionMethod]] = Registry("projection", "deltaspace.projections", "deltaspace.subspace.methods")
+PROJECTIONS: Registry[type[ProjectionMethod]] = Registry(
+    "projection", ProjectionMethod, "deltaspace.projections", "deltaspace.subspace.methods"
+)
 
 
 def find_projection(name: str, **settings: Any) -> ProjectionMethod:

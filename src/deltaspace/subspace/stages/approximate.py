@@ -48,7 +48,8 @@ def approximate(
         resume: see `deltaspace.training.fit`.
 
     Raises:
-        DeltaspaceError: a solution is missing, d does not suit the projections, or the training diverges.
+        DeltaspaceError: a solution is missing, two deltas or tasks share a name, d does not suit the projections, or the
+            training diverges.
 
     Example:
         >>> lora = attach("lora", backbone, r=2)
@@ -57,6 +58,7 @@ def approximate(
         >>> subspace.decode("lora", subspace.mean_code("lora")).shape == solution.vector.shape
         True
     """
+    _check(attached, tasks, dim)
     method = find_projection(projection) if isinstance(projection, str) else projection
     sources = [
         Source(_displacements(delta, solutions, tasks, method), delta.layout.sizes, delta.delta.large) for delta in attached
@@ -79,6 +81,18 @@ def approximate(
         attached[0].seed,
         fitted.history,
     )
+
+
+def _check(attached: Sequence[AttachedDelta], tasks: Sequence[Task], dim: int) -> None:
+    if dim < 1:
+        raise DeltaspaceError("a subspace has at least one dimension", found=f"dim={dim}", expected="1 or more")
+    if not attached:
+        raise DeltaspaceError("a subspace of no deltas", expected="at least one")
+    for kind, names in (("deltas", [delta.name for delta in attached]), ("tasks", [task.name for task in tasks])):
+        if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
+            raise DeltaspaceError(
+                f"two {kind} are called {twice[0]!r}", found=", ".join(names), expected=f"another name for each of the {kind}"
+            )
 
 
 def _displacements(

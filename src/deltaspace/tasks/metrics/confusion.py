@@ -39,6 +39,7 @@ class MacroF1(_ConfusionMetric):
     """Unweighted mean of the F1 of every class among the targets, in percent (scikit-learn's f1_score)."""
 
     name = "macro_f1"
+    kinds = ("classification", "multiple_choice")
 
     def score(self, predictions: Sequence[str], targets: Sequence[str]) -> float:
         from sklearn.metrics import f1_score
@@ -59,6 +60,7 @@ class Matthews(_ConfusionMetric):
     """Matthews correlation, times 100 (scikit-learn's matthews_corrcoef); 0 when predictions or targets are constant."""
 
     name = "matthews"
+    kinds = ("classification", "multiple_choice")
 
     def score(self, predictions: Sequence[str], targets: Sequence[str]) -> float:
         if len({*predictions, *targets}) == 1:

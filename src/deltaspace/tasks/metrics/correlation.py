@@ -19,6 +19,7 @@ class Pearson(Metric):
     """
 
     name = "pearson"
+    kinds = ("regression",)
 
     def score(self, predictions: Sequence[str], targets: Sequence[str]) -> float:
         x, y = _numbers(predictions), _numbers(targets)

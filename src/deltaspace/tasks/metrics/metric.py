@@ -20,6 +20,8 @@ class Metric(ABC):
     """What judges predictions. One object of each class is registered: `METRICS.register(MyMetric())`."""
 
     name: ClassVar[str]
+    # Of which kinds a task may be that it judges; of any by default.
+    kinds: ClassVar[tuple[str, ...] | None] = None
 
     @abstractmethod
     def score(self, predictions: Sequence[str], targets: Sequence[str]) -> float:
@@ -66,4 +68,4 @@ class MeanMetric(Metric):
         return means
 
 
-METRICS: Registry[Metric] = Registry("metric", "deltaspace.metrics", "deltaspace.tasks.metrics")
+METRICS: Registry[Metric] = Registry("metric", Metric, "deltaspace.metrics", "deltaspace.tasks.metrics", objects=True)

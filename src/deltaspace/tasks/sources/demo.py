@@ -20,7 +20,7 @@ from deltaspace.errors import DeltaspaceError
 from deltaspace.storage import cache_folder, file_digest, replacing
 from deltaspace.tasks.sources.source import TASK_SOURCES, Contents, TaskSource
 from deltaspace.tasks.spec import TaskSpec
-from deltaspace.tasks.task import Example, Split
+from deltaspace.tasks.task import Example
 
 REQUIREMENT = "vaderSentiment==3.3.2"
 ARCHIVE = "vaderSentiment-3.3.2.tar.gz"
@@ -53,7 +53,7 @@ class Demo(TaskSource):
         examples = _examples(_ratings_file(fetch_archive(), _FILES[where]))
         random.Random(_SPLIT_SEED).shuffle(examples)
         test, dev = int(len(examples) * _TEST_SHARE), int(len(examples) * _DEV_SHARE)
-        splits: dict[Split, list[Example]] = {
+        splits = {
             "test": examples[:test],
             "dev": examples[test : test + dev],
             "train": examples[test + dev :],

@@ -32,7 +32,7 @@ class Folder(TaskSource):
                 expected="a folder with train.jsonl, dev.jsonl and test.jsonl",
                 mend="correct the path (it is relative to the recipe's folder), or name a demo: or hub: task",
             )
-        splits = {split: read_file(folder / f"{split}.jsonl") for split in SPLITS}
+        splits: dict[str, list[Example]] = {split: read_file(folder / f"{split}.jsonl") for split in SPLITS}
         entry = _manifest_entry(folder)
         return Contents(splits, entry.kind, entry.metric, entry.labels or None)
 

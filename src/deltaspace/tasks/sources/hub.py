@@ -25,7 +25,7 @@ class Hub(TaskSource):
         except ImportError:
             raise DeltaspaceError("hub: tasks need the package datasets", mend="pip install 'deltaspace[hub]'") from None
         path, config = _parts(where)
-        splits = {}
+        splits: dict[str, list[Example]] = {}
         for split in SPLITS:
             wanted = getattr(spec.splits, split)
             try:

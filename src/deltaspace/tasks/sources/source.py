@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 from deltaspace.registry import Registry
 from deltaspace.tasks.spec import TaskSpec
-from deltaspace.tasks.task import Example, Kind, Split
+from deltaspace.tasks.task import Example, Kind
 
 
 @dataclass(frozen=True)
@@ -23,10 +24,10 @@ class Contents:
         labels: labels, or label -> label words, where the source knows them.
     """
 
-    splits: dict[Split, list[Example]]
+    splits: Mapping[str, Sequence[Example]]
     kind: Kind | None = None
     metric: str | None = None
-    labels: list[str] | dict[str, str] | None = None
+    labels: Sequence[str] | Mapping[str, str] | None = None
 
 
 class TaskSource(ABC):
@@ -54,4 +55,6 @@ class TaskSource(ABC):
         """
 
 
-TASK_SOURCES: Registry[TaskSource] = Registry("task source", "deltaspace.task_sources", "deltaspace.tasks.sources")
+TASK_SOURCES: Registry[TaskSource] = Registry(
+    "task source", TaskSource, "deltaspace.task_sources", "deltaspace.tasks.sources", objects=True
+)

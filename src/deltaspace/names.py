@@ -24,8 +24,20 @@ def check_name(kind: str, name: str) -> str:
         >>> check_name("a task", "../evil")
         Traceback (most recent call last):
             ...
-        ValueError: '../evil' cannot be a task's name: at most 100 letters, digits, and _ . - inside
+        ValueError: '../evil' cannot be a task's name: at most 100 letters, digits, and _ . - inside, such as 'evil'
     """
     if _NAME.fullmatch(name) is None or len(name) > NAME_LIMIT:
-        raise ValueError(f"{name[:NAME_LIMIT]!r} cannot be {kind}'s name: at most {NAME_LIMIT} letters, digits, and _ . - inside")
+        rule = f"at most {NAME_LIMIT} letters, digits, and _ . - inside"
+        example = f", such as {plain!r}" if (plain := plain_name(name)) else ""
+        raise ValueError(f"{name[:NAME_LIMIT]!r} cannot be {kind}'s name: {rule}{example}")
     return name
+
+
+def plain_name(text: str) -> str:
+    """A name like a text: what names do not have becomes -, what they do not begin with goes; nothing where nothing is left.
+
+    Example:
+        >>> plain_name("glue/sst2"), plain_name("my reviews"), plain_name("../..")
+        ('glue-sst2', 'my-reviews', '')
+    """
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", text).lstrip("-_.")[:NAME_LIMIT].rstrip("-")
