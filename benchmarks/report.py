@@ -19,20 +19,20 @@ import numpy as np
 import torch
 import yaml
 from playwright.sync_api import sync_playwright
+from torch import Tensor
 
 from benchmarks.measuring import conditions, medians
 from deltaspace.landscape import Grid, Landscape, Mark, Slice
 from deltaspace.report import write_report
-from deltaspace.storage import write_json, write_tensors, write_text
-from deltaspace.study import ScoreRow
+from deltaspace.storage import digest, write_json, write_text
+from deltaspace.study import STAGES, ScoreRow
+from deltaspace.study.folder import Folder
 from deltaspace.subspace import Entry, Plm, Subspace
 from deltaspace.subspace.maps.linear import Linear
 
 RESULTS = Path(__file__).parent / "results" / "report.json"
 TASKS, DIM, CELLS, ROUNDS = 30, 100, 25, 15
 DELTAS = ("adapter", "lora", "prefix", "ia3", "finetune")
-# What every artefact says of what it was made from; a report does not ask.
-MADE = {"fingerprint": "made up", "made_from": {}}
 
 
 def made_up_study(folder: Path, tasks: int = TASKS, dim: int = DIM, cells: int = CELLS) -> Path:
@@ -52,39 +52,39 @@ def made_up_study(folder: Path, tasks: int = TASKS, dim: int = DIM, cells: int =
     codes = torch.from_numpy(draws.normal(size=(len(DELTAS), tasks, dim))).float()
     subspace = Subspace(dim, Plm("made-up", "made up", "sentence_encoder"), entries, tuple(sources), codes)
     tensors, metadata = subspace.pack()
-    write_tensors(folder / f"subspace/{dim}/0.safetensors", tensors, {**metadata, **MADE, "key": {"dim": dim, "seed": 0}})
+    write_artefact(folder, "subspace", {"dim": dim, "seed": 0}, tensors, **metadata)
     for number in range(4):
         tensors, metadata = landscape(number, dim, cells, draws).pack()
-        write_tensors(folder / f"landscapes/slice-{number}.safetensors", tensors, {**metadata, **MADE})
+        write_artefact(folder, "landscapes", {"name": f"slice-{number}"}, tensors, **metadata)
     return folder
+
+
+def write_artefact(folder: Path, stage: str, key: dict[str, Any], tensors: dict[str, Tensor], **said: Any) -> None:
+    """An artefact where its key belongs; of what it was made from a report does not ask."""
+    metadata = {**said, "stage": stage, "key": key, "fingerprint": digest("made up"), "made_from": {}}
+    Folder(folder).write(STAGES[stage].path_of(key), tensors, metadata)
 
 
 def write_scores(folder: Path, task: str, delta: str, unseen: bool, dim: int, draws: np.random.Generator) -> None:
     """Everything that a study keeps of a task and a delta: scores, curves and, of an unseen task, a vector and its transfers."""
 
-    def stored(stage: str, scored: str, score: float, source: str | None = None) -> dict[str, Any]:
-        at = dim if source else None
-        return ScoreRow(stage, task, scored, 0, "accuracy", float(score), 500, source, at, None, at or 0, 60.123, 400).stored()
+    def scored(stage: str, key: dict[str, Any], score: float, tensors: dict[str, Tensor], **said: Any) -> None:
+        source = key.get("source") or (delta if stage == "optimized" else None)
+        at = key.get("dim")
+        row = ScoreRow(stage, task, key["delta"], 0, "accuracy", float(score), 500, source, at, None, at or 0, 60.123, 400)
+        write_artefact(folder, stage, {**key, "task": task, "seed": 0}, tensors, row=row.stored(), **said)
 
     zero, best = 50 + 10 * draws.random(), 80 + 15 * draws.random()
     curve = [[step, float(best - 30 / (1 + step / 50)), float(1 / (1 + step))] for step in range(0, 401, 50)]
-    write_json(folder / f"zero_shot/{delta}/{task}/0.json", {**MADE, "row": stored("zero_shot", delta, zero)})
-    solution = {**MADE, "row": stored("independent", delta, best), "curve": curve}
-    write_tensors(folder / f"independent/{delta}/{task}/0.safetensors", {"vector": torch.zeros(1)}, solution)
+    scored("zero_shot", {"delta": delta}, zero, {})
+    scored("independent", {"delta": delta}, best, {"vector": torch.zeros(1)}, curve=curve)
     if not unseen:
         return
-    vector = {
-        **MADE,
-        "row": stored("optimized", delta, best - 5 * draws.random(), delta),
-        "curve": curve,
-        "key": {"dim": dim, "delta": delta, "task": task, "seed": 0},
-    }
     drawn = torch.from_numpy(draws.normal(size=dim)).float()
-    write_tensors(folder / f"optimized/{dim}/{delta}/{task}/0.safetensors", {"vector": drawn}, vector)
+    scored("optimized", {"dim": dim, "delta": delta}, best - 5 * draws.random(), {"vector": drawn}, curve=curve)
     for other in DELTAS:
         if other != delta:
-            row = stored("transferred", other, best - 20 * draws.random(), delta)
-            write_json(folder / f"transferred/{dim}/{delta}/{other}/{task}/0.json", {**MADE, "row": row})
+            scored("transferred", {"dim": dim, "source": delta, "delta": other}, best - 20 * draws.random(), {})
 
 
 def landscape(number: int, dim: int, cells: int, draws: np.random.Generator) -> Landscape:
