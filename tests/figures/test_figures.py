@@ -190,7 +190,7 @@ def test_what_a_folder_lacks_is_not_drawable(study, monkeypatch):
 
 def test_what_a_study_lacks_is_refused_not_drawn_empty(study):
     scores = read_scores(study)
-    for name in ("scores", "transfer", "map", "similarity", "curves"):
+    for name in ("scores", "transfer", "disagreement", "map", "similarity", "curves"):
         with pytest.raises(DeltaspaceError, match=r"d = 99(.|\n)*expected: d = 3"):
             draw(name, study, Options(dim=99))
         with pytest.raises(DeltaspaceError, match=r"nothing of the seed 7(.|\n)*expected: 0, 1"):

@@ -235,7 +235,7 @@ def test_it_shows_what_can_be_drawn(study, tmp_path, monkeypatch):
     write_report(study, tmp_path / "index.html", progress=lambda done, total, name: told.append((done, total, name)))
     names = [name for *_, name in told]
     assert [done for done, *_ in told] == list(range(1, len(told) + 1)) and {total for _, total, _ in told} == {len(told)}
-    assert names == 2 * ["landscape", "panels"] + ["scores", "transfer", "similarity", "map", "curves"]
+    assert names == 2 * ["landscape", "panels"] + ["scores", "transfer", "disagreement", "similarity", "map", "curves"]
     unshared = replace(read_subspace(study), shared=False)
     monkeypatch.setattr("deltaspace.figures._results.read_subspace", lambda *_: unshared)
     told.clear()

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from deltaspace.study import Curve, DisagreementRow, ScoreRow, SweepRow, VectorRadius
     from deltaspace.subspace import Subspace
 
-    Row = TypeVar("Row", ScoreRow, SweepRow, Curve)
+    Row = TypeVar("Row", ScoreRow, SweepRow, Curve, DisagreementRow, VectorRadius)
 
 
 class Results:

@@ -75,7 +75,9 @@ class Aligned:
             Batches(self._family.encode(task, task.train), each, derived_seed(seed, "approximation", task.name))
             for task in problem.tasks
         ]
-        self._texts = Batches(texts, weights.vectors * weights.texts, probe_seed(seed, "texts"))
+        size = weights.vectors * weights.texts
+        # A batch is shared equally by the vectors: few texts are taken several times.
+        self._texts = Batches(list(texts) * -(-size // len(texts)), size, probe_seed(seed, "texts"))
 
     def parts(self, trainables: Sequence[Trainable], step: int) -> Iterator[Float[Tensor, ""]]:
         """See `Objective`; one part for each delta."""
