@@ -28,7 +28,9 @@ from deltaspace.storage import write_json
 from deltaspace.study import STAGES, Content, MadeFrom, ScoreRow, Stage, read_scores
 from deltaspace.study.stages.zero_shot import Key
 
-VERBS = "demo run train approximate optimize transfer sweep show landscape figure report check import export info".split()
+VERBS = (
+    "demo run train approximate optimize transfer translate sweep show landscape figure report check import export info".split()
+)
 
 
 def told(capsys, *words):
@@ -187,7 +189,10 @@ def test_optimize_says_that_rivals_run(capsys):
 
 
 def test_stages_are_listed_in_the_order_of_a_run():
-    with pytest.raises(DeltaspaceError, match="zero_shot, independent, subspace, optimized, rivals, transferred, landscapes"):
+    with pytest.raises(
+        DeltaspaceError,
+        match="zero_shot, independent, subspace, disagreement, optimized, mean_code, rivals, in_span, transferred",
+    ):
         STAGES.find("nothing")
 
 

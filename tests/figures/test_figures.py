@@ -21,6 +21,7 @@ from deltaspace.figures import (
     Results,
     cosines,
     curves_figure,
+    disagreement_figure,
     draw,
     figure_names,
     landscape_figure,
@@ -31,8 +32,10 @@ from deltaspace.figures import (
     similarity_figure,
     transfer_figure,
 )
+from deltaspace.figures._landscapes import Trust
 from deltaspace.landscape import regions
-from deltaspace.study import ScoreRow, read_curves, read_landscapes, read_scores, read_subspace
+from deltaspace.study import ScoreRow, read_curves, read_disagreements, read_landscapes, read_radii, read_scores, read_subspace
+from deltaspace.subspace.codes import radius_of
 
 OF_STUDIES = [name for name in figure_names() if name != "sweep"]
 
@@ -266,3 +269,34 @@ def test_scores_have_intervals_over_test_examples():
         assert any(np.allclose(span, [middle, middle]) for span in spans)  # a single seed
     rows[2] = replace(rows[2], metric="macro_f1")
     assert len(scores_figure(rows).axes[0].lines) == 3
+
+
+def test_a_landscape_has_a_line_around_where_the_deltas_agree(study):
+    results = Results(study)
+    landscape = results.landscape()
+    assert len(landscape.slice.shape) == 2
+    codes = results.subspace(landscape.slice.dim).shared_codes()
+    radii = radius_of(landscape.slice.points(), codes).reshape(landscape.slice.shape).numpy()
+    within = float((radii.min() + radii.max()) / 2)
+
+    def told(trust):
+        [axes] = landscape_figure(landscape, trust=trust).axes
+        return [text.get_text() for text in axes.get_legend().get_texts() if "the deltas agree" in text.get_text()]
+
+    assert told(Trust(radii, within)) == [f"within {within:g} of the source tasks' codes: the deltas agree"]
+    assert told(None) == told(Trust(radii, float(radii.max()) + 1)) == []
+
+
+def test_disagreement_has_a_line_for_each_pair_and_where_vectors_lie(study):
+    rows, radii = read_disagreements(study), read_radii(study)
+    [axes] = disagreement_figure(rows, radii).axes
+    labels = axes.get_legend_handles_labels()[1]
+    assert {"adapter and lora", "adapter and prefix", "lora and prefix"} < set(labels)
+    assert "where tuned vectors lie" in labels and "where tuned vectors lie" not in labels_without(rows)
+    with pytest.raises(DeltaspaceError, match="no disagreement was measured"):
+        disagreement_figure([])
+
+
+def labels_without(rows):
+    [axes] = disagreement_figure(rows).axes
+    return axes.get_legend_handles_labels()[1]

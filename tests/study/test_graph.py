@@ -117,7 +117,8 @@ def test_a_stage_of_ones_own_gets_everything_for_free(recipe_file, tmp_path, len
     assert go(recipe_file, out).made == []
     # What it is made from makes it stale; so do its settings.
     change(recipe_file, optimize={**SHORT, "lr": 0.3})
-    assert go(recipe_file, out).made == [("optimized", "stale")] * 2 + [("transferred", "stale")] * 2 + [("lengths", "stale")] * 2
+    stale = ["optimized", "in_span", "transferred", "lengths"]
+    assert go(recipe_file, out).made == [(stage, "stale") for stage in stale for _ in range(2)]
     lengths.scale = 2.0
     assert go(recipe_file, out).made == [("lengths", "stale")] * 2
     # Its rows are everybody's rows, and the history knows it.
@@ -139,8 +140,9 @@ def test_a_stage_of_ones_own_gets_everything_for_free(recipe_file, tmp_path, len
 
 def test_stages_stand_in_their_order():
     names = [stage.name for stage in ordered_stages()]
-    assert names == ["zero_shot", "independent", "subspace", "optimized", "rivals", "transferred", "landscapes"]
-    assert [stage.name for stage in ordered_stages("optimized")] == names[:4]
+    before = ["zero_shot", "independent", "subspace", "disagreement", "optimized"]
+    assert names == [*before, "mean_code", "rivals", "in_span", "transferred", "translated", "landscapes"]
+    assert [stage.name for stage in ordered_stages("optimized")] == names[:5]
     with pytest.raises(DeltaspaceError, match="no stage 'nothing'"):
         ordered_stages("nothing")
 
@@ -148,7 +150,7 @@ def test_stages_stand_in_their_order():
 def test_everything_stands_behind_what_it_is_made_from(recipe_file, tmp_path):
     graph = Graph(Resources(load_recipe(recipe_file), Folder(tmp_path / "study")))
     ordered = graph.order(graph.wanted())
-    assert len(set(ordered)) == len(ordered) == len({artefact.path for artefact in ordered}) == 4 + 4 + 1 + 2 + 2
+    assert len(set(ordered)) == len(ordered) == len({artefact.path for artefact in ordered}) == 4 + 4 + 1 + 1 + 2 + 2 + 2 + 2
     for number, artefact in enumerate(ordered):
         assert set(graph.made_from(artefact).artefacts) <= set(ordered[:number])
     assert len({graph.fingerprint(artefact) for artefact in ordered}) == len(ordered)

@@ -64,11 +64,12 @@ def numbers(out):
 def test_a_whole_study_and_its_rows(recipe_file, tmp_path):
     out = tmp_path / "study"
     made = go(recipe_file, out)
-    assert len(made) == 6 + 6 + 1 + 3 + 6
+    assert len(made) == 6 + 6 + 1 + 1 + 3 + 3 + 6 + 6
     assert {reason for _, reason in made} == {"missing"}
     found = read_scores(out)
     stages = [row.stage for row in found]
-    assert {s: stages.count(s) for s in stages} == {"zero_shot": 6, "independent": 6, "optimized": 3, "transferred": 6}
+    counts = {"zero_shot": 6, "independent": 6, "optimized": 3, "mean_code": 3, "in_span": 6, "transferred": 6}
+    assert {s: stages.count(s) for s in stages} == counts
     for row in found:
         same = {r.stage: r.score for r in found if (r.task, r.delta) == (row.task, row.delta)}
         zero, whole = same["zero_shot"], same["independent"]
@@ -83,7 +84,7 @@ def test_a_changed_recipe_makes_stale_what_depends_on_it_and_loses_nothing(recip
     before = numbers(out)
     change(recipe_file, optimize={**SHORT, "lr": 0.5})
     made = go(recipe_file, out)
-    assert {path.split("/")[0] for path, _ in made} == {"optimized", "transferred"}
+    assert {path.split("/")[0] for path, _ in made} == {"optimized", "in_span", "transferred"}
     assert {reason for _, reason in made} == {"stale"}
     change(recipe_file, optimize=SHORT)
     assert go(recipe_file, out) == []

@@ -70,11 +70,16 @@ def test_texts_of_the_user_take_the_place_of_the_tasks_inputs(tmp_path):
     probe = tmp_path / "texts.txt"
     probe.write_text("\n".join(inputs) + "\n")
     short = [replace(task, train=task.train[:20]) for task in tasks]
+    vector = torch.ones(4)
+
+    def decoded(**more):
+        subspace = aligned(attached, solutions, short, **options, **more)
+        return torch.cat([subspace.decode(delta.name, vector) for delta in attached])
+
     # The same texts in the same order: text i is of task i modulo the number of tasks.
-    given = aligned(attached, solutions, short, probe=str(probe), **options)
-    assert torch.equal(given.codes, aligned(attached, solutions, short, **options).codes)
+    assert torch.equal(decoded(probe=str(probe)), decoded())
     probe.write_text("a good film\nthe plot was dull\nfine\n")
-    assert not torch.equal(given.codes, aligned(attached, solutions, short, probe=str(probe), **options).codes)
+    assert not torch.equal(decoded(probe=str(probe)), decoded())
     with pytest.raises(DeltaspaceError, match="is missing"):
         aligned(attached, solutions, short, probe=str(tmp_path / "nope"))
 

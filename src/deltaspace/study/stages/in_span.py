@@ -21,7 +21,7 @@ class InSpan(Stage[Key]):
 
     name = "in_span"
     title = "part in the codes' span"
-    position = 52
+    position = 48
     scored = True
     suffix = ".json"
 
