@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from deltaspace.cli import main
-from deltaspace.study import load_recipe, read_disagreements, read_radii, read_scores, run_study
+from deltaspace.errors import DeltaspaceError
+from deltaspace.study import load_recipe, outdated, read_disagreements, read_radii, read_scores, read_subspace, run_study
 from deltaspace.study.disagreements import DisagreementRow, agreeing_radius
 from tests.study.test_study import change, recipe_file  # noqa: F401 - a fixture
 
@@ -79,7 +80,7 @@ def test_the_command_translates_on_any_texts(translated, tmp_path, monkeypatch, 
         (("--task", "two", "--from", "nope", "--to", "adapter"), "no delta 'nope'"),
         (("--task", "two", "--from", "lora", "--to", "lora"), "to itself"),
         (("--task", "two", "--from", "lora", "--to", "adapter", "--dim", "99"), "no d 99"),
-        (("--task", "two", "--from", "lora", "--to", "adapter", "--inputs", "/nope"), "is missing"),
+        (("--task", "two", "--from", "lora", "--to", "adapter", "--inputs", "/nope"), "is no file"),
     ],
 )
 def test_mistakes_of_the_command(translated, arguments, message, monkeypatch, capsys):
@@ -104,3 +105,39 @@ def test_the_agreeing_radius_ends_before_the_first_that_does_not():
     assert agreeing_radius(rows(0.1, 0.2, 0.9)) == 0.5
     assert agreeing_radius(rows(0.1, 0.7, 0.2)) == 0.0
     assert agreeing_radius(rows(0.9, 0.1, 0.1)) is None
+
+
+def test_what_a_killed_run_left_behind_is_not_mixed_with_what_is_new(translated, monkeypatch, capsys):
+    """A changed recipe whose run ends behind the new subspace: vectors of the old one mean nothing in it."""
+    change(translated / "recipe.yaml", approximate={"steps": 3, "evaluate_every": 3, "batch_size": 4, "lr": 0.02})
+    run_study(load_recipe(translated / "recipe.yaml"), translated, until="subspace")
+    assert {row.stage for row in read_scores(translated)} == {"zero_shot", "independent"}
+    assert read_disagreements(translated) == read_radii(translated) == []
+    assert len(read_subspace(translated).vectors) == 0
+    assert run(monkeypatch, "show", translated) == 0
+    assert "left out: 25 artefacts" in capsys.readouterr().out
+    assert run(monkeypatch, "export", translated, "--task", "two", "--delta", "lora", "-o", translated / "mix") == 2
+    run_study(load_recipe(translated / "recipe.yaml"), translated)
+    assert len(read_subspace(translated).vectors) == 3 and outdated(translated) == []
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"disagreement": {"radii": [-1]}}, "greater than or equal to 0"),
+        ({"disagreement": {"radii": [1, 1]}}, "the radius 1 stands twice"),
+        ({"projection": {"aligned": {"leader": "nope"}}}, "no leader 'nope'"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_the_recipe(recipe_file, keys, message):  # noqa: F811
+    change(recipe_file, **keys)
+    with pytest.raises(DeltaspaceError, match=message):
+        load_recipe(recipe_file)
+
+
+def test_a_probe_that_is_not_there_is_told_by_check(recipe_file, monkeypatch, capsys):  # noqa: F811
+    change(recipe_file, projection={"aligned": {"probe": "texts.txt"}})
+    assert run(monkeypatch, "check", recipe_file) == 2
+    assert "texts.txt is no file" in capsys.readouterr().err
+    (recipe_file.parent / "texts.txt").write_text("a good film\n")
+    assert run(monkeypatch, "check", recipe_file) == 0

@@ -10,7 +10,9 @@ import pytest
 import yaml
 
 from deltaspace.errors import DeltaspaceError
-from deltaspace.study import Observer, load_recipe, load_sweep, read_sweep_scores, run_study, run_sweep
+from deltaspace.names import check_name
+from deltaspace.study import Observer, Sweep, load_recipe, load_sweep, read_sweep_scores, run_study, run_sweep
+from deltaspace.study.sweep import points
 from tests.tiny import save_tiny, write_task
 
 SHORT = {"steps": 4, "evaluate_every": 2, "batch_size": 4, "lr": 0.02}
@@ -119,3 +121,12 @@ def test_the_command_line(sweep_file, tmp_path):
     wrong = command("sweep", sweep_file, "--out", tmp_path / "out")
     assert wrong.returncode == 2
     assert "Traceback" not in wrong.stderr
+
+
+def test_a_setting_of_any_length_is_part_of_a_point_s_name(sweep_file, tmp_path):
+    recipe = load_recipe(sweep_file.parent / yaml.safe_load(sweep_file.read_text())["recipe"])
+    grids = [{"projection": [{"aligned": {"probe": f"/a/{'long ' * 30}folder/{name}"}} for name in "ab"], "dim": [1]}]
+    names = [point.name for point in points(Sweep(recipe="recipe.yaml", grids=grids), recipe)]
+    assert len(set(names)) == 2
+    for name in names:
+        assert check_name("a point", name) == name

@@ -28,10 +28,11 @@ def show(
     """
     from deltaspace.figures import check_format, draw, save_figure
     from deltaspace.report.tables import disagreement_table, sweep_table, tables
-    from deltaspace.study import is_sweep, read_disagreements, read_radii, read_scores, read_sweep_scores
+    from deltaspace.study import is_sweep, outdated, read_disagreements, read_radii, read_scores, read_sweep_scores
 
     if figure is not None:
         check_format(figure)
+    left_out: list[str] = []
     if is_sweep(study):
         swept = read_sweep_scores(study)
         rows, shown, name = list(map(asdict, swept)), [sweep_table(swept)], "sweep"
@@ -40,10 +41,13 @@ def show(
         rows, shown, name = list(map(asdict, scores)), tables(scores), "scores"
         if disagreements := read_disagreements(study):
             shown.append(disagreement_table(disagreements, read_radii(study)))
+        left_out = outdated(study)
     if as_json:
         print_json(rows)
     else:
         print_tables(shown)
+        if left_out:
+            print(f"left out: {len(left_out)} artefacts made from others than those that are there; run the recipe again")
     if figure is not None:
         print(f"figure: {save_figure(draw(name, study), figure)}")
 

@@ -31,7 +31,10 @@ def disagreement_figure(rows: Sequence[DisagreementRow], radii: Sequence[VectorR
         DeltaspaceError: matplotlib is missing, or nothing was measured.
     """
     if not rows:
-        raise DeltaspaceError("nothing to draw: no disagreement was measured yet", mend="run a recipe with two deltas or more")
+        raise DeltaspaceError(
+            "nothing to draw: no disagreement was measured yet",
+            mend="run the recipe, with two deltas or more, shared codes, and without 'disagreement: false'",
+        )
     dims = sorted({row.dim for row in rows})
     figure = new_figure(4.6 * len(dims), 4.2)
     for axes, dim in zip(figure.subplots(1, len(dims), squeeze=False)[0], dims, strict=True):

@@ -7,7 +7,7 @@ from deltaspace.study.history import RunRecord, read_history
 from deltaspace.study.imports import Imported, import_checkpoints
 from deltaspace.study.observer import Observer
 from deltaspace.study.recipe import Recipe, load_recipe
-from deltaspace.study.results import Curve, read_curves, read_landscapes, read_scores, read_subspace
+from deltaspace.study.results import Curve, outdated, read_curves, read_landscapes, read_scores, read_subspace
 from deltaspace.study.run import check_recipe, run_study
 from deltaspace.study.scores import ScoreRow, SweepRow, measures
 from deltaspace.study.slices import SliceSpec
@@ -37,6 +37,7 @@ __all__ = [
     "load_recipe",
     "load_sweep",
     "measures",
+    "outdated",
     "read_curves",
     "read_disagreements",
     "read_history",

@@ -210,6 +210,14 @@ class Recipe(BaseModel):
         return self
 
     @model_validator(mode="after")
+    def _projection_of_deltas(self) -> Recipe:
+        try:
+            self.projection_method().check_deltas(list(self.deltas))
+        except DeltaspaceError as error:
+            raise ValueError("; ".join(str(error).splitlines())) from None
+        return self
+
+    @model_validator(mode="after")
     def _known_landscapes(self) -> Recipe:
         names = []
         for number, spec in enumerate(self.landscapes, start=1):

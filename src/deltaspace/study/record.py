@@ -68,6 +68,22 @@ def read_records(folder: Folder, stage: str) -> Iterator[Record]:
     return (read_record(folder, path) for path in folder.files(stage))
 
 
+def current_records(folder: Folder, stage: str) -> list[Record]:
+    """Those artefacts of a stage whose inputs are still those that are there: a run that was killed leaves others behind.
+
+    Raises:
+        DeltaspaceError: as `read_record`.
+    """
+    states: dict[tuple[str, str], State] = {}
+
+    def valid(part: str, fingerprint: str) -> bool:
+        if (part, fingerprint) not in states:
+            states[part, fingerprint] = state(folder, part, fingerprint)
+        return states[part, fingerprint] == "valid"
+
+    return [record for record in read_records(folder, stage) if all(valid(*made) for made in record.made_from.items())]
+
+
 def state(folder: Folder, path: str, fingerprint: str, *, tensors: bool = False) -> State:
     """Whether an artefact is there, is whole (its tensors too, if they are to be read), and of this fingerprint."""
     if not folder.has(path):
@@ -88,11 +104,6 @@ def is_artefact(folder: Folder, path: str) -> bool:
     except DeltaspaceError:
         return False
     return True
-
-
-def is_current(folder: Folder, record: Record) -> bool:
-    """Whether the artefacts that this one was made from are still those that are there."""
-    return all(state(folder, part, fingerprint) == "valid" for part, fingerprint in record.made_from.items())
 
 
 def check_row(stage: Stage[Any], key: Mapping[str, Any], row: ScoreRow | None) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from deltaspace.errors import DeltaspaceError
 from deltaspace.landscape import Landscape
 from deltaspace.study.folder import RECIPE, Folder
-from deltaspace.study.record import is_current, read_records
+from deltaspace.study.record import current_records, read_records
 from deltaspace.study.scores import ScoreRow, measured
 from deltaspace.study.stage import STAGES, ordered_stages
 from deltaspace.study.stages.landscapes import LANDSCAPES
@@ -37,12 +37,14 @@ class Curve:
 def read_scores(study: Path | str) -> list[ScoreRow]:
     """Every score of a study, with relative performance and recovered gain where the scores they need are there.
 
+    Scores of what was made from other artefacts than those that are there now are left out (`outdated`).
+
     Raises:
         DeltaspaceError: the folder is no study, or a file of it is damaged.
     """
     folder = _study(study)
     stages = [stage.name for stage in ordered_stages()]
-    rows = [record.row for stage in stages for record in read_records(folder, stage) if record.row is not None]
+    rows = [record.row for stage in stages for record in current_records(folder, stage) if record.row is not None]
 
     def order(row: ScoreRow) -> tuple[int, int, str, str, str, str, int]:
         return row.dim or 0, stages.index(row.stage), row.rival or "", row.task, row.source_delta or "", row.delta, row.seed
@@ -72,7 +74,7 @@ def read_landscapes(study: Path | str) -> dict[str, Landscape]:
         DeltaspaceError: as `read_scores`.
     """
     folder = _study(study)
-    current = [record for record in read_records(folder, LANDSCAPES.name) if is_current(folder, record)]
+    current = current_records(folder, LANDSCAPES.name)
     landscapes = {record.key["name"]: Landscape.load(folder.path / record.path) for record in current}
     return dict(sorted(landscapes.items(), key=lambda pair: -len(pair[1].slice.shape)))
 
@@ -102,11 +104,22 @@ def read_subspace(study: Path | str, dim: int | None = None, seed: int | None = 
         listed = ", ".join(f"d = {known[0]} with seed {known[1]}" for known in sorted(keys))
         raise DeltaspaceError(f"{study} has no subspace with d = {chosen[0]} and seed {chosen[1]}", expected=listed)
     subspace = Subspace.load(folder.path / keys[chosen])
-    for record in read_records(folder, OPTIMIZED.name):
+    for record in current_records(folder, OPTIMIZED.name):
         key = record.key
         if (key["dim"], key["seed"]) == chosen:
             subspace.vectors.add(key["task"], key["delta"], folder.read(record.path)[0]["vector"])
     return subspace
+
+
+def outdated(study: Path | str) -> list[str]:
+    """The paths of artefacts that were made from others than those that are there now, as after a run that was killed.
+
+    Raises:
+        DeltaspaceError: as `read_scores`.
+    """
+    folder = _study(study)
+    kept = {record.path for stage in STAGES for record in current_records(folder, stage)}
+    return [path for stage in STAGES for path in folder.files(stage) if path not in kept]
 
 
 def _study(path: Path | str) -> Folder:

@@ -91,6 +91,7 @@ def check_recipe(recipe: Recipe) -> list[Task]:
     Raises:
         DeltaspaceError: something does not fit.
     """
+    recipe.projection_method().read_from()
     resources = Resources(recipe, Folder(Path()))
     resources.deltas(recipe.seed[0])
     for task in resources.tasks.values():

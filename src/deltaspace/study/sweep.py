@@ -16,8 +16,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, field_validator
 
 from deltaspace.errors import DeltaspaceError, first_line
-from deltaspace.names import check_name
-from deltaspace.storage import write_text
+from deltaspace.names import check_name, plain_name
+from deltaspace.storage import digest, write_text
 from deltaspace.study.folder import RECIPE, SWEEP, Folder
 from deltaspace.study.numbers import Dims, Seeds
 from deltaspace.study.observer import Observer
@@ -30,6 +30,8 @@ from deltaspace.study.yaml_file import load_yaml
 
 # The study whose solutions all points share.
 _SHARED = "independent"
+# Of what a point's name says of its projection; a digest tells longer ones apart.
+_LONG = 50
 _LAST_SHARED = "independent"
 # What tells a point from others, as tables show it.
 _COORDINATES = ("projection", "source_tasks", "deltas", "dim")
@@ -132,8 +134,10 @@ def _point(recipe: Recipe, projection: str, tasks: int, deltas: int, dim: int, s
         {**written, "projection": json.loads(projection), "dim": dim, "seed": seeds, "rivals": (), "landscapes": ()}
     )
     label = _label(at_point)
-    name = f"{label.replace(' ', '-').replace('=', '-')}-{tasks}-tasks-{deltas}-deltas-{dim}"
-    return Point(name, label, tasks, deltas, dim, at_point)
+    projected = plain_name(label)
+    if len(projected) > _LONG:
+        projected = f"{projected[:_LONG]}-{digest(label)[:8]}"
+    return Point(f"{projected}-{tasks}-tasks-{deltas}-deltas-{dim}", label, tasks, deltas, dim, at_point)
 
 
 def _label(recipe: Recipe) -> str:

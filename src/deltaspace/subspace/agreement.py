@@ -13,11 +13,11 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import torch
 from jaxtyping import Float
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Tensor
 
 from deltaspace.deltas.delta import AttachedDelta
@@ -60,11 +60,18 @@ class Probing(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    radii: tuple[float, ...] = Field(
+    radii: tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...] = Field(
         default=(0.0, 0.25, 0.5, 1.0, 2.0), min_length=1, description="how far from the source tasks' codes (see codes.py)"
     )
     vectors: int = Field(default=8, ge=2, description="drawn at each radius")
     texts: int = Field(default=32, ge=1, description="inputs of unseen tasks, for each vector")
+
+    @field_validator("radii")
+    @classmethod
+    def _each_once(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if twice := sorted({radius for radius in value if value.count(radius) > 1}):
+            raise ValueError(f"the radius {twice[0]:g} stands twice")
+        return tuple(sorted(value))
 
 
 def disagreement_by_radius(

@@ -17,7 +17,8 @@ def read_inputs(path: Path) -> list[str]:
     try:
         lines = path.read_bytes().decode("utf-8").split("\n")
     except (FileNotFoundError, IsADirectoryError):
-        raise DeltaspaceError(f"{path} is missing", expected="a file of texts, one a line") from None
+        found = "a folder" if path.is_dir() else "nothing"
+        raise DeltaspaceError(f"{path} is no file", found=found, expected="a file of texts, one a line") from None
     except UnicodeDecodeError as error:
         raise DeltaspaceError(f"{path}: not UTF-8", found=str(error), expected="UTF-8 text") from None
     numbered = [(number, line.strip()) for number, line in enumerate(lines, start=1) if line.strip()]

@@ -20,6 +20,8 @@ class DisagreementStage(Stage[Key]):
     name = "disagreement"
     title = "disagreement"
     position = 25
+    # 2: a row for each pair and radius.
+    version = 2
     suffix = ".json"
 
     def keys(self, recipe: Recipe) -> Iterator[Key]:

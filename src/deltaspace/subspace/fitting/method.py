@@ -97,6 +97,9 @@ class ProjectionMethod(BaseModel, ABC):
         """The same method, with the files that its settings name relative to a folder: that of the recipe."""
         return self
 
+    def check_deltas(self, names: Sequence[str]) -> None:
+        """Raise DeltaspaceError unless its settings suit the deltas of these names."""
+
     def read_from(self) -> list[str]:
         """What is in the files that its settings name: it decides the subspace as settings do.
 

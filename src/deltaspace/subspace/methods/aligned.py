@@ -83,8 +83,7 @@ class AlignedDirections(ProjectionMethod):
 
     def fit(self, problem: Problem, drawn: int, resume: Resume = NO_RESUME) -> Fitted:
         names = [delta.name for delta in problem.attached]
-        if self.leader not in (CONSENSUS, TURNS, *names):
-            raise DeltaspaceError(f"aligned: no leader {self.leader!r}", expected=", ".join((CONSENSUS, TURNS, *names)))
+        self.check_deltas(names)
         family, each = problem.attached[0].backbone.family, max(1, self.responding // len(problem.tasks))
         items = [family.encode(task, examples) for task, examples in self._examples(problem.tasks)]
         start = self.raw(problem.sources, problem.dim)
@@ -123,6 +122,10 @@ class AlignedDirections(ProjectionMethod):
         fitted = train_jointly(problem, start, [objective], True, resume, evaluate)
         fitted.history["disagreement"] = {"start": first.mean}
         return fitted
+
+    def check_deltas(self, names: Sequence[str]) -> None:
+        if self.leader not in (CONSENSUS, TURNS, *names):
+            raise DeltaspaceError(f"aligned: no leader {self.leader!r}", expected=", ".join((CONSENSUS, TURNS, *names)))
 
     def relative_to(self, folder: Path) -> AlignedDirections:
         return self if self.probe is None else self.model_copy(update={"probe": str((folder / self.probe).resolve())})
