@@ -167,7 +167,7 @@ def test_a_full_disk_in_a_run_keeps_what_is_done(place, monkeypatch):
     kept = len(read_scores(place / "study"))
     assert kept == 3
     made = run_study(recipe, place / "study")
-    assert made == 2 + 2 + 1 + 1 - kept
+    assert made == 2 + 2 + 1 + 1 + 1 - kept
 
 
 def pip(returncode, content=None):
