@@ -158,9 +158,7 @@ class Registry(Mapping[str, Thing]):
     def _load(self, entry: EntryPoint) -> None:
         try:
             entry.load()
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # somebody else's package may fail in any way, and even exit; the cause is kept and told
+        except (Exception, SystemExit) as error:  # somebody else's package may fail in any way, and even exit; the cause is told
             raise DeltaspaceError(
                 f"the {self.kind} {entry.name!r} of another package cannot be loaded",
                 found=f"{entry.value}: {first_line(error) if isinstance(error, Exception) else repr(error)}",

@@ -13,10 +13,9 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
-from deltaspace.errors import DeltaspaceError
 from deltaspace.landscape.refinement import filled
 from deltaspace.landscape.slice import Grid, Slice
-from deltaspace.storage import check_format, read_tensors, write_tensors
+from deltaspace.storage import read_packed, write_tensors
 from deltaspace.tasks.metrics import METRICS
 from deltaspace.tasks.task import Split
 
@@ -168,15 +167,7 @@ class Landscape:
         Raises:
             DeltaspaceError: the file is missing, damaged, not a landscape, or was written by a newer version.
         """
-        path = Path(path)
-        tensors, metadata = read_tensors(path)
-        check_format(path, metadata, FORMAT, "is not a landscape")
-        try:
-            return cls.unpack(tensors, metadata)
-        except (LookupError, TypeError, ValueError, AttributeError) as error:
-            raise DeltaspaceError(
-                f"{path} is damaged", found=f"{type(error).__name__}: {error}", expected="what docs/format.md lists"
-            ) from None
+        return read_packed(Path(path), FORMAT, "is not a landscape", cls.unpack)
 
 
 # Fields that metadata holds as they are.

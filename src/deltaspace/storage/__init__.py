@@ -12,7 +12,7 @@ from deltaspace.storage.atomic import (
 from deltaspace.storage.digests import digest, file_digest, seal_holds, sealed
 from deltaspace.storage.hub import download, fetch, push_to_hub
 from deltaspace.storage.models import hub_name, model_fingerprint, model_folder
-from deltaspace.storage.tensors import check_format, read_metadata, read_tensors, vector_location, write_tensors
+from deltaspace.storage.tensors import check_format, read_metadata, read_packed, read_tensors, vector_location, write_tensors
 
 __all__ = [
     "cache_folder",
@@ -27,6 +27,7 @@ __all__ = [
     "push_to_hub",
     "read_json",
     "read_metadata",
+    "read_packed",
     "read_tensors",
     "replacing",
     "replacing_folder",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from deltaspace.errors import DeltaspaceError
 from deltaspace.storage.atomic import replacing
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+Thing = TypeVar("Thing")
 # A safetensors file starts with the length of its JSON header, 8 bytes, little endian.
 _LENGTH_BYTES = 8
 _HEADER_LIMIT = 100_000_000
@@ -102,6 +104,27 @@ def check_format(path: Path, metadata: dict[str, Any], known: str, otherwise: st
             expected=f"{known} or older",
             mend="pip install -U deltaspace",
         )
+
+
+def read_packed(path: Path, known: str, otherwise: str, unpack: Callable[[dict[str, Tensor], dict[str, Any]], Thing]) -> Thing:
+    """What a file of tensors and metadata holds, once its format is known to be one that this version reads.
+
+    Args:
+        path: the file.
+        known, otherwise: see `check_format`.
+        unpack: makes the thing from tensors and metadata.
+
+    Raises:
+        DeltaspaceError: the file is missing, damaged, of another format or of a newer version, or lacks something.
+    """
+    tensors, metadata = read_tensors(path)
+    check_format(path, metadata, known, otherwise)
+    try:
+        return unpack(tensors, metadata)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise DeltaspaceError(
+            f"{path} is damaged", found=f"{type(error).__name__}: {error}", expected="what docs/format.md lists"
+        ) from None
 
 
 def _header(path: Path) -> tuple[dict[str, Any], dict[str, Any], int]:

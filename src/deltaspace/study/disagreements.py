@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 from deltaspace.errors import DeltaspaceError
 from deltaspace.study.folder import Folder
 from deltaspace.study.record import Record, current_records
+from deltaspace.study.stages.disagreement import DISAGREEMENT
+from deltaspace.study.stages.optimized import OPTIMIZED
 from deltaspace.study.typed import typed
 from deltaspace.subspace.agreement import AGREE
 
@@ -61,7 +63,7 @@ def read_disagreements(study: Path | str) -> list[DisagreementRow]:
     folder = Folder(Path(study))
     folder.check()
     rows = []
-    for record in current_records(folder, "disagreement"):
+    for record in current_records(folder, DISAGREEMENT.name):
         subspace = {"dim": record.key["dim"], "seed": record.key["seed"]}
         rows += [_row(DisagreementRow, folder, record, subspace | row) for row in _kept(folder, record, "disagreement", list)]
     return rows
@@ -77,7 +79,7 @@ def read_radii(study: Path | str) -> list[VectorRadius]:
     folder.check()
     return [
         _row(VectorRadius, folder, record, record.key | {"radius": _kept(folder, record, "radius", float)})
-        for record in current_records(folder, "optimized")
+        for record in current_records(folder, OPTIMIZED.name)
     ]
 
 

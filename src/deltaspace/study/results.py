@@ -53,13 +53,13 @@ def read_scores(study: Path | str) -> list[ScoreRow]:
 
 
 def read_curves(study: Path | str) -> list[Curve]:
-    """Every training of a study whose artefact has a score.
+    """Every training of a study whose artefact has a score, as `read_scores` has it.
 
     Raises:
         DeltaspaceError: as `read_scores`.
     """
     folder = _study(study)
-    records = [record for stage in ordered_stages() for record in read_records(folder, stage.name)]
+    records = [record for stage in ordered_stages() for record in current_records(folder, stage.name)]
     return [
         Curve(row.stage, row.task, row.delta, row.seed, row.dim, record.curve)
         for record in records
@@ -118,8 +118,9 @@ def outdated(study: Path | str) -> list[str]:
         DeltaspaceError: as `read_scores`.
     """
     folder = _study(study)
-    kept = {record.path for stage in STAGES for record in current_records(folder, stage)}
-    return [path for stage in STAGES for path in folder.files(stage) if path not in kept]
+    records = [record for stage in STAGES for record in read_records(folder, stage)]
+    there = {record.path: record.fingerprint for record in records}
+    return [r.path for r in records if any(there.get(path) != fingerprint for path, fingerprint in r.made_from.items())]
 
 
 def _study(path: Path | str) -> Folder:

@@ -31,7 +31,8 @@ def load_yaml(path: Path, model: type[Model], what: str, keys: str, mend: str) -
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         value = yaml.safe_load(text)
     except OSError as error:
-        raise DeltaspaceError(f"{what} {path} is missing", found=error.strerror, expected="a YAML file") from None
+        how = "is missing" if isinstance(error, FileNotFoundError) else "cannot be read"
+        raise DeltaspaceError(f"{what} {path} {how}", found=error.strerror, expected="a YAML file") from None
     except (ValueError, yaml.YAMLError) as error:
         raise DeltaspaceError(f"{what} {path} is not YAML", found=" ".join(str(error).split())) from None
     _check_keys(node, f"{what} {path}")

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from deltaspace.deltas.delta import AttachedDelta
 from deltaspace.errors import DeltaspaceError
-from deltaspace.storage import check_format, read_tensors, write_tensors
+from deltaspace.storage import read_packed, write_tensors
 from deltaspace.subspace.maps import MAPS, Map
 from deltaspace.subspace.vectors import Vectors
 
@@ -263,11 +263,4 @@ class Subspace:
         Raises:
             DeltaspaceError: the file is missing, damaged or not a subspace.
         """
-        tensors, metadata = read_tensors(path)
-        check_format(path, metadata, FORMAT, "is not a subspace")
-        try:
-            return cls.unpack(tensors, metadata)
-        except (LookupError, TypeError, ValueError, AttributeError) as error:
-            raise DeltaspaceError(
-                f"{path} is damaged", found=f"{type(error).__name__}: {error}", expected="what docs/format.md lists"
-            ) from None
+        return read_packed(path, FORMAT, "is not a subspace", cls.unpack)

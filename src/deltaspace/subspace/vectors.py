@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -12,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity, pad
 
 from deltaspace.errors import DeltaspaceError
-from deltaspace.storage import check_format, read_tensors, write_tensors
+from deltaspace.storage import read_packed, write_tensors
 
 FORMAT = "deltaspace.vectors/1"
 
@@ -133,10 +134,12 @@ class Vectors:
         Raises:
             DeltaspaceError: the file is missing, damaged or not one of vectors.
         """
-        tensors, metadata = read_tensors(path)
-        check_format(path, metadata, FORMAT, "has no intrinsic vectors")
-        entries = {(task, delta): row for (task, delta), row in zip(metadata["entries"], tensors["vectors"], strict=True)}
-        return cls(metadata["dim"], entries)
+
+        def unpack(tensors: dict[str, Tensor], metadata: dict[str, Any]) -> Vectors:
+            names = [(task, delta) for task, delta in metadata["entries"]]
+            return cls(metadata["dim"], dict(zip(names, tensors["vectors"], strict=True)))
+
+        return read_packed(path, FORMAT, "has no intrinsic vectors", unpack)
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -6,6 +6,8 @@ import itertools
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from torch import Tensor
+
 from deltaspace.study.artefact import Content, MadeFrom
 from deltaspace.study.recipe import Recipe
 from deltaspace.study.resources import Resources
@@ -51,9 +53,12 @@ class Transferred(Stage[Key]):
 
     def make(self, resources: Resources, key: Key, resume: Resume) -> Content:
         attached, task = resources.attached(key.delta, key.seed), resources.tasks[key.task]
-        vector = OPTIMIZED.vector(resources, key.vector).to(resources.backbone.device)
-        result = transfer(SUBSPACE.load(resources, key.vector.subspace), vector, attached, task)
+        result = transfer(SUBSPACE.load(resources, key.vector.subspace), self.decoded(resources, key), attached, task)
         return Content(row=self.row(key, task, result, source_delta=key.source))
+
+    def decoded(self, resources: Resources, key: Key) -> Tensor:
+        """The vector that is decoded, (d,)."""
+        return OPTIMIZED.vector(resources, key.vector).to(resources.backbone.device)
 
 
 TRANSFERRED = STAGES.register(Transferred())
