@@ -64,6 +64,11 @@ class EncoderDecoder(Family[TextItem, EncoderDecoderBatch]):
         # Its configuration's class alone: many such folders name a model without the head that writes text.
         return bool(config.is_encoder_decoder) and type(config) in EncoderDecoder.auto_class()._model_mapping
 
+    def check_model(self, name: str) -> None:
+        super().check_model(name)
+        self.need(name, self.model.config.decoder_start_token_id, "decoder_start_token_id", "config.json")
+        self.need(name, self.model.config.pad_token_id, "pad_token_id", "config.json")
+
     def check(self, task: Task) -> None:
         self.check_prompt(task, ["input"])
 

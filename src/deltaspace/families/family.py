@@ -40,6 +40,8 @@ class Family(ABC, Generic[AnyItem, AnyBatch]):
     # Of the families that recognize a configuration, the highest takes it. Ours are all lower, so that a family for some special
     # models goes before them.
     precedence: ClassVar[int] = 10
+    # Patterns of the names of weights on which nothing here depends, so that a model may lack them.
+    unused: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, max_length: int) -> None:
         self.model = model
@@ -58,6 +60,27 @@ class Family(ABC, Generic[AnyItem, AnyBatch]):
 
     def read(self, folder: Path) -> None:
         """Read what the model's folder says beside its configuration. Raises DeltaspaceError where that is not supported."""
+
+    def check_model(self, name: str) -> None:
+        """Raise DeltaspaceError where tokenizer and PLM do not go together, or lack what this family needs; `name` is the PLM's."""
+        size = self.model.get_input_embeddings().num_embeddings
+        beyond = sorted((token for token, index in self.tokenizer.get_vocab().items() if index >= size))
+        if beyond:
+            raise DeltaspaceError(
+                f"model {name}: its tokenizer is of another model",
+                found=f"{len(beyond)} tokens beyond the model's {size:,}, such as {beyond[0]!r}",
+                expected="a vocabulary no larger than the model's embeddings",
+                mend="put the tokenizer's files of this very model beside its weights",
+            )
+
+    def need(self, name: str, value: object, what: str, where: str) -> None:
+        """Raise DeltaspaceError where the PLM called `name` lacks something: `what`, which should stand in the file `where`."""
+        if value is None:
+            raise DeltaspaceError(
+                f"model {name} cannot be a {self.name.replace('_', ' ')}: it has no {what}",
+                expected=f"{what} in its {where}",
+                mend="take a model of this kind, or name it there if the vocabulary has it",
+            )
 
     @abstractmethod
     def check(self, task: Task) -> None:

@@ -80,6 +80,10 @@ class MaskedEncoder(Family[MaskedItem, MaskedBatch]):
     def recognizes(config: PretrainedConfig, folder: Path) -> bool:
         return any(architecture.endswith("ForMaskedLM") for architecture in config.architectures or [])
 
+    def check_model(self, name: str) -> None:
+        super().check_model(name)
+        self.need(name, self.tokenizer.mask_token_id, "mask token", "tokenizer_config.json")
+
     def check(self, task: Task) -> None:
         self.only_ranked(task)
         self.check_prompt(task, ["input", "mask"])

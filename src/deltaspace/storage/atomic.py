@@ -100,11 +100,12 @@ def read_json(path: Path) -> Any:
     """Read a JSON file.
 
     Raises:
-        DeltaspaceError: the file is missing or is not UTF-8 JSON.
+        DeltaspaceError: the file is missing, cannot be read, or is not UTF-8 JSON.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise DeltaspaceError(f"{path} is missing", expected="a JSON file") from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    # ValueError: not UTF-8, not JSON, or a number of thousands of digits; RecursionError: nested too deep.
+    except (OSError, ValueError, RecursionError) as error:
         raise DeltaspaceError(f"{path} cannot be read", found=str(error), expected="UTF-8 JSON") from None
