@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from deltaspace.errors import DeltaspaceError
 from deltaspace.storage import read_json
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 # More than any PLM has, and still made in a second or two.
 _LAYERS = 1000
 # No size of any PLM comes near.
 _SIZE = 2**40
+_SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -93,7 +97,9 @@ def weight_files(folder: Path) -> WeightFiles:
     elif (folder / INDEX).exists():
         paths = _shards(folder)
     else:
-        others = sorted(p.name for p in folder.iterdir() if p.suffix in (".bin", ".pt", ".pth", ".h5", ".msgpack", ".safetensors"))
+        others = sorted(
+            p.name for p in folder.iterdir() if p.suffix in (".bin", ".pt", ".pth", ".h5", ".msgpack", ".safetensors")
+        )
         raise DeltaspaceError(
             f"{folder} has no {WEIGHTS}",
             found=", ".join(others[:5]) or "no weights",
@@ -108,7 +114,9 @@ def _shards(folder: Path) -> tuple[Path, ...]:
     index = read_json(path)
     mapped = index.get("weight_map") if isinstance(index, dict) else None
     if not isinstance(mapped, dict) or not mapped or not all(isinstance(name, str) for name in mapped.values()):
-        raise DeltaspaceError(f"{path} is damaged", found="no weight_map of names", expected="tensor names with the files they are in")
+        raise DeltaspaceError(
+            f"{path} is damaged", found="no weight_map of names", expected="tensor names with the files they are in"
+        )
     names = sorted(set(mapped.values()))
     for name in names:
         if Path(name).name != name or "\\" in name or not name.endswith(".safetensors"):
@@ -141,3 +149,14 @@ def _numbers(path: Path) -> int:
             expected="a whole safetensors file",
             mend="copy or download the model again",
         ) from None
+
+
+def not_finite(tensors: Mapping[str, Tensor]) -> list[str]:
+    """Names of the tensors in which a number is NaN or infinite."""
+    return [name for name, tensor in tensors.items() if tensor.is_floating_point() and not bool(tensor.isfinite().all())]
+
+
+def listed(names: Collection[str]) -> str:
+    """The first few names, and how many more there are."""
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(list(names)[:_SHOWN]) + more

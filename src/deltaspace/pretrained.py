@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from deltaspace.errors import DeltaspaceError, first_line
-from deltaspace.model_files import CONFIG, check_config, weight_files
+from deltaspace.model_files import CONFIG, check_config, listed, not_finite, weight_files
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 # A model may be this much larger than its files: tables that are computed and not read.
 _COMPUTED = 100_000_000
-_SHOWN = 3
 
 
 def load_pretrained(kind: Any, folder: Path, **options: Any) -> Any:
@@ -98,12 +97,14 @@ def load_model(
     said = f"{config.model_type} as {(config.architectures or ['?'])[0]}, {getattr(config, 'num_hidden_layers', '?')} layers"
     with _told(what, f"weights that fit {folder / CONFIG}: {said}" + (f"; {expected}" if expected else "")):
         with torch.device("meta"):
-            empty = kind.from_config(config, trust_remote_code=False) if hasattr(kind, "from_config") else kind._from_config(config)
+            empty = (
+                kind.from_config(config, trust_remote_code=False) if hasattr(kind, "from_config") else kind._from_config(config)
+            )
         size = sum(tensor.numel() for tensors in (empty.parameters(), empty.buffers()) for tensor in tensors)
         if size > 2 * files.numbers + _COMPUTED:
             raise DeltaspaceError(
                 what,
-                found=f"{files.numbers:,} numbers in {', '.join(path.name for path in files.paths[:_SHOWN])}",
+                found=f"{files.numbers:,} numbers in {', '.join(path.name for path in files.paths[:3])}",
                 expected=f"{size:,}, as {folder / CONFIG} says",
                 mend="the configuration is of another model: take that of these weights",
             )
@@ -129,8 +130,8 @@ def load_model(
         for name in {*missing, *shapes} & set(weights):
             if spare.search(name):
                 weights[name].zero_()
-    faults["not finite (NaN or infinite)"] = [name for name, weight in weights.items() if not torch.isfinite(weight).all()]
-    if bad := [f"{_listed(names)} {how}" for how, names in faults.items() if names]:
+    faults["not finite (NaN or infinite)"] = not_finite(weights)
+    if bad := [f"{listed(names)} {how}" for how, names in faults.items() if names]:
         raise DeltaspaceError(
             what,
             found=f"{folder}: {'; '.join(bad)}",
@@ -155,11 +156,6 @@ def _is_part(name: str, model: PreTrainedModel) -> bool:
 
 def _pattern(name: str) -> str:
     return re.sub(r"(?<=\.)\d+(?=\.)", "*", name)
-
-
-def _listed(names: Collection[str]) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(list(names)[:_SHOWN]) + more
 
 
 @contextmanager

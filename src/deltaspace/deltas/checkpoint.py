@@ -15,6 +15,7 @@ from torch import Tensor
 
 from deltaspace.deltas.layout import Layout
 from deltaspace.errors import DeltaspaceError
+from deltaspace.model_files import listed, not_finite
 from deltaspace.storage import check_format, read_json, read_tensors, write_json, write_tensors
 
 if TYPE_CHECKING:
@@ -88,7 +89,17 @@ def read_description(folder: Path) -> Description:
     keys = Description.__dataclass_fields__
     if missing := [key for key in keys if key not in written]:
         raise DeltaspaceError(f"{path} is damaged", found=f"no {missing[0]}", expected=", ".join(keys))
-    layout = Layout(tuple((name, tuple(shape)) for name, shape in written["layout"]))
+    kinds = {"model": str, "model_fingerprint": str, "name": str, "seed": int, "delta": dict, "layout": list}
+    if wrong := [key for key, kind in kinds.items() if not isinstance(written[key], kind)]:
+        raise DeltaspaceError(
+            f"{path} is damaged", found=f"{wrong[0]}: {written[wrong[0]]!r}"[:200], expected=kinds[wrong[0]].__name__
+        )
+    try:
+        layout = Layout(tuple((str(name), tuple(map(int, shape))) for name, shape in written["layout"]))
+    except (TypeError, ValueError):
+        raise DeltaspaceError(
+            f"{path} is damaged", found="a layout that is none", expected="[name, shape] of each tensor"
+        ) from None
     return Description(**{**{key: written[key] for key in keys}, "layout": layout})
 
 
@@ -134,6 +145,17 @@ def read_checkpoint(
         raise DeltaspaceError(
             f"{folder} does not fit the {description.name} that this version makes",
             mend="load it with the version that wrote it",
+        )
+    path, names = folder / _TENSORS, [name for name, _ in expected.layout.entries]
+    wrong = {
+        "missing": [name for name in names if name not in tensors],
+        "left over": [name for name in tensors if name not in {*names, *(f"fixed/{name}" for name in fixed)}],
+        "of another shape": [n for n, shape in expected.layout.entries if n in tensors and tuple(tensors[n].shape) != shape],
+        "not finite (NaN or infinite)": not_finite(tensors),
+    }
+    if faults := [f"{listed(keys)} {how}" for how, keys in wrong.items() if keys]:
+        raise DeltaspaceError(
+            f"{path} does not fit its {DESCRIPTION}", found="; ".join(faults), expected="the tensors of its layout, finite"
         )
     return {name: tensors[name] for name, _ in expected.layout.entries}
 

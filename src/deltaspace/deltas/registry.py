@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from deltaspace.deltas.delta import AttachedDelta, Delta
+from deltaspace.deltas.peft_fields import check_known
 from deltaspace.errors import DeltaspaceError, first_line
 from deltaspace.registry import Registry
 
@@ -39,8 +40,11 @@ def read_delta(name: str, settings: dict[str, Any], where: str) -> Delta:
         where: the file.
 
     Raises:
-        DeltaspaceError: this version has no such method or setting.
+        DeltaspaceError: this version has no such method or setting, or it may load or run something.
     """
+    given = settings.get("settings")
+    if isinstance(given, dict) and "peft" in settings:
+        check_known(given, where)
     try:
         return make_delta(name, settings)
     except ValueError as error:
