@@ -93,7 +93,7 @@ def weight_files(folder: Path) -> WeightFiles:
         DeltaspaceError: there are none, one is missing, cut or no file, or the index names a file outside of the folder.
     """
     if (folder / WEIGHTS).exists():
-        paths = (folder / WEIGHTS,)
+        paths: tuple[Path, ...] = (folder / WEIGHTS,)
     elif (folder / INDEX).exists():
         paths = _shards(folder)
     else:

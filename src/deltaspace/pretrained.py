@@ -136,14 +136,14 @@ def load_model(
             what,
             found=f"{folder}: {'; '.join(bad)}",
             expected=f"all weights of a {type(model).__name__}, finite, as {folder / CONFIG} says: {said}",
-            mend="take the configuration that belongs to these weights, or a model that has this head; nothing is drawn at random",
+            mend="take the configuration of these weights, or a model that has this head; nothing is drawn at random",
         )
     result: PreTrainedModel = model
     return result
 
 
 def _is_part(name: str, model: PreTrainedModel) -> bool:
-    """Whether a weight that the model did not take is of a part that the model has: one more layer, or a bias that it leaves out."""
+    """Whether a weight that the model did not take is of a part that it has: one more layer, or a bias."""
     prefix = f"{model.base_model_prefix}."
     patterns = {_pattern(known.removeprefix(prefix)) for known, _ in model.named_parameters()}
     if _pattern(name.removeprefix(prefix)) in patterns:

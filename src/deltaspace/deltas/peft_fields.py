@@ -1,4 +1,4 @@
-"""Which settings of peft's methods are taken, from whom: none that load or run something, and from others' files only known ones."""
+"""Which settings of peft's methods are taken: none that load or run something; from others' files only known ones."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ SAFE = frozenset(
     config_A_B config_C config_D_E d_initial decompose_both decompose_factor decomposition_method deft_dropout delora_lambda depth
     effective_rank encoder_dropout encoder_hidden_size encoder_num_layers encoder_reparameterization_type ensure_weight_tying eps
     exclude_modules fan_in_fan_out feedforward_modules frod_dropout generator_seed gralora_dropout gralora_k group_size
-    hidden_size hira_dropout hybrid_r init_ia3_weights init_logits_std init_lora_weights init_scale init_theta_d_bound init_v_bound
+    hidden_size hira_dropout hybrid_r
+    init_ia3_weights init_logits_std init_lora_weights init_scale init_theta_d_bound init_v_bound
     init_vector_bank_bound init_weights kasa_config lambda_pattern layer_replication layers_pattern layers_to_transform lora_alpha
     lora_bias lora_dropout mask_type mini_r miss_dropout module_dropout monteclora_config n_frequency n_frequency_pattern num_B
     num_attention_heads num_cayley_neumann_terms num_layers num_subspaces num_transformer_submodules num_vectors

@@ -66,8 +66,8 @@ class EncoderDecoder(Family[TextItem, EncoderDecoderBatch]):
 
     def check_model(self, name: str) -> None:
         super().check_model(name)
-        self.need(name, self.model.config.decoder_start_token_id, "decoder_start_token_id", "config.json")
-        self.need(name, self.model.config.pad_token_id, "pad_token_id", "config.json")
+        for token in ("decoder_start_token_id", "pad_token_id"):
+            self.need(name, getattr(self.model.config, token, None), token, "config.json")
 
     def check(self, task: Task) -> None:
         self.check_prompt(task, ["input"])

@@ -62,7 +62,7 @@ class Family(ABC, Generic[AnyItem, AnyBatch]):
         """Read what the model's folder says beside its configuration. Raises DeltaspaceError where that is not supported."""
 
     def check_model(self, name: str) -> None:
-        """Raise DeltaspaceError where tokenizer and PLM do not go together, or lack what this family needs; `name` is the PLM's."""
+        """Raise DeltaspaceError where the PLM called `name` and its tokenizer do not fit, or lack what this family needs."""
         size = self.model.get_input_embeddings().num_embeddings
         beyond = sorted((token for token, index in self.tokenizer.get_vocab().items() if index >= size))
         if beyond:
