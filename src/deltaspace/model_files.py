@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 # More than any PLM has, and still made in a second or two.
 _LAYERS = 1000
+_REPEATED = re.compile(r"layers?$|blocks$|depth$|groups$|experts$")
 # No size of any PLM comes near.
 _SIZE = 2**40
 _SHOWN = 3
@@ -62,8 +64,8 @@ def check_config(folder: Path) -> dict[str, Any]:
             mend="take the model that it was made from",
         )
     for key, value in _entries(config):
-        if "layer" in key and isinstance(value, int) and value > _LAYERS:
-            raise DeltaspaceError(f"{path}: too many layers", found=f"{key}: {value:,}", expected=f"at most {_LAYERS:,}")
+        if _REPEATED.search(key) and isinstance(value, int) and value > _LAYERS:
+            raise DeltaspaceError(f"{path}: too many layers", found=f"{key}: {value:.3g}", expected=f"at most {_LAYERS:,}")
         if isinstance(value, int) and abs(value) > _SIZE:
             raise DeltaspaceError(f"{path}: a number is too large", found=f"{key}: {value:.3g}", expected=f"below {_SIZE:,}")
         if (key.endswith(("attn_implementation", "experts_implementation")) and "/" in str(value)) or (

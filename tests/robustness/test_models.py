@@ -489,3 +489,12 @@ def test_the_command_line_says_it_and_ends_with_code_2(name, verb, checkpoints, 
         main()
     shown = re.sub(r"\s+", " ", "".join(capsys.readouterr()))
     assert ended.value.code == 2 and phrase in shown and "Traceback" not in shown
+
+
+@pytest.mark.parametrize(("name", "phrase"), [("~nouser/x", "there is no folder ~nouser/x"), ("{model}", "has no")])
+def test_info_of_what_is_no_subspace(name, phrase, whole, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["deltaspace", "info", name.format(model=whole["bert"])])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    shown = re.sub(r"\s+", " ", "".join(capsys.readouterr()))
+    assert ended.value.code == 2 and phrase in shown and "Traceback" not in shown
