@@ -155,7 +155,7 @@ def _damaged(path: Path, how: str) -> DeltaspaceError:
         f"{path} is damaged",
         found=how,
         expected="a whole safetensors file written by deltaspace",
-        mend="delete it and run the study again: only this file is made anew",
+        mend="in a study, run it again: what is damaged is made anew; elsewhere, write, export or import it again",
     )
 
 
