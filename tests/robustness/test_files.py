@@ -15,6 +15,7 @@ from deltaspace.errors import DeltaspaceError
 from deltaspace.figures import draw, save_figure
 from deltaspace.report import write_report
 from deltaspace.storage import (
+    atomic,
     exporting,
     read_json,
     read_metadata,
@@ -25,7 +26,6 @@ from deltaspace.storage import (
     write_tensors,
     write_text,
 )
-from deltaspace.storage import atomic
 from deltaspace.study import load_recipe, load_sweep, read_subspace, run_study, run_sweep
 from deltaspace.study.folder import Folder
 from deltaspace.subspace import load_subspace, save_subspace
@@ -223,7 +223,7 @@ def test_a_run_does_not_settle_among_others_files(study, tmp_path, name):
 
 
 def test_a_sweep_does_not_settle_in_a_study(study, tmp_path):
-    (tmp_path / "sweep.yaml").write_text(f"recipe: {study / 'recipe.yaml'}\ngrids: {{dim: 2}}\n")
+    (tmp_path / "sweep.yaml").write_text(f"recipe: {study / 'recipe.yaml'}\ngrids: {{dim: [2]}}\n")
     for out in (study, tmp_path):
         before = tree(out)
         with pytest.raises(DeltaspaceError, match="is not a sweep"):

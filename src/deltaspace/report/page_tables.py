@@ -7,9 +7,9 @@ from dataclasses import asdict
 from typing import Any
 
 from deltaspace.averages import average_rows, task_rows
+from deltaspace.errors import DeltaspaceError
 from deltaspace.figures import Results
 from deltaspace.report.regions import region_rows
-from deltaspace.errors import DeltaspaceError
 from deltaspace.study import RunRecord, read_history
 
 _LABELS = {"dim": "d", "n_test": "n"}
@@ -71,5 +71,6 @@ def _run(record: RunRecord) -> dict[str, Any]:
         "made": ", ".join(f"{stage}: {count}" for stage, count in record.artefacts.items()),
         "seconds": round(sum(record.seconds.values()), 1),
         "machine": f"{machine.get('processor')}, {machine.get('cores')} cores, {accelerator}, {machine.get('system')}",
-        "versions": ", ".join(f"{name} {version}" for name, version in record.versions.items()) + f", Python {machine.get('python')}",
+        "versions": ", ".join(f"{name} {version}" for name, version in record.versions.items())
+        + f", Python {machine.get('python')}",
     }

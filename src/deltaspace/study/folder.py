@@ -167,7 +167,10 @@ class Folder:
             present = ", ".join(self._others()[:_SHOWN])
         if present:
             raise DeltaspaceError(
-                f"{self.path} is not a study", found=f"{present} is there", expected="a study, or a new folder", mend="choose another"
+                f"{self.path} is not a study",
+                found=f"{present} is there",
+                expected="a study, or a new folder",
+                mend="choose another",
             )
         for folder, folders, _ in os.walk(self.path):
             for name in folders:

@@ -23,7 +23,6 @@ from deltaspace.study.stage import STAGES
 from deltaspace.study.typed import typed
 
 
-
 @dataclass(frozen=True)
 class RunRecord:
     """One run of a study that made something.
@@ -107,7 +106,10 @@ def read_history(folder: Path | str) -> list[RunRecord]:
         return [typed(RunRecord, {name: said for name, said in record.items() if name != "digest"}) for record in listed]
     except (TypeError, ValueError) as error:
         raise DeltaspaceError(
-            f"{path} is damaged", found=first_line(error), expected="a JSON list of runs", mend="delete it: only the history is lost"
+            f"{path} is damaged",
+            found=first_line(error),
+            expected="a JSON list of runs",
+            mend="delete it: only the history is lost",
         ) from None
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from deltaspace.errors import DeltaspaceError
 from deltaspace.deltas.checkpoint import DESCRIPTION as DELTA
+from deltaspace.errors import DeltaspaceError
 from deltaspace.storage import (
     check_format,
     download,
