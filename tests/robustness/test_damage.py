@@ -167,7 +167,7 @@ def test_two_artefacts_in_each_other_s_place(whole):
         (study / paths[0]).write_bytes(second)
         (study / paths[1]).write_bytes(first)
         with pytest.raises(DeltaspaceError, match=paths[0]):
-            STUDY["scores"](study) if STAGES[stage].scored else [*map(lambda read: read(study), STUDY.values())]
+            STUDY["scores"](study) if STAGES[stage].scored else [read(study) for read in STUDY.values()]
         (study / paths[0]).write_bytes(first)
         (study / paths[1]).write_bytes(second)
 

@@ -58,7 +58,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     Raises:
         DeltaspaceError: as `replacing`, and where a file is there.
     """
-    path = Path(os.path.abspath(path))  # "." has no name
+    path = Path(os.path.abspath(path))  # noqa: PTH100 - "." has no name, and links stay links
     with _beside(path, "a folder") as temporary:
         temporary.mkdir()
         probe = temporary / ".mode"
@@ -91,17 +91,17 @@ def swap(new: Path, path: Path) -> None:
             raise
 
 
-def _exchanged(one: Path, other: Path) -> bool:
+def _exchanged(first: Path, second: Path) -> bool:
     """Have two paths change their places at once, where the system can."""
     rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None) if sys.platform == "linux" else None
     if rename is None:
         return False
-    if rename(_HERE, os.fsencode(one), _HERE, os.fsencode(other), _EXCHANGE) == 0:
+    if rename(_HERE, os.fsencode(first), _HERE, os.fsencode(second), _EXCHANGE) == 0:
         return True
     number = ctypes.get_errno()
     if number in (errno.ENOSYS, errno.EINVAL):
         return False
-    raise OSError(number, os.strerror(number), str(other))
+    raise OSError(number, os.strerror(number), str(second))
 
 
 @contextmanager
