@@ -82,9 +82,10 @@ def export(
 
     Example: deltaspace export runs/demo --task products --delta lora -o products-lora
     """
-    from deltaspace.storage import push_to_hub
+    from deltaspace.storage import check_export, push_to_hub
 
     quiet()
+    check_export(out)
     subspace = _subspace(study, dim, seed)
     if task is not None:
         _export_task(subspace, out, task, delta, through, merge)

@@ -155,10 +155,15 @@ def report(
     Example: deltaspace report runs/demo
     """
     from deltaspace.report import write_report
+    from deltaspace.study import read_history
 
     refuse_sweep(study)
     with bars() as shown:
         path = write_report(study, out, progress=shown.progress)
+    try:
+        read_history(study)
+    except DeltaspaceError as error:
+        print(f"left out: what ran where. {error}")
     print(f"report: {path}")
 
 

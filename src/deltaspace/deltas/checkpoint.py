@@ -16,7 +16,7 @@ from torch import Tensor
 from deltaspace.deltas.layout import Layout
 from deltaspace.errors import DeltaspaceError
 from deltaspace.model_files import listed, not_finite
-from deltaspace.storage import check_format, read_json, read_tensors, write_json, write_tensors
+from deltaspace.storage import check_format, read_json, read_tensors, seal_holds, sealed, write_json, write_tensors
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -74,7 +74,7 @@ class Description:
 def write_description(folder: Path, description: Description) -> None:
     """Write `delta.json`, by which `load_delta` knows the delta."""
     layout = [[name, list(shape)] for name, shape in description.layout.entries]
-    write_json(folder / DESCRIPTION, {"format": FORMAT, **vars(description), "layout": layout})
+    write_json(folder / DESCRIPTION, sealed({"format": FORMAT, **vars(description), "layout": layout}))
 
 
 def read_description(folder: Path) -> Description:
@@ -86,6 +86,8 @@ def read_description(folder: Path) -> Description:
     path = folder / DESCRIPTION
     written = read_json(path)
     check_format(path, written if isinstance(written, dict) else {}, FORMAT, "is not of a delta")
+    if not seal_holds(written):
+        raise DeltaspaceError(f"{path} is damaged", found="what it says does not match its digest", mend="export it again")
     keys = Description.__dataclass_fields__
     if missing := [key for key in keys if key not in written]:
         raise DeltaspaceError(f"{path} is damaged", found=f"no {missing[0]}", expected=", ".join(keys))

@@ -2,7 +2,6 @@
 
 from deltaspace.storage.atomic import (
     cache_folder,
-    read_json,
     replacing,
     replacing_folder,
     write_copy,
@@ -12,23 +11,30 @@ from deltaspace.storage.atomic import (
 from deltaspace.storage.digests import digest, file_digest, seal_holds, sealed
 from deltaspace.storage.hub import download, fetch, push_to_hub
 from deltaspace.storage.models import hub_name, model_fingerprint, model_folder
+from deltaspace.storage.outputs import check_export, check_output, exporting, output
+from deltaspace.storage.reading import read_json, readable, what_is_at
 from deltaspace.storage.tensors import check_format, read_metadata, read_packed, read_tensors, vector_location, write_tensors
 
 __all__ = [
     "cache_folder",
+    "check_export",
     "check_format",
+    "check_output",
     "digest",
     "download",
+    "exporting",
     "fetch",
     "file_digest",
     "hub_name",
     "model_fingerprint",
     "model_folder",
+    "output",
     "push_to_hub",
     "read_json",
     "read_metadata",
     "read_packed",
     "read_tensors",
+    "readable",
     "replacing",
     "replacing_folder",
     "seal_holds",
@@ -37,5 +43,6 @@ __all__ = [
     "write_copy",
     "write_json",
     "write_tensors",
+    "what_is_at",
     "write_text",
 ]

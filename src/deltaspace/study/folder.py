@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from deltaspace.storage import (
     read_tensors,
     seal_holds,
     sealed,
+    what_is_at,
     write_copy,
     write_json,
     write_tensors,
@@ -28,6 +30,12 @@ State = Literal["valid", "missing", "stale", "damaged"]
 RECIPE = "recipe.yaml"
 # In the folder of a parameter sweep: its points.
 SWEEP = "sweep.yaml"
+# What ran where.
+RUNS = "runs.json"
+_LOCK = ".lock"
+# What may be there before a study has its recipe.
+_BEFORE = (_LOCK, ".running", "imported", "tracking")
+_SHOWN = 8
 FINGERPRINT = re.compile("[0-9a-f]{64}")
 _SUPERSEDED = "superseded"
 # Folders beside those of the stages.
@@ -152,19 +160,47 @@ class Folder:
                 expected="the folder given to 'deltaspace run --out'",
             )
 
+    def check_free(self) -> None:
+        """Raise DeltaspaceError where a run would write among somebody's files, or through a link in the study."""
+        present = what_is_at(self.path, follow=True)
+        if present == "a folder":
+            present = ", ".join(self._others()[:_SHOWN])
+        if present:
+            raise DeltaspaceError(
+                f"{self.path} is not a study",
+                found=f"{present} is there",
+                expected="a study, or a new folder",
+                mend="choose another",
+            )
+        for folder, folders, _ in os.walk(self.path):
+            for name in folders:
+                if (link := Path(folder) / name).is_symlink():
+                    raise DeltaspaceError(
+                        f"{link} is a link", found=str(link.readlink()), expected="a folder; nothing is written through links"
+                    )
+
+    def _others(self) -> list[str]:
+        """What is in the folder, unless it is a study's: a run locks it before it writes anything else."""
+        names = sorted(path.name for path in self.path.iterdir())
+        if RECIPE in names and (_LOCK in names or RUNS in names):
+            return []
+        return [name for name in names if name not in _BEFORE and not name.endswith(".tmp")]
+
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the folder for one run.
 
         Raises:
-            DeltaspaceError: another run holds it, or it cannot be written.
+            DeltaspaceError: another run holds it, something else is in it, or it cannot be written.
         """
+        self.check_free()
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            lock = (self.path / ".lock").open("w")
+            # Not through a link, whose file would be another's; not a pipe, which waits for a reader.
+            lock = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
         except OSError as error:
             raise DeltaspaceError(f"study {self.path} cannot be written", found=str(error), mend="choose another --out") from None
-        with lock:
+        with os.fdopen(lock, "rb"):
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:

@@ -50,16 +50,20 @@ def run_study(
     if (out / SWEEP).exists():
         raise DeltaspaceError(f"{out} is a sweep", expected="a study's folder, or a new one", mend="choose another --out")
     graph = Graph(Resources(recipe, Folder(out)))
-    ordered = graph.order(graph.wanted(until))
+    graph.order(graph.wanted(until))  # mistakes show before anything is written
     with graph.resources.folder.locked():
+        graph = graph.renewed()
+        ordered = graph.order(graph.wanted(until))
+        for text in graph.resources.imports.doubts:
+            observer.note(text)
         states = [(artefact, graph.state(artefact, tensors=verify)) for artefact in ordered]
         todo = [(artefact, state) for artefact, state in states if state != "valid"]
         observer.plan(len(todo), len(states) - len(todo))
         keep_recipe(recipe, out)
-        with logged(out, until) as log:
+        with logged(out, until, observer) as log:
             made = (engine or Serial()).run(graph, todo, Observers([log, observer]))
         if until is None:
-            set_aside_unwanted(graph, ordered)
+            set_aside_unwanted(graph, ordered, observer)
     return made
 
 
@@ -73,13 +77,16 @@ def keep_recipe(recipe: Recipe, out: Path) -> None:
         write_text(path, text)
 
 
-def set_aside_unwanted(graph: Graph, wanted: list[Artefact]) -> None:
+def set_aside_unwanted(graph: Graph, wanted: list[Artefact], observer: Observer) -> None:
     """Set aside what the recipe no longer speaks of, so that tables show this recipe's rows only; and what is no artefact."""
     folder, kept = graph.resources.folder, {artefact.path for artefact in wanted}
     for stage in STAGES.values():
         for path in list(folder.files(stage.name)):
-            if path not in kept and not (stage.explored and is_artefact(folder, path)):
+            whole = is_artefact(folder, path)
+            if path not in kept and not (stage.explored and whole):
+                why = "the recipe does not ask for it" if whole else "it is damaged, or does not belong there"
                 folder.set_aside(path)
+                observer.note(f"{path} set aside under superseded/: {why}")
 
 
 def check_recipe(recipe: Recipe) -> list[Task]:

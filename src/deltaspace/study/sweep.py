@@ -17,13 +17,13 @@ from pydantic import BaseModel, ConfigDict, Field, StrictInt, field_validator
 
 from deltaspace.errors import DeltaspaceError, first_line
 from deltaspace.names import check_name, plain_name
-from deltaspace.storage import digest, write_text
+from deltaspace.storage import digest, what_is_at, write_text
 from deltaspace.study.folder import RECIPE, SWEEP, Folder
 from deltaspace.study.numbers import Dims, Seeds
 from deltaspace.study.observer import Observer
 from deltaspace.study.recipe import Recipe, known_projection, load_recipe
 from deltaspace.study.results import read_scores
-from deltaspace.study.run import run_study
+from deltaspace.study.run import keep_recipe, run_study
 from deltaspace.study.scores import SweepRow
 from deltaspace.study.stage import ordered_stages
 from deltaspace.study.yaml_file import load_yaml
@@ -179,6 +179,7 @@ def run_sweep(sweep: Sweep, recipe: Recipe, out: Path | str, *, observer: Observ
     listed = points(sweep, recipe)
     seeds = tuple(dict.fromkeys(seed for point in listed for seed in point.recipe.seed))
     written = [{"name": point.name, **point.coordinates} for point in listed]
+    _check_free(out)
     write_text(out / SWEEP, yaml.safe_dump(written, sort_keys=False))
     observer.study("independent solutions")
     shared = Folder(out / _SHARED)
@@ -189,9 +190,23 @@ def run_sweep(sweep: Sweep, recipe: Recipe, out: Path | str, *, observer: Observ
         observer.study(f"point {number} of {len(listed)}: {coordinates}")
         folder = Folder(out / point.name)
         with folder.locked():
+            keep_recipe(point.recipe, folder.path)
             folder.take(shared, _shared_paths(point.recipe))
         made += run_study(point.recipe, folder.path, observer=observer)
     return made
+
+
+def _check_free(out: Path) -> None:
+    """Raise DeltaspaceError unless the folder is a sweep's, or new: a sweep writes its file first, as a list."""
+    present = what_is_at(out, follow=True)
+    if present == "a folder":
+        names = sorted(path.name for path in out.iterdir() if not path.name.endswith(".tmp"))
+        begun = what_is_at(out / SWEEP) == "a file" and (out / SWEEP).read_bytes()[:1] == b"-"
+        present = "" if begun or (SWEEP in names and _SHARED in names) else ", ".join(names[:8])
+    if present:
+        raise DeltaspaceError(
+            f"{out} is not a sweep", found=f"{present} is there", expected="a sweep, or a new folder", mend="choose another --out"
+        )
 
 
 def _shared_paths(recipe: Recipe) -> Iterator[str]:
