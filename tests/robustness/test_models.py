@@ -18,6 +18,7 @@ from deltaspace.cli import main
 from deltaspace.deltas import attach, peft_settings, read_delta
 from deltaspace.errors import DeltaspaceError
 from deltaspace.families import FAMILIES
+from deltaspace.storage import sealed
 from tests.tiny import FAMILY, VOCABULARY, model, save_tiny, tiny_backbone, tiny_tokenizer, write_example
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -28,7 +29,9 @@ def said(**entries):
 
     def damage(folder, name="config.json"):
         content = json.loads((folder / name).read_text()) | entries
-        (folder / name).write_text(json.dumps({key: value for key, value in content.items() if value is not None}))
+        content = {key: value for key, value in content.items() if value is not None}
+        # With a digest that holds: anyone can write one.
+        (folder / name).write_text(json.dumps(sealed(content) if name == "delta.json" else content))
 
     return damage
 
@@ -189,7 +192,7 @@ MODELS = {
     "config is no text": ("bert", text("config.json", b"\xff\xfe\x00"), "config.json cannot be read"),
     "config nested deep": ("bert", text("config.json", '{"a":' * 100_000), "config.json cannot be read"),
     "config with 5,000 digits": ("bert", text("config.json", '{"hidden_size":' + "9" * 5000 + "}"), "config.json cannot be read"),
-    "config is a folder": ("bert", folder_for("config.json"), "config.json cannot be read"),
+    "config is a folder": ("bert", folder_for("config.json"), "config.json is a folder"),
     "config is a loop of links": ("bert", loop("config.json"), "is not a model|cannot be read"),
     "no config": ("bert", gone("config.json"), "is not a model"),
     "no type": ("bert", said(model_type=None), "its configuration cannot be used"),

@@ -19,6 +19,7 @@ from deltaspace.storage import (
     download,
     exporting,
     hub_name,
+    local,
     push_to_hub,
     read_json,
     read_metadata,
@@ -104,7 +105,7 @@ def read_description(name: str | Path) -> dict[str, Any]:
     Raises:
         DeltaspaceError: as `load_subspace`.
     """
-    if (Path(name).expanduser() / DELTA).exists():
+    if (local(name) / DELTA).exists():
         raise DeltaspaceError(
             f"{name} is a delta's checkpoint, not a subspace",
             found=DELTA,
