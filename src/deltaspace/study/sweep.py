@@ -34,7 +34,10 @@ _SHARED = "independent"
 _LONG = 50
 _LAST_SHARED = "independent"
 # What tells a point from others, as tables show it.
-_COORDINATES = ("projection", "source_tasks", "deltas", "dim")
+_COORDINATES = ("projection", "source_tasks", "deltas", "left_out", "dim")
+_EACH = "each"
+# Projection (as JSON), how many source tasks and deltas, the task left out, d.
+_Point = tuple[str, int, int, str, int]
 
 
 class Grid(BaseModel):
@@ -46,7 +49,15 @@ class Grid(BaseModel):
     dim: Dims = Field(default=(), description="d")
     source_tasks: tuple[StrictInt, ...] = Field(default=(), description="so many of the recipe's source tasks, from the first on")
     deltas: tuple[StrictInt, ...] = Field(default=(), description="so many of the recipe's deltas, from the first on")
+    leave_out: tuple[str, ...] = Field(
+        default=(), description="source tasks, each left out in turn and tuned as the unseen task instead; 'each' for all of them"
+    )
     seed: Seeds = Field(default=(), description="seeds")
+
+    @field_validator("leave_out", mode="before")
+    @classmethod
+    def _as_names(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
 
     @field_validator("projection", mode="before")
     @classmethod
@@ -77,6 +88,7 @@ class Point:
         projection: the projection method, with the settings that are not its defaults.
         source_tasks: how many.
         deltas: how many.
+        left_out: the source task that is unseen here, or "".
         dim: d.
         recipe: what it computes.
     """
@@ -85,6 +97,7 @@ class Point:
     projection: str
     source_tasks: int
     deltas: int
+    left_out: str
     dim: int
     recipe: Recipe
 
@@ -100,7 +113,7 @@ def points(sweep: Sweep, recipe: Recipe) -> list[Point]:
     Raises:
         DeltaspaceError: a grid asks for more than the recipe has.
     """
-    seeds: dict[tuple[str, int, int, int], list[int]] = {}
+    seeds: dict[_Point, list[int]] = {}
     for grid in sweep.grids:
         for key, seed in _combinations(grid, recipe):
             if seed not in seeds.setdefault(key, []):
@@ -108,36 +121,61 @@ def points(sweep: Sweep, recipe: Recipe) -> list[Point]:
     return [_point(recipe, *key, tuple(listed)) for key, listed in seeds.items()]
 
 
-def _combinations(grid: Grid, recipe: Recipe) -> Iterator[tuple[tuple[str, int, int, int], int]]:
+def _combinations(grid: Grid, recipe: Recipe) -> Iterator[tuple[_Point, int]]:
     tasks, deltas = len(recipe.tasks.source), len(recipe.deltas)
     for key, asked, limit in (("source_tasks", grid.source_tasks, tasks), ("deltas", grid.deltas, deltas)):
         if wrong := [count for count in asked if not 1 <= count <= limit]:
             raise DeltaspaceError(f"the sweep cannot take {key}: {wrong[0]}", expected=f"1 to {limit}, what the recipe has")
     # As text, since settings cannot be keys.
     projections = [json.dumps(projection) for projection in grid.projection or [recipe.projection]]
-    for projection, task_count, delta_count, dim, seed in itertools.product(
+    for projection, task_count, delta_count, left_out, dim, seed in itertools.product(
         projections,
         grid.source_tasks or [tasks],
         grid.deltas or [deltas],
+        _left_out(grid, recipe),
         grid.dim or recipe.dim,
         grid.seed or recipe.seed,
     ):
-        yield (projection, task_count, delta_count, dim), seed
+        yield (projection, task_count, delta_count, left_out, dim), seed
 
 
-def _point(recipe: Recipe, projection: str, tasks: int, deltas: int, dim: int, seeds: tuple[int, ...]) -> Point:
+def _left_out(grid: Grid, recipe: Recipe) -> list[str]:
+    """Which source tasks are left out, one at a point; "" for none."""
+    if not grid.leave_out:
+        return [""]
+    names = recipe.source_tasks if grid.leave_out == (_EACH,) else list(grid.leave_out)
+    if unknown := [name for name in names if name not in recipe.source_tasks]:
+        raise DeltaspaceError(
+            f"the sweep cannot leave out {unknown[0]!r}", expected=f"{_EACH}, or of {', '.join(recipe.source_tasks)}"
+        )
+    if grid.source_tasks or len(recipe.source_tasks) < 2:
+        found = f"source_tasks: {list(grid.source_tasks)}" if grid.source_tasks else f"only {recipe.source_tasks[0]}"
+        raise DeltaspaceError("leave_out needs two source tasks or more, and all of them", found=found)
+    return names
+
+
+def _point(recipe: Recipe, projection: str, tasks: int, deltas: int, left_out: str, dim: int, seeds: tuple[int, ...]) -> Point:
     written = recipe.model_dump(by_alias=True)
     written["tasks"]["source"] = written["tasks"]["source"][:tasks]
+    if left_out:
+        index, listed = recipe.source_tasks.index(left_out), written["tasks"]["source"]
+        written["tasks"] |= {"source": [*listed[:index], *listed[index + 1 :]], "unseen": [listed[index]]}
     written["deltas"] = dict(list(written["deltas"].items())[:deltas])
     at_point = Recipe.model_validate(
         # Rivals do not depend on any of these but d, landscapes show one space: both belong to a run, not to a sweep.
         {**written, "projection": json.loads(projection), "dim": dim, "seed": seeds, "rivals": (), "landscapes": ()}
     )
     label = _label(at_point)
-    projected = plain_name(label)
-    if len(projected) > _LONG:
-        projected = f"{projected[:_LONG]}-{digest(label)[:8]}"
-    return Point(f"{projected}-{tasks}-tasks-{deltas}-deltas-{dim}", label, tasks, deltas, dim, at_point)
+    projected = _short(label)
+    without = f"-without-{_short(left_out)}" if left_out else ""
+    name = f"{projected}-{tasks - bool(left_out)}-tasks-{deltas}-deltas-{dim}{without}"
+    return Point(name, label, tasks - bool(left_out), deltas, left_out, dim, at_point)
+
+
+def _short(text: str) -> str:
+    """Part of a folder's name."""
+    name = plain_name(text)
+    return name if len(name) <= _LONG else f"{name[:_LONG]}-{digest(text)[:8]}"
 
 
 def _label(recipe: Recipe) -> str:
@@ -229,14 +267,14 @@ def read_sweep_scores(folder: Path | str) -> list[SweepRow]:
     for listed in _listed(folder / SWEEP):
         study = folder / listed["name"]
         if (study / RECIPE).exists():
-            point = (listed["projection"], listed["source_tasks"], listed["deltas"])
+            point = (listed["projection"], listed["source_tasks"], listed["deltas"], listed["left_out"])
             rows += [SweepRow.at(row, *point) for row in read_scores(study) if row.stage in ("optimized", "transferred")]
     return rows
 
 
 def _listed(path: Path) -> list[dict[str, Any]]:
     """What the sweep's file says of each point."""
-    expected = "a list of points, each with name, projection, source_tasks, deltas and dim; written by 'deltaspace sweep'"
+    expected = "a list of points, each with name, projection, source_tasks, deltas, left_out, dim; written by 'deltaspace sweep'"
     try:
         said = yaml.safe_load(path.read_text(encoding="utf-8"))
         return [{"name": check_name("a point", point["name"]), **{key: point[key] for key in _COORDINATES}} for point in said]
