@@ -11,7 +11,7 @@ from deltaspace.deltas import attach
 from deltaspace.errors import DeltaspaceError
 from deltaspace.solutions import Solution
 from deltaspace.subspace import Approximation, Source, approximate, find_projection
-from deltaspace.subspace.agreement import disagreement_at
+from deltaspace.subspace.agreement import decisions, disagreement_at
 from deltaspace.subspace.codes import draw_codes
 from deltaspace.subspace.fitting.displacements import Centered, InMemory
 from deltaspace.training import Fit, Resume, Score, loop
@@ -179,3 +179,18 @@ def test_random_directions_can_be_trained_to_agree():
     before = aligned(attached, solutions, tasks, SHORT.model_copy(update={"steps": 1, "lr": 1e-9}), **options)
     after = aligned(attached, solutions, tasks, **options)
     assert apart(after, attached, tasks).mean < apart(before, attached, tasks).mean
+
+
+@pytest.mark.parametrize("name", ["lora", "prefix"])
+def test_decisions_are_those_of_each_text_alone_whatever_its_length(name):
+    attached = attach(name, tiny_backbone("sentence"), **SETTINGS[name])
+    family, task = attached.backbone.family, tiny_task("one", size=20)
+    inputs = [f"{example.input} {'fine ' * (index % 7)}".strip() for index, example in enumerate(task.train)]
+    items = family.encode(task, [replace(example, input=text) for example, text in zip(task.train, inputs, strict=True)])
+    assert len({len(item.input_ids) for item in items}) > 3 and len(items) > 16
+    generator = torch.Generator().manual_seed(0)
+    rows = attached.initial + 0.1 * torch.randn(3, attached.layout.size, generator=generator)
+    together = decisions(attached, rows, items)
+    with torch.no_grad():
+        alone = torch.stack([torch.cat([attached.decision(row, family.collate([item])) for item in items]) for row in rows])
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 # Texts that one pass of the model takes, over all vectors together.
 _PASS = 256
+# Of one vector, of like length.
+_TEXTS = 16
 
 # Pairs of deltas that differ in less than this share of the variance are said to agree.
 AGREE = 0.5
@@ -106,13 +108,15 @@ def decisions(
 ) -> Float[Tensor, "rows texts features"]:
     """What the PLM decides by on each text, with each of some parameters of a delta; several of these in one pass."""
     family = attached.backbone.family
-    each = max(1, _PASS // len(items)) if attached.delta.grouped else 1
-    parts = []
-    for start in range(0, len(parameters), each):
-        part = parameters[start : start + each]
-        batch = family.collate([*items] * len(part))
-        parts.append(attached.decision(part, batch).unflatten(0, (len(part), -1)))
-    return torch.cat(parts)
+    # Texts of like length together: what is padded is computed.
+    order = sorted(range(len(items)), key=lambda index: len(items[index].input_ids))
+    columns = []
+    for chosen in (order[start : start + _TEXTS] for start in range(0, len(order), _TEXTS)):
+        texts = [items[index] for index in chosen]
+        each = max(1, _PASS // len(texts)) if attached.delta.grouped else 1
+        decided = [attached.decision(part, family.collate(texts * len(part))) for part in parameters.split(each)]
+        columns.append(torch.cat(decided).unflatten(0, (len(parameters), -1)))
+    return torch.cat(columns, dim=1)[:, torch.tensor(order).argsort()]
 
 
 def disagreement_at(
