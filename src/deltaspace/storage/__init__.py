@@ -11,7 +11,9 @@ from deltaspace.storage.atomic import (
 )
 from deltaspace.storage.digests import digest, file_digest, seal_holds, sealed
 from deltaspace.storage.hub import download, fetch, push_to_hub
+from deltaspace.storage.json_text import parse_json
 from deltaspace.storage.models import hub_name, model_fingerprint, model_folder
+from deltaspace.storage.paths import path_of
 from deltaspace.storage.tensors import check_format, read_metadata, read_packed, read_tensors, vector_location, write_tensors
 
 __all__ = [
@@ -24,6 +26,8 @@ __all__ = [
     "hub_name",
     "model_fingerprint",
     "model_folder",
+    "parse_json",
+    "path_of",
     "push_to_hub",
     "read_json",
     "read_metadata",
