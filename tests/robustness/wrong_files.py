@@ -79,7 +79,7 @@ MANIFESTS = [
 
 # Of `translate --inputs`; those of the second list are JSON Lines.
 INPUTS = [
-    (None, "is no file"),
+    (None, "is missing"),
     (b"", "is empty"),
     (b" \n\n", "is empty"),
     (b"\xff\xfe", "not UTF-8"),
@@ -92,9 +92,9 @@ JSON_INPUTS = [
     (b"null", "line 1: no input"),
     (b"[1]", "line 1: no input"),
     (b"{}", "line 1: no input"),
-    (b'{"input": 3}', "line 1: the input is no text"),
-    (b'{"input": ""}', "line 1: the input is no text"),
-    (b'{"input": "a"}\n{"input": null}', "line 2: the input is no text"),
+    (b'{"input": 3}', "line 1: no input"),
+    (b'{"input": ""}', "line 1: no input"),
+    (b'{"input": "a"}\n{"input": null}', "line 2: no input"),
     (b'{"input": "\\ud800"}', "line 1: half of a character"),
     (b"[" * 100_000, "line 1: no input"),
     (b"9" * 5000, "line 1: no input"),

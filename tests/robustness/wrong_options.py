@@ -19,7 +19,6 @@ ANY = [
     ("check nothing.yaml", "nothing.yaml is missing"),
     ("check one", "cannot be read"),
     ("check model/model.safetensors", "is not UTF-8"),
-    ("check a\0b", "cannot be read"),
     (f"check {'x' * 5000}", "cannot be read"),
     ("sweep nothing.yaml -o x", "nothing.yaml is missing"),
     ("sweep recipe.yaml -o x", "grids: is missing"),
@@ -43,7 +42,6 @@ SHOW = [
     ("info STUDY --dim x", "Invalid value"),
     ("info EXPORTED --dim 3", "--dim"),
     ("info EXPORTED --seed 0", "--seed"),
-    ("info a\0b", "a"),
     (f"info {'x' * 5000}", "x"),
 ]
 
@@ -72,8 +70,8 @@ FIGURE = [
     ("figure transfer STUDY -o x.png --task one", "no figure of the task 'one'"),
     ("figure transfer STUDY -o x.png --task nothing", "no figure of the task 'nothing'"),
     ("figure landscape STUDY -o x.png --landscape nothing", "no landscape 'nothing'"),
-    ("figure landscape STUDY -o x.png --dim 3", "--dim is not for the figure landscape"),
-    ("figure landscape STUDY -o x.png --seed 0", "--seed is not for the figure landscape"),
+    ("figure landscape STUDY -o x.png --dim 3", "which has its d and its seed"),
+    ("figure landscape STUDY -o x.png --seed 0", "which has its d and its seed"),
     ("figure landscape STUDY -o x.png --task three", "--task is not for the figure landscape"),
     ("figure landscape STUDY -o x.png --threshold 0", "threshold"),
     ("figure landscape STUDY -o x.png --threshold nan", "threshold"),
@@ -136,9 +134,8 @@ TRANSLATE = [
     ("translate STUDY --task three --from lora --to prefix --dim 99", "no d 99"),
     ("translate STUDY --task three --from lora --to prefix --dim 0", "no d 0"),
     ("translate STUDY --task three --from lora --to prefix --seed 7", "no seed 7"),
-    ("translate STUDY --task three --from lora --to prefix --inputs nothing.txt", "nothing.txt is no file"),
-    ("translate STUDY --task three --from lora --to prefix --inputs one", "one is no file"),
-    ("translate STUDY --task three --from lora --to prefix --inputs a\0b", "is no file"),
+    ("translate STUDY --task three --from lora --to prefix --inputs nothing.txt", "nothing.txt is missing"),
+    ("translate STUDY --task three --from lora --to prefix --inputs one", "one cannot be read"),
 ]
 
 EXPORT = [
@@ -150,7 +147,7 @@ EXPORT = [
     ("export STUDY -o x --task three --delta nothing", "no delta 'nothing'"),
     ("export STUDY -o x --task three --delta lora --through nope", "nope"),
     ("export STUDY -o x --task one --delta lora --through nope", "no delta 'nope'"),
-    ("export STUDY -o x --task one --delta lora --through adapter", None),
+    ("export STUDY -o x --task one --delta lora --through adapter", "no vector of one was tuned through adapter"),
     ("export STUDY -o x --delta lora", "are for one task"),
     ("export STUDY -o x --through lora", "are for one task"),
     ("export STUDY -o x --merge", "are for one task"),

@@ -69,6 +69,8 @@ def import_checkpoints(
         raise DeltaspaceError(f"the recipe has no task {unknown[0]!r}", expected=", ".join(resources.tasks))
     name = _delta_of(recipe, delta)
     seed = recipe.seed[0] if seed is None else seed
+    if seed not in recipe.seed:
+        raise DeltaspaceError(f"the recipe has no seed {seed}", expected=", ".join(map(str, recipe.seed)))
     # Not the resources' own, which are kept: its initial vector may change below.
     attached = AttachedDelta(recipe.delta(name), resources.backbone, seed, name, resources.imports.initial(name, seed))
     read = dict(zip(checkpoints, read_checkpoints(list(checkpoints.values()), attached, same_base=same_base), strict=True))
