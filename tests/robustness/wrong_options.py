@@ -29,7 +29,7 @@ SHOW = [
     ("show nothing", "nothing is not a study"),
     ("show one", "one is not a study"),
     ("show recipe.yaml", "is not a study"),
-    ("show STUDY --figure x.bmp", "x.bmp"),
+    ("show STUDY --figure x.bmp", "no figure format"),
     ("show STUDY --figure x", "x"),
     ("show STUDY --dim 9", "No such option"),
     ("report nothing", "is not a study"),
@@ -48,7 +48,7 @@ SHOW = [
 FIGURE = [
     ("figure nothing STUDY -o x.png", "no figure 'nothing'"),
     ("figure scores nothing -o x.png", "is not a study"),
-    ("figure scores STUDY -o x.bmp", "x.bmp"),
+    ("figure scores STUDY -o x.bmp", "no figure format"),
     ("figure sweep STUDY -o x.png", "has no figure 'sweep'"),
     ("figure scores STUDY -o x.png --dim 99", "nothing to draw of d = 99"),
     ("figure scores STUDY -o x.png --dim 0", "nothing to draw of d = 0"),

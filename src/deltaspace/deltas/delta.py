@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from deltaspace.deltas.checkpoint import CheckpointCard, Description, read_checkpoint, unmergeable, write_checkpoint
 from deltaspace.deltas.layout import Layout
-from deltaspace.errors import DeltaspaceError
+from deltaspace.errors import DeltaspaceError, first_line
 from deltaspace.memory import bounded
 from deltaspace.seeds import derived_seed
 from deltaspace.settings import Settings
@@ -132,8 +132,15 @@ class AttachedDelta:
         self.backbone = backbone
         self.seed = seed
         self.name = name or delta.name
-        with self.drawing(), bounded(f"the delta {self.name}", "choose smaller settings of the delta"):
-            model, names = delta.install(backbone.share(), backbone)
+        try:
+            with self.drawing(), bounded(f"the delta {self.name}", "choose smaller settings of the delta"):
+                model, names = delta.install(backbone.share(), backbone)
+        except RuntimeError as error:  # shapes that do not fit the model's, as more positions than it has
+            raise DeltaspaceError(
+                f"the delta {self.name} cannot be put into {backbone.name}",
+                found=first_line(error),
+                mend="choose smaller settings of the delta",
+            ) from error
         parameters = dict(model.named_parameters(remove_duplicate=False))
         if unknown := [name for name in names if name not in parameters]:
             raise DeltaspaceError(f"the delta {self.name} names a parameter that the model lacks", found=", ".join(unknown[:5]))

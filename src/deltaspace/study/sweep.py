@@ -192,7 +192,9 @@ def run_sweep(sweep: Sweep, recipe: Recipe, out: Path | str, *, observer: Observ
     Raises:
         DeltaspaceError: as `run_study`.
     """
-    out, observer = Path(out), observer or Observer()
+    out, observer = path_of(out), observer or Observer()
+    if (out / RECIPE).exists():
+        raise DeltaspaceError(f"{out} is a study", expected="a sweep's folder, or a new one", mend="choose another --out")
     listed = points(sweep, recipe)
     seeds = tuple(dict.fromkeys(seed for point in listed for seed in point.recipe.seed))
     written = [{"name": point.name, **point.coordinates} for point in listed]
@@ -218,7 +220,7 @@ def _shared_paths(recipe: Recipe) -> Iterator[str]:
 
 def is_sweep(folder: Path | str) -> bool:
     """Whether the folder is one of `run_sweep`."""
-    return (Path(folder) / SWEEP).exists()
+    return (path_of(folder) / SWEEP).exists()
 
 
 def read_sweep_scores(folder: Path | str) -> list[SweepRow]:
