@@ -264,7 +264,6 @@ LANDSCAPES = [
     ("landscapes: [{task: two, points: [lora, zero], grid: '0:1:1000000000'}]", "cells"),
     ("landscapes: [{task: two, points: [lora, zero], grid: '0:nan:5'}]", "no grid"),
     ("landscapes: [{task: two, points: [lora, zero], grid: '1:0:5'}]", "no grid"),
-    ("landscapes: [{task: two, points: [lora, zero], grid: 0:1:5}]", "grid: should be a text"),
     ("landscapes: [{task: two, points: [lora, zero], grid: '0:1:3,0:1:3,0:1:3'}]", "no grid"),
     ("landscapes: [{task: two, points: [lora, zero], grid: '0:1:3,0:1:3'}]", "grid"),
     ("landscapes: [{task: two, points: [lora, zero], name: ../x}]", "cannot be a landscape's name"),

@@ -60,7 +60,7 @@ def test_what_is_no_name_of_a_task(tmp_path, name):
     with pytest.raises(DeltaspaceError, match="cannot be a task's name"):
         make_task(name, splits, source="made in the test")
     if name:  # by default it is the end of 'from'
-        with pytest.raises(DeltaspaceError, match="cannot be a task's name|a NUL|half of a character"):
+        with pytest.raises(DeltaspaceError, match=r"cannot be a task's name|a NUL|half of a character"):
             load(tmp_path, named(name, "unseen"))
     if name == "glue/sst2":
         with pytest.raises(DeltaspaceError, match="such as 'glue-sst2'"):

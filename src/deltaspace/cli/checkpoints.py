@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -85,6 +86,8 @@ def export(
     from deltaspace.storage import push_to_hub
 
     quiet()
+    if push is not None and re.fullmatch(r"[\w.-]+/[\w.-]+", push) is None:
+        raise DeltaspaceError(f"--push-to-hub {push}", expected="OWNER/NAME")
     subspace = _subspace(study, dim, seed)
     if task is not None:
         _export_task(subspace, out, task, delta, through, merge)
