@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
 
-    from deltaspace.memory import check_fits
 from deltaspace.backbone import Backbone
+from deltaspace.memory import check_fits
 
 ATTENTION = "deltaspace_prefix"
 _PROBE = "deltaspace_probe"

@@ -35,9 +35,9 @@ def sample_landscape(folder: Path | str, spec: SliceSpec, *, observer: Observer 
     Folder(folder).check()
     recipe = load_recipe(folder / RECIPE)
     chosen = recipe.settle(spec)
-    if chosen != (
-        wanted := {settled.name: settled for settled in map(recipe.settle, recipe.landscapes)}.get(chosen.name, chosen)
-    ):
+    named = {settled.name: settled for settled in map(recipe.settle, recipe.landscapes)}
+    wanted = named.get(chosen.name, chosen)
+    if chosen.described() != wanted.described():
         raise DeltaspaceError(
             f"the recipe has a landscape {chosen.name!r} already",
             found=f"of the task {wanted.spec.task}, on another slice or sampled in another way",
