@@ -107,7 +107,7 @@ def test_mistakes(sweep_file):
     with pytest.raises(DeltaspaceError, match="source_tasks: 3"):
         load_sweep(sweep_file)
     write(sweep_file, {"dims": [3]})
-    with pytest.raises(DeltaspaceError, match=r"grids\.0\.dims: unknown key"):
+    with pytest.raises(DeltaspaceError, match=r"grids\.dims: unknown key"):
         load_sweep(sweep_file)
     write(sweep_file, {"projection": ["nothing"]})
     with pytest.raises(DeltaspaceError, match="no projection 'nothing'"):

@@ -170,16 +170,13 @@ def report(
 def _slice_spec(asked: dict[str, Any]) -> SliceSpec:
     from pydantic import ValidationError
 
+    from deltaspace.mistakes import plainly
     from deltaspace.study import SliceSpec
 
     try:
         return SliceSpec.model_validate(asked)
     except ValidationError as error:
-        mistakes = [
-            f"{'.'.join(map(str, mistake['loc']))} {mistake['msg'].removeprefix('Value error, ')}".strip()
-            for mistake in error.errors()
-        ]
-        raise DeltaspaceError("no such slice: " + "; ".join(mistakes), mend="deltaspace landscape --help") from None
+        raise DeltaspaceError(f"no such slice: {plainly(error)}", mend="deltaspace landscape --help") from None
 
 
 def _direction(text: str) -> str | tuple[float, ...]:

@@ -58,7 +58,7 @@ class Peft(PeftBacked):
     @model_validator(mode="before")
     @classmethod
     def _gathered(cls, value: Any) -> Any:
-        if not isinstance(value, dict):
+        if not isinstance(value, dict) or not isinstance(value.get("settings") or {}, dict):
             return value
         # What is no field of ours is of peft's configuration, so that recipes need not nest it.
         fields = {key: entry for key, entry in value.items() if key in cls.model_fields}

@@ -15,6 +15,7 @@ from deltaspace.errors import DeltaspaceError
 from deltaspace.families.batch import Batch, Evaluation, Inputs, Item
 from deltaspace.registry import Registry
 from deltaspace.tasks.task import Example, Task
+from deltaspace.tasks.templates import fields_of
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -128,6 +129,13 @@ class Family(ABC, Generic[AnyItem, AnyBatch]):
         template = task.prompt or default
         frame = template.format(input="", **fields)
         room = self.max_length - len(self.tokenizer(frame)["input_ids"])
+        if room < 1:
+            raise DeltaspaceError(
+                f"task {task.name}: the prompt leaves no room for the input",
+                found=f"{self.max_length - room} tokens without it",
+                expected=f"less than max_length, {self.max_length}",
+                mend="shorten the prompt, or raise 'max_length'",
+            )
         return template.format(input=self.cut(text, room), **fields)
 
     def check_prompt(self, task: Task, fields: Sequence[str]) -> None:
@@ -135,12 +143,16 @@ class Family(ABC, Generic[AnyItem, AnyBatch]):
         if task.prompt is None:
             return
         try:
-            without = task.prompt.format(**dict.fromkeys(fields, ""))
-        except (KeyError, IndexError, ValueError) as error:
+            named = fields_of(task.prompt)
+        except ValueError as error:
             raise DeltaspaceError(
-                f"task {task.name}: the prompt cannot be filled", found=f"{task.prompt!r} ({error!r})", expected=_braced(fields)
+                f"task {task.name}: the prompt cannot be filled", found=str(error), expected=_braced(fields)
             ) from None
-        if any(task.prompt.count("{" + field + "}") != 1 for field in fields) or without == task.prompt:
+        if other := [name for name in named if name not in fields]:
+            raise DeltaspaceError(
+                f"task {task.name}: the prompt cannot be filled", found="{" + other[0] + "}", expected=_braced(fields)
+            )
+        if sorted(named) != sorted(fields):
             raise DeltaspaceError(
                 f"task {task.name}: the prompt lacks a field or has one twice", found=repr(task.prompt), expected=_braced(fields)
             )

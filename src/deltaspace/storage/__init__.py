@@ -9,14 +9,15 @@ from deltaspace.storage.atomic import (
     write_text,
 )
 from deltaspace.storage.digests import digest, file_digest, seal_holds, sealed
-from deltaspace.storage.hub import download, fetch, local, push_to_hub
+from deltaspace.storage.hub import download, fetch, push_to_hub
+from deltaspace.storage.json_text import parse_json
 from deltaspace.storage.models import hub_name, model_fingerprint, model_folder
 from deltaspace.storage.outputs import check_export, check_output, exporting, output
+from deltaspace.storage.paths import path_of
 from deltaspace.storage.reading import read_json, readable, what_is_at
 from deltaspace.storage.tensors import check_format, read_metadata, read_packed, read_tensors, vector_location, write_tensors
 
 __all__ = [
-    "local",
     "cache_folder",
     "check_export",
     "check_format",
@@ -30,6 +31,8 @@ __all__ = [
     "model_fingerprint",
     "model_folder",
     "output",
+    "parse_json",
+    "path_of",
     "push_to_hub",
     "read_json",
     "read_metadata",

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from deltaspace.errors import DeltaspaceError, first_line
+from deltaspace.storage.paths import path_of
 
 # Never pickles.
 _PATTERNS = ("*.json", "*.safetensors", "*.md", "*.txt", "*.model")
@@ -21,26 +22,12 @@ def download(name: str | Path, holds: str) -> Path:
     Raises:
         DeltaspaceError: there is no such folder, it cannot be fetched, or it lacks the file.
     """
-    folder = local(name)
+    folder = path_of(name)
     if not folder.is_dir():
         folder = _fetched(str(name))
     if not (folder / holds).exists():
         names = sorted(path.name for path in folder.iterdir())[:8]
         raise DeltaspaceError(f"{name} has no {holds}", found=", ".join(names) or "an empty folder")
-    return folder
-
-
-def local(name: str | Path) -> Path:
-    """A user's name of a folder as a path; there need be none.
-
-    Raises:
-        DeltaspaceError: ~user of no such user, or no path at all.
-    """
-    try:
-        folder = Path(name).expanduser()
-        folder.exists()  # too long a name, a loop of links
-    except (RuntimeError, OSError, ValueError) as error:
-        raise DeltaspaceError(f"there is no folder {str(name)[:200]}", found=first_line(error), expected="a folder") from None
     return folder
 
 

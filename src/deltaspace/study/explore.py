@@ -35,6 +35,14 @@ def sample_landscape(folder: Path | str, spec: SliceSpec, *, observer: Observer 
     Folder(folder).check()
     recipe = load_recipe(folder / RECIPE)
     chosen = recipe.settle(spec)
+    named = {settled.name: settled for settled in map(recipe.settle, recipe.landscapes)}
+    wanted = named.get(chosen.name, chosen)
+    if chosen.described() != wanted.described():
+        raise DeltaspaceError(
+            f"the recipe has a landscape {chosen.name!r} already",
+            found=f"of the task {wanted.spec.task}, on another slice or sampled in another way",
+            mend="choose another --name",
+        )
     graph = Graph(Resources(recipe, Folder(folder)))
     artefact = LANDSCAPES.artefact(Key(chosen))
     for needed in graph.made_from(artefact).artefacts:

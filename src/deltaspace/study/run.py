@@ -7,8 +7,9 @@ from pathlib import Path
 import yaml
 
 from deltaspace.errors import DeltaspaceError
-from deltaspace.storage import write_text
+from deltaspace.storage import path_of, write_text
 from deltaspace.study.artefact import Artefact
+from deltaspace.study.check import check_resources
 from deltaspace.study.engines import Engine, Serial
 from deltaspace.study.folder import RECIPE, SWEEP, Folder
 from deltaspace.study.graph import Graph
@@ -18,7 +19,6 @@ from deltaspace.study.recipe import Recipe
 from deltaspace.study.record import is_artefact
 from deltaspace.study.resources import Resources
 from deltaspace.study.stage import STAGES
-from deltaspace.tasks import Task
 
 
 def run_study(
@@ -59,6 +59,8 @@ def run_study(
         states = [(artefact, graph.state(artefact, tensors=verify)) for artefact in ordered]
         todo = [(artefact, state) for artefact, state in states if state != "valid"]
         observer.plan(len(todo), len(states) - len(todo))
+        if todo:
+            check_resources(graph.resources)
         keep_recipe(recipe, out)
         with logged(out, until, observer) as log:
             made = (engine or Serial()).run(graph, todo, Observers([log, observer]))
@@ -70,7 +72,7 @@ def run_study(
 def keep_recipe(recipe: Recipe, out: Path) -> None:
     """Write the recipe into the study so that it can be run from there: its folder of tasks as an absolute path."""
     written = recipe.model_dump(mode="json", by_alias=True)
-    written["tasks"]["folder"] = str(Path(recipe.tasks.folder or "").expanduser().resolve())
+    written["tasks"]["folder"] = str(path_of(recipe.tasks.folder or "").resolve())
     text = yaml.safe_dump(written, sort_keys=False)
     path = out / RECIPE
     if not path.exists() or path.read_text(encoding="utf-8") != text:
@@ -87,20 +89,3 @@ def set_aside_unwanted(graph: Graph, wanted: list[Artefact], observer: Observer)
                 why = "the recipe does not ask for it" if whole else "it is damaged, or does not belong there"
                 folder.set_aside(path)
                 observer.note(f"{path} set aside under superseded/: {why}")
-
-
-def check_recipe(recipe: Recipe) -> list[Task]:
-    """Load all tasks and the model of a recipe and see that they fit, without training anything.
-
-    Returns:
-        The tasks.
-
-    Raises:
-        DeltaspaceError: something does not fit.
-    """
-    recipe.projection_method().read_from()
-    resources = Resources(recipe, Folder(Path()))
-    resources.deltas(recipe.seed[0])
-    for task in resources.tasks.values():
-        resources.backbone.family.check(task)
-    return list(resources.tasks.values())

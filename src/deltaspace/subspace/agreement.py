@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import torch
 from jaxtyping import Float
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 from torch import Tensor
 
 from deltaspace.deltas.delta import AttachedDelta
 from deltaspace.families import Item
 from deltaspace.seeds import derived_seed
+from deltaspace.settings import Settings
 from deltaspace.subspace.codes import draw_codes
 
 if TYPE_CHECKING:
@@ -57,10 +58,8 @@ class Disagreement:
         return sum(self.pairs.values()) / len(self.pairs) if self.pairs else 0.0
 
 
-class Probing(BaseModel):
+class Probing(Settings):
     """At which vectors, and on how many texts, the deltas' functions are compared."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     radii: tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...] = Field(
         default=(0.0, 0.25, 0.5, 1.0, 2.0), min_length=1, description="how far from the source tasks' codes (see codes.py)"

@@ -19,7 +19,7 @@ from deltaspace.storage import (
     download,
     exporting,
     hub_name,
-    local,
+    path_of,
     push_to_hub,
     read_json,
     read_metadata,
@@ -105,7 +105,7 @@ def read_description(name: str | Path) -> dict[str, Any]:
     Raises:
         DeltaspaceError: as `load_subspace`.
     """
-    if (local(name) / DELTA).exists():
+    if (path_of(name) / DELTA).exists():
         raise DeltaspaceError(
             f"{name} is a delta's checkpoint, not a subspace",
             found=DELTA,
