@@ -34,6 +34,7 @@ class Bars(Observer):
         self._artefacts: TaskID | None = None
         self._steps: TaskID | None = None
         self._started = 0.0
+        self._made = 0
         self.seconds: dict[str, float] = {}
 
     def __enter__(self) -> Bars:
@@ -42,6 +43,8 @@ class Bars(Observer):
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._progress.stop()
+        if kind is not None and issubclass(kind, KeyboardInterrupt) and self._made:
+            self._console.print(f"{self._made} artefacts were made and are kept", highlight=False)
 
     def study(self, name: str) -> None:
         self._console.print(name, style="bold", highlight=False)
@@ -66,6 +69,7 @@ class Bars(Observer):
         self._progress.update(self._steps, completed=step, total=steps, note=text, rate=rate)
 
     def end(self, artefact: Artefact) -> None:
+        self._made += 1
         title = STAGES[artefact.stage].title
         self.seconds[title] = self.seconds.get(title, 0.0) + time.perf_counter() - self._started
         if self._steps is not None:

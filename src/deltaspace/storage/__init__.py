@@ -2,6 +2,7 @@
 
 from deltaspace.storage.atomic import (
     cache_folder,
+    clear_left,
     read_json,
     replacing,
     replacing_folder,
@@ -17,6 +18,7 @@ from deltaspace.storage.tensors import check_format, read_metadata, read_packed,
 __all__ = [
     "cache_folder",
     "check_format",
+    "clear_left",
     "digest",
     "download",
     "fetch",

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import errno
+import glob
+import hashlib
 import json
 import os
+import platform
+import re
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from deltaspace.errors import DeltaspaceError
+
+# What is being written says by which process, so that what a killed one left can be told from what another one writes.
+_TEMPORARY = re.compile(r"\..+\.(?P<machine>[0-9a-f]{8})-(?P<process>[0-9]{1,7})-[0-9a-f]{16}\.tmp", re.DOTALL)
 
 
 def cache_folder() -> Path:
@@ -24,7 +31,7 @@ def cache_folder() -> Path:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success it is synced and takes `path`'s place at once.
+    """Yield a temporary path in a folder beside `path`; on success it is synced and takes `path`'s place at once.
 
     Raises:
         DeltaspaceError: the disk is full or the folder cannot be written; `path` is as it was before.
@@ -33,18 +40,20 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # Not tempfile's: its files are for their owner alone, and a study is often shared.
-        temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
-        temporary.touch(exist_ok=False)
-        yield temporary
-        with temporary.open("rb") as file:
+        # In a folder, since safetensors writes a file beside the one it is asked for.
+        temporary = _temporary(path)
+        temporary.mkdir()
+        written = temporary / "file"
+        written.touch(exist_ok=False)
+        yield written
+        with written.open("rb") as file:
             os.fsync(file.fileno())
-        temporary.replace(path)
-        temporary = None
+        written.replace(path)
     except OSError as error:
         raise _unwritable(path, error) from error
     finally:
         if temporary is not None:
-            temporary.unlink(missing_ok=True)
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 @contextmanager
@@ -54,7 +63,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     Raises:
         DeltaspaceError: as `replacing`; on any error `path` is as it was before.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    temporary = _temporary(path)
     try:
         temporary.mkdir(parents=True)
         yield temporary
@@ -66,6 +75,37 @@ def replacing_folder(path: Path) -> Iterator[Path]:
         raise _unwritable(path, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def clear_left(paths: Iterable[Path]) -> None:
+    """Delete those temporary files and folders whose process on this machine is dead; anything else stays."""
+    for path in list(paths):
+        name = _TEMPORARY.fullmatch(path.name)
+        if name is not None and name["machine"] == _machine() and not _lives(int(name["process"])):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+
+
+def _temporary(path: Path) -> Path:
+    """Where something is written before it takes `path`'s place; what killed processes left of that is deleted."""
+    clear_left(path.parent.glob(f".{glob.escape(path.name)}.*.tmp"))
+    return path.with_name(f".{path.name}.{_machine()}-{os.getpid()}-{secrets.token_hex(8)}.tmp")
+
+
+def _machine() -> str:
+    return hashlib.sha256(platform.node().encode()).hexdigest()[:8]
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # another user's
+        return True
+    return True
 
 
 def _unwritable(path: Path, error: OSError) -> DeltaspaceError:

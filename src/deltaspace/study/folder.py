@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from deltaspace.errors import DeltaspaceError
 from deltaspace.storage import (
+    clear_left,
     file_digest,
     read_json,
     read_metadata,
@@ -23,6 +23,7 @@ from deltaspace.storage import (
     write_json,
     write_tensors,
 )
+from deltaspace.study.lock import locked
 
 State = Literal["valid", "missing", "stale", "damaged"]
 RECIPE = "recipe.yaml"
@@ -154,23 +155,13 @@ class Folder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the folder for one run.
+        """Hold the folder for one run, and clear away what killed processes left half written.
 
         Raises:
             DeltaspaceError: another run holds it, or it cannot be written.
         """
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            lock = (self.path / ".lock").open("w")
-        except OSError as error:
-            raise DeltaspaceError(f"study {self.path} cannot be written", found=str(error), mend="choose another --out") from None
-        with lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise DeltaspaceError(
-                    f"study {self.path} is being run by another process", mend="wait for it, or choose another --out"
-                ) from None
+        with locked(self.path):
+            clear_left(self.path.rglob(".*.tmp"))
             yield
 
 

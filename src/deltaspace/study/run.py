@@ -7,6 +7,7 @@ from pathlib import Path
 import yaml
 
 from deltaspace.errors import DeltaspaceError
+from deltaspace.interruption import interruptible
 from deltaspace.storage import write_text
 from deltaspace.study.artefact import Artefact
 from deltaspace.study.engines import Engine, Serial
@@ -45,19 +46,19 @@ def run_study(
 
     Raises:
         DeltaspaceError: a mistake in the recipe or the tasks, a full disk, a study that is already running.
+        Interrupted: Ctrl-C, SIGTERM or SIGHUP came (a `KeyboardInterrupt`); what was made is kept.
     """
     out, observer = Path(out), observer or Observer()
     if (out / SWEEP).exists():
         raise DeltaspaceError(f"{out} is a sweep", expected="a study's folder, or a new one", mend="choose another --out")
     graph = Graph(Resources(recipe, Folder(out)))
     ordered = graph.order(graph.wanted(until))
-    with graph.resources.folder.locked():
+    with interruptible(), graph.resources.folder.locked(), logged(out, until) as log:
         states = [(artefact, graph.state(artefact, tensors=verify)) for artefact in ordered]
         todo = [(artefact, state) for artefact, state in states if state != "valid"]
         observer.plan(len(todo), len(states) - len(todo))
         keep_recipe(recipe, out)
-        with logged(out, until) as log:
-            made = (engine or Serial()).run(graph, todo, Observers([log, observer]))
+        made = (engine or Serial()).run(graph, todo, Observers([log, observer]))
         if until is None:
             set_aside_unwanted(graph, ordered)
     return made
