@@ -10,6 +10,7 @@ import random
 import shutil
 import signal
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -117,10 +118,8 @@ def kill_and_go_on(commands: Commands, verb: Verb, out: Path, drawn: random.Rand
         number, moment = drawn.choice(SIGNALS), drawn.uniform(0, verb.seconds)
         process = commands.start(verb.command(out))
         time.sleep(moment)
-        try:
+        with suppress(ProcessLookupError):  # it has ended
             os.kill(process, number)
-        except ProcessLookupError:
-            pass  # it had ended
         code = commands.wait()
         said = commands.log.read_text()
         assert "Traceback" not in said, said
