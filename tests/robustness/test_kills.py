@@ -77,7 +77,7 @@ def verbs(commands, tmp_path_factory):
         "export of a subspace": Verb(f"export {study} -o {{out}}"),
         "translate": Verb(f"translate {study} --task unseen --from lora --to adapter -o {{out}}"),
         "report": Verb("report {out}", study),
-        "figure": Verb(f"figure optimization {study} -o {{out}}/figure.svg"),
+        "figure": Verb(f"figure scores {study} -o {{out}}/figure.png"),
     }
     for name, verb in listed.items():
         out = verb.prepare(root / "out" / name.replace(" ", "-"))

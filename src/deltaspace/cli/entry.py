@@ -29,11 +29,11 @@ def main() -> None:
 
 def _verb() -> int:
     """The exit code of the verb that was asked for. typer ends a `KeyboardInterrupt` in its own way: the signal counts."""
+    code: str | int | None = 0
     try:
         from deltaspace.cli import application
 
         application.app()
-        code: str | int | None = 0
     except DeltaspaceError as error:
         _tell(f"error: {error}", style="red")
         code = 2
@@ -46,6 +46,10 @@ def _verb() -> int:
         sys.stdout.flush()
     except BrokenPipeError:
         code = broken_pipe()
+    except OSError as error:
+        _tell(f"error: the output cannot be written: {error.strerror}", style="red")
+        broken_pipe()
+        code = 2
     return code if isinstance(code, int) else 0
 
 
