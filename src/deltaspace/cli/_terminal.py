@@ -18,9 +18,16 @@ if TYPE_CHECKING:
 _WIDTH = 100
 
 
+class _Console(Console):
+    """A console that says when nobody reads it, in place of ending the process."""
+
+    def on_broken_pipe(self) -> None:
+        raise  # again, as rich calls this while it handles the error
+
+
 def console(*, stderr: bool = False, width: int | None = None) -> Console:
     """Where text is printed as it is: names and paths may look like rich's markup or its codes of emoji."""
-    return Console(stderr=stderr, width=width, markup=False, emoji=False)
+    return _Console(stderr=stderr, width=width, markup=False, emoji=False)
 
 
 def print_tables(tables: Iterable[Table]) -> None:

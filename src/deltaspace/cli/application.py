@@ -1,18 +1,29 @@
-"""The application: its verbs in the order in which its help lists them, and how mistakes end."""
+"""The application: its verbs in the order in which its help lists them."""
 
 from __future__ import annotations
 
-import sys
 from importlib.metadata import version as version_of
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from deltaspace.cli import checkpoints, results, studies, sweeps, translation
-from deltaspace.cli._terminal import console
-from deltaspace.errors import DeltaspaceError
+from deltaspace.cli.entry import broken_pipe
+
+
+class _Verbs(TyperGroup):
+    """Verbs whose output nobody may read to its end: `deltaspace show STUDY | head`."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise SystemExit(broken_pipe()) from None
+
 
 app = typer.Typer(
+    cls=_Verbs,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -55,16 +66,3 @@ for verb in (
 app.command("import")(checkpoints.import_)
 app.command()(checkpoints.export)
 app.command()(checkpoints.info)
-
-
-def main() -> None:
-    """Run the command line; a user's mistake ends with one message and exit code 2."""
-    error_console = console(stderr=True)
-    try:
-        app(standalone_mode=True)
-    except DeltaspaceError as error:
-        error_console.print(f"error: {error}", style="red", highlight=False, soft_wrap=True)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        error_console.print("interrupted: finished work is kept; run the same command to go on")
-        sys.exit(130)

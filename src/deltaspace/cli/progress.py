@@ -35,6 +35,7 @@ class Bars(Observer):
         self._artefacts: TaskID | None = None
         self._steps: TaskID | None = None
         self._started = 0.0
+        self._made = 0
         self.seconds: dict[str, float] = {}
         self.notes = 0
 
@@ -44,24 +45,26 @@ class Bars(Observer):
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._progress.stop()
+        if kind is not None and issubclass(kind, KeyboardInterrupt) and self._made:
+            self._console.print(f"{self._made} artefacts were made and are kept", highlight=False, markup=False)
 
     def study(self, name: str) -> None:
-        self._console.print(name, style="bold", highlight=False)
+        self._console.print(name, style="bold", highlight=False, markup=False)
 
     def plan(self, todo: int, done: int) -> None:
         if self._artefacts is not None:
             self._progress.remove_task(self._artefacts)
             self._artefacts = None
         if todo:
-            self._console.print(f"{done} artefacts are there and valid, {todo} to make", highlight=False)
+            self._console.print(f"{done} artefacts are there and valid, {todo} to make", highlight=False, markup=False)
             self._artefacts = self._progress.add_task("study", total=todo, note="", rate="")
 
     def note(self, text: str) -> None:
         self.notes += 1
-        self._console.print(text, highlight=False)
+        self._console.print(text, highlight=False, markup=False)
 
     def start(self, artefact: Artefact, reason: str) -> None:
-        self._console.print(f"{artefact.path} ({reason})", highlight=False)
+        self._console.print(f"{artefact.path} ({reason})", highlight=False, markup=False)
         self._started = time.perf_counter()
 
     def progress(self, step: int, steps: int, text: str) -> None:
@@ -72,6 +75,7 @@ class Bars(Observer):
         self._progress.update(self._steps, completed=step, total=steps, note=text, rate=rate)
 
     def end(self, artefact: Artefact) -> None:
+        self._made += 1
         title = STAGES[artefact.stage].title
         self.seconds[title] = self.seconds.get(title, 0.0) + time.perf_counter() - self._started
         if self._steps is not None:

@@ -48,8 +48,23 @@ def show(
         print_tables(shown)
         if left_out:
             print(f"left out: {len(left_out)} artefacts made from others than those that are there; run the recipe again")
+        if not is_sweep(study):
+            _tell_interruption(study)
     if figure is not None:
         print(f"figure: {save_figure(draw(name, study), figure)}")
+
+
+def _tell_interruption(study: Path) -> None:
+    """Say where the last run of a study did not come to its end, and where nobody knows."""
+    from deltaspace.study import read_history
+
+    try:
+        history = read_history(study)
+    except DeltaspaceError as error:
+        print(f"whether the last run came to its end is not known: {error}")
+        return
+    if history and history[-1].interrupted:
+        print(f"the last run, started {history[-1].started}, was {history[-1].ended}; run the recipe again to go on")
 
 
 def landscape(

@@ -70,6 +70,7 @@ def _run(record: RunRecord) -> dict[str, Any]:
         "started": record.started,
         "made": ", ".join(f"{stage}: {count}" for stage, count in record.artefacts.items()),
         "seconds": round(sum(record.seconds.values()), 1),
+        "ended": record.ended,
         "machine": f"{machine.get('processor')}, {machine.get('cores')} cores, {accelerator}, {machine.get('system')}",
         "versions": ", ".join(f"{name} {version}" for name, version in record.versions.items())
         + f", Python {machine.get('python')}",

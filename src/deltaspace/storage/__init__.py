@@ -2,6 +2,7 @@
 
 from deltaspace.storage.atomic import (
     cache_folder,
+    clear_left,
     replacing,
     replacing_folder,
     write_copy,
@@ -22,6 +23,7 @@ __all__ = [
     "check_export",
     "check_format",
     "check_output",
+    "clear_left",
     "digest",
     "download",
     "exporting",

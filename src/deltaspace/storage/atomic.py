@@ -137,6 +137,12 @@ def _beside(path: Path, kind: str) -> Iterator[Path]:
             os.close(lock)
 
 
+def clear_left(folder: Path) -> None:
+    """Delete what dead processes left in a folder and in those below it."""
+    for path, _, _ in os.walk(folder):
+        _clean(Path(path))
+
+
 def _clean(folder: Path) -> None:
     """Delete what dead processes left in a folder: living ones hold their temporary folders locked."""
     for left in folder.iterdir():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from deltaspace.errors import DeltaspaceError
+from deltaspace.interruption import interruptible
 from deltaspace.landscape import Landscape
 from deltaspace.study.engines import Serial
 from deltaspace.study.folder import RECIPE, Folder
@@ -52,7 +53,11 @@ def sample_landscape(folder: Path | str, spec: SliceSpec, *, observer: Observer 
                 mend=f"deltaspace run {folder / RECIPE} --out {folder}",
             )
     observer = observer or Observer()
-    with graph.resources.folder.locked(), logged(folder, LANDSCAPES.name, observer) as log:
+    with (
+        interruptible(),
+        graph.resources.folder.locked(),
+        logged(folder, LANDSCAPES.name, observer) as log,
+    ):
         state = graph.state(artefact)
         observer.plan(int(state != "valid"), int(state == "valid"))
         if state != "valid":

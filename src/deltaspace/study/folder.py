@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from deltaspace.errors import DeltaspaceError
 from deltaspace.storage import (
+    clear_left,
     file_digest,
     read_json,
     read_metadata,
@@ -25,6 +25,7 @@ from deltaspace.storage import (
     write_json,
     write_tensors,
 )
+from deltaspace.study.lock import LOCK, locked
 
 State = Literal["valid", "missing", "stale", "damaged"]
 RECIPE = "recipe.yaml"
@@ -32,9 +33,8 @@ RECIPE = "recipe.yaml"
 SWEEP = "sweep.yaml"
 # What ran where.
 RUNS = "runs.json"
-_LOCK = ".lock"
 # What may be there before a study has its recipe.
-_BEFORE = (_LOCK, ".running", "imported", "tracking")
+_BEFORE = (LOCK, ".running", "imported", "tracking")
 _SHOWN = 8
 FINGERPRINT = re.compile("[0-9a-f]{64}")
 _SUPERSEDED = "superseded"
@@ -182,31 +182,20 @@ class Folder:
     def _others(self) -> list[str]:
         """What is in the folder, unless it is a study's: a run locks it before it writes anything else."""
         names = sorted(path.name for path in self.path.iterdir())
-        if RECIPE in names and (_LOCK in names or RUNS in names):
+        if RECIPE in names and (LOCK in names or RUNS in names):
             return []
         return [name for name in names if name not in _BEFORE and not name.endswith(".tmp")]
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the folder for one run.
+        """Hold the folder for one run, and clear away what killed processes left half written.
 
         Raises:
             DeltaspaceError: another run holds it, something else is in it, or it cannot be written.
         """
         self.check_free()
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            # Not through a link, whose file would be another's; not a pipe, which waits for a reader.
-            lock = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
-        except OSError as error:
-            raise DeltaspaceError(f"study {self.path} cannot be written", found=str(error), mend="choose another --out") from None
-        with os.fdopen(lock, "rb"):
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise DeltaspaceError(
-                    f"study {self.path} is being run by another process", mend="wait for it, or choose another --out"
-                ) from None
+        with locked(self.path):
+            clear_left(self.path)
             yield
 
 

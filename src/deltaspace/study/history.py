@@ -1,4 +1,4 @@
-"""What ran where: one entry for every run of a study that made something, in `runs.json`."""
+"""What ran where, and how it ended: an entry for every run of a study that made something or was interrupted, in `runs.json`."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from deltaspace.errors import DeltaspaceError, first_line
+from deltaspace.interruption import Interrupted
 from deltaspace.storage import read_json, seal_holds, sealed, write_json
 from deltaspace.study.artefact import Artefact
 from deltaspace.study.folder import RUNS, Folder, State
@@ -34,6 +35,7 @@ class RunRecord:
         seconds: how long that took, by the stage's title.
         machine: where it ran.
         versions: of what numbers depend on.
+        ended: `finished`, `failed`, or by which signal: `interrupted by SIGINT`.
     """
 
     started: str
@@ -42,6 +44,12 @@ class RunRecord:
     seconds: dict[str, float]
     machine: dict[str, Any]
     versions: dict[str, str]
+    ended: str = "finished"
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether a signal ended it."""
+        return self.ended.startswith("interrupted")
 
 
 class _Log(Observer):
@@ -63,7 +71,7 @@ class _Log(Observer):
 
 @contextmanager
 def logged(folder: Path, until: str | None, observer: Observer) -> Iterator[Observer]:
-    """Keep a record of this run, also when it is interrupted; none where nothing was made.
+    """Keep a record of this run and of how it ended; none where nothing was made, unless it or the one before was interrupted.
 
     Args:
         folder: the study's.
@@ -72,13 +80,21 @@ def logged(folder: Path, until: str | None, observer: Observer) -> Iterator[Obse
     """
     log = _Log()
     started = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    ended = "failed"
     try:
         yield log
+        ended = "finished"
+    except KeyboardInterrupt as error:
+        ended = str(error) if isinstance(error, Interrupted) else "interrupted by SIGINT"
+        raise
     finally:
-        if log.artefacts:
+        history = _earlier(folder, observer)
+        # A run that finished with nothing to do says that what an earlier one left open is there.
+        closing = ended == "finished" and history and history[-1].interrupted
+        if log.artefacts or ended.startswith("interrupted") or closing:
             seconds = {title: round(spent, 1) for title, spent in log.seconds.items()}
-            record = RunRecord(started, until, log.artefacts, seconds, machine(), versions())
-            write_json(folder / RUNS, [sealed(asdict(listed)) for listed in [*_earlier(folder, observer), record]])
+            record = RunRecord(started, until, log.artefacts, seconds, machine(), versions(), ended)
+            write_json(folder / RUNS, [sealed(asdict(listed)) for listed in [*history, record]])
 
 
 def _earlier(folder: Path, observer: Observer) -> list[RunRecord]:

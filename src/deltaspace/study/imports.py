@@ -9,10 +9,13 @@ from pathlib import Path
 from deltaspace.checkpoints.read_peft import initial_for, read_checkpoints
 from deltaspace.deltas import AttachedDelta, PeftBacked
 from deltaspace.errors import DeltaspaceError
+from deltaspace.interruption import interruptible
 from deltaspace.storage import read_metadata
 from deltaspace.study.folder import Folder
 from deltaspace.study.graph import Graph
+from deltaspace.study.history import logged
 from deltaspace.study.imported import Imports
+from deltaspace.study.observer import Observer
 from deltaspace.study.recipe import Recipe
 from deltaspace.study.resources import Resources
 from deltaspace.study.run import keep_recipe
@@ -50,6 +53,7 @@ def import_checkpoints(
     seed: int | None = None,
     initial_seed: int | None = None,
     same_base: bool = False,
+    observer: Observer | None = None,
 ) -> list[Imported]:
     """Take checkpoints of peft into a study as solutions; `run_study` keeps them and makes the rest.
 
@@ -61,6 +65,7 @@ def import_checkpoints(
         seed: which seed of the recipe; its first by default.
         initial_seed: that their initial values were drawn from, where it is known.
         same_base: their model is the recipe's, whatever they call it.
+        observer: told what goes on.
 
     Raises:
         DeltaspaceError: a checkpoint does not fit; nothing is taken in then.
@@ -76,7 +81,8 @@ def import_checkpoints(
     # Not the resources' own, which are kept: its initial vector may change below.
     attached = AttachedDelta(recipe.delta(name), resources.backbone, seed, name, resources.imports.kept_initial(name, seed))
     read = dict(zip(checkpoints, read_checkpoints(list(checkpoints.values()), attached, same_base=same_base), strict=True))
-    with resources.folder.locked():
+    told = observer or Observer()
+    with interruptible(), resources.folder.locked(), logged(resources.folder.path, INDEPENDENT.name, told) as log:
         keep_recipe(recipe, resources.folder.path)
         imports = resources.imports = Imports(resources.folder)
         if imports.initial_path(name, seed).exists():
@@ -88,9 +94,12 @@ def import_checkpoints(
         for task, checkpoint in read.items():
             imports.keep_source(task, name, seed, checkpoint.name, checkpoint.sha256)
             key = Key(name, task, seed)
+            artefact = INDEPENDENT.artefact(key)
+            log.start(artefact, "missing")
             content = INDEPENDENT.content(resources, key, checkpoint.parameters)
             content.metadata["imported"] = imports.source(task, name, seed)
-            Graph(resources).write(INDEPENDENT.artefact(key), content)
+            Graph(resources).write(artefact, content)
+            log.end(artefact)
             assert content.row is not None
             done.append(Imported(task, name, checkpoint.name, how, content.row.score, content.row.n_test))
     return done

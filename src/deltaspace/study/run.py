@@ -7,6 +7,7 @@ from pathlib import Path
 import yaml
 
 from deltaspace.errors import DeltaspaceError
+from deltaspace.interruption import interruptible
 from deltaspace.storage import path_of, write_text
 from deltaspace.study.artefact import Artefact
 from deltaspace.study.check import check_resources
@@ -45,13 +46,14 @@ def run_study(
 
     Raises:
         DeltaspaceError: a mistake in the recipe or the tasks, a full disk, a study that is already running.
+        Interrupted: Ctrl-C, SIGTERM or SIGHUP came (a `KeyboardInterrupt`); what was made is kept.
     """
     out, observer = Path(out), observer or Observer()
     if (out / SWEEP).exists():
         raise DeltaspaceError(f"{out} is a sweep", expected="a study's folder, or a new one", mend="choose another --out")
     graph = Graph(Resources(recipe, Folder(out)))
     graph.order(graph.wanted(until))  # mistakes show before anything is written
-    with graph.resources.folder.locked():
+    with interruptible(), graph.resources.folder.locked(), logged(out, until, observer) as log:
         graph = graph.renewed()
         ordered = graph.order(graph.wanted(until))
         for text in graph.resources.imports.doubts:
@@ -62,8 +64,7 @@ def run_study(
         if todo:
             check_resources(graph.resources)
         keep_recipe(recipe, out)
-        with logged(out, until, observer) as log:
-            made = (engine or Serial()).run(graph, todo, Observers([log, observer]))
+        made = (engine or Serial()).run(graph, todo, Observers([log, observer]))
         if until is None:
             set_aside_unwanted(graph, ordered, observer)
     return made

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from deltaspace.errors import DeltaspaceError
+from deltaspace.interruption import Interrupted, held
 from deltaspace.storage import read_tensors, write_tensors
 from deltaspace.training.optimizer import Adam, Loss, Optimizer, StepLoss
 from deltaspace.training.resume import NO_RESUME, Resume
@@ -73,37 +74,51 @@ def fit(
     state = _State(values, steps, keep_trajectory)
     if resume.state is not None and resume.state.exists():
         state.load(resume.state, resume.fingerprint)
-    if state.best is None:
-        state.judge(0, evaluate)
     started = saved = time.perf_counter()
     earlier = state.seconds
-    while state.step < settings.steps and not state.stalled(settings.patience):
-        first = state.step * settings.accumulate
-        step_loss = StepLoss(values, loss, range(first, first + settings.accumulate))
-        norm = steps.advance(step_loss, settings.lr * _schedule(state.step, settings), settings.clip)
-        if not torch.isfinite(norm).all():
-            raise DeltaspaceError(
-                f"the training diverged at step {state.step + 1}",
-                found=f"loss {step_loss.last}, gradient norm {norm.max().item()}",
-                expected="finite numbers",
-                mend="lower this stage's learning rate in the recipe",
-            )
-        state.step += 1
-        state.remember()
-        if state.step % settings.evaluate_every == 0 or state.step == settings.steps:
-            state.judge(state.step, evaluate)
-            now = time.perf_counter()
-            state.seconds = earlier + now - started
-            ended = resume.kept and (state.step == settings.steps or state.stalled(settings.patience))
-            if resume.state is not None and (ended or now - saved > _SAVE_SECONDS):
-                state.save(resume.state, resume.fingerprint)
-                saved = time.perf_counter()
-        assert state.best is not None
-        resume.tell(state.step, settings.steps, f"best on dev {state.best.value:.1f}")
+    try:
+        while True:
+            if state.due(settings):
+                state.judge(evaluate)
+                now = time.perf_counter()
+                state.seconds = earlier + now - started
+                ended = resume.kept and state.ended(settings)
+                if resume.state is not None and state.step > 0 and (ended or now - saved > _SAVE_SECONDS):
+                    state.save(resume.state, resume.fingerprint)
+                    saved = time.perf_counter()
+            assert state.best is not None
+            if state.step > 0:
+                resume.tell(state.step, settings.steps, f"best on dev {state.best.value:.1f}")
+            if state.ended(settings):
+                break
+            with held():
+                _step(state, values, steps, loss, settings)
+    except Interrupted:
+        # Steps are whole, and an evaluation that was stopped is due again: this goes on exactly where it is.
+        if resume.state is not None and state.best is not None:
+            state.seconds = earlier + time.perf_counter() - started
+            state.save(resume.state, resume.fingerprint)
+        raise
     assert state.best is not None
     seconds = earlier + time.perf_counter() - started
     trajectory = [torch.stack(points) for points in zip(*state.trajectory, strict=True)]
     return Fit(state.best_values, state.best, state.best_step, state.step, seconds, state.curve, trajectory)
+
+
+def _step(state: _State, values: list[Tensor], steps: Optimizer, loss: Loss, settings: Training) -> None:
+    """One step of the optimizer."""
+    first = state.step * settings.accumulate
+    step_loss = StepLoss(values, loss, range(first, first + settings.accumulate))
+    norm = steps.advance(step_loss, settings.lr * _schedule(state.step, settings), settings.clip)
+    if not torch.isfinite(norm).all():
+        raise DeltaspaceError(
+            f"the training diverged at step {state.step + 1}",
+            found=f"loss {step_loss.last}, gradient norm {norm.max().item()}",
+            expected="finite numbers",
+            mend="lower this stage's learning rate in the recipe",
+        )
+    state.step += 1
+    state.remember()
 
 
 def _schedule(step: int, settings: Training) -> float:
@@ -132,13 +147,22 @@ class _State:
         if self.keep_trajectory:
             self.trajectory.append([value.detach().clone() for value in self.values])
 
-    def judge(self, step: int, evaluate: Callable[[list[Tensor]], Score]) -> None:
+    def due(self, settings: Training) -> bool:
+        """Whether the values are to be evaluated, and are not yet."""
+        wanted = self.step % settings.evaluate_every == 0 or self.step == settings.steps
+        return wanted and (not self.curve or self.curve[-1][0] < self.step)
+
+    def judge(self, evaluate: Callable[[list[Tensor]], Score]) -> None:
         with torch.no_grad():
             score = evaluate([value.detach() for value in self.values])
-        self.curve.append((step, score.value, score.loss))
-        if score.better_than(self.best):
-            self.best, self.best_step = score, step
-            self.best_values = [value.detach().clone() for value in self.values]
+        with held():
+            self.curve.append((self.step, score.value, score.loss))
+            if score.better_than(self.best):
+                self.best, self.best_step = score, self.step
+                self.best_values = [value.detach().clone() for value in self.values]
+
+    def ended(self, settings: Training) -> bool:
+        return self.step >= settings.steps or self.stalled(settings.patience)
 
     def stalled(self, patience: int | None) -> bool:
         return patience is not None and sum(step > self.best_step for step, *_ in self.curve) >= patience

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from deltaspace.interruption import check
+
 Progress = Callable[[int, int, str], None]
 
 
@@ -36,7 +38,12 @@ class Resume:
             self.state.unlink(missing_ok=True)
 
     def tell(self, done: int, total: int, text: str) -> None:
-        """Call `progress`, if there is one."""
+        """Call `progress`, if there is one.
+
+        Raises:
+            Interrupted: a signal asked this process to end.
+        """
+        check()
         if self.progress is not None:
             self.progress(done, total, text)
 

@@ -1,0 +1,81 @@
+"""One run of a study at a time.
+
+The system's lock on the file `.lock` counts, and goes with the process that holds it, however that ends. What the file says is
+for people alone: a process number that is taken again, or another machine's, keeps nobody out.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import platform
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from pathlib import Path
+
+from deltaspace.errors import DeltaspaceError
+
+LOCK = ".lock"
+# What is read of a note: the file may be anything.
+_LONG = 300
+
+
+@contextmanager
+def locked(study: Path) -> Iterator[None]:
+    """Hold a study's folder, which is made if need be.
+
+    Raises:
+        DeltaspaceError: another process holds it, or it cannot be written.
+    """
+    file = _opened(study)
+    try:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DeltaspaceError(
+                f"study {study} is being run by another process",
+                found=os.pread(file, _LONG, 0).decode(errors="replace").strip() or None,
+                mend="wait for it, or choose another --out",
+            ) from None
+        except OSError as error:
+            raise _unusable(study, f"{LOCK}: {error.strerror}") from None
+        _say(study, file, f"process {os.getpid()} on {platform.node()}, since {_now()}\n")
+        try:
+            yield
+        finally:
+            os.ftruncate(file, 0)
+    finally:
+        os.close(file)
+
+
+def _opened(study: Path) -> int:
+    """The lock's file: a plain one of this folder, whose content stays as it is."""
+    try:
+        study.mkdir(parents=True, exist_ok=True)
+        file = os.open(study / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+    except OSError as error:
+        found = f"{LOCK} is a link" if error.errno == errno.ELOOP and (study / LOCK).is_symlink() else str(error)
+        raise _unusable(study, found) from None
+    if not stat.S_ISREG(os.fstat(file).st_mode):
+        os.close(file)
+        raise _unusable(study, f"{LOCK} is no plain file")
+    return file
+
+
+def _say(study: Path, file: int, note: str) -> None:
+    try:
+        os.ftruncate(file, 0)
+        os.pwrite(file, note.encode(), 0)
+    except OSError as error:
+        raise _unusable(study, f"{LOCK}: {error.strerror}") from None
+
+
+def _unusable(study: Path, found: str) -> DeltaspaceError:
+    return DeltaspaceError(f"study {study} cannot be written", found=found, mend="choose another --out")
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")

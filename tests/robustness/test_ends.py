@@ -1,0 +1,246 @@
+"""How a command ends: signals, a second one, a broken pipe, and two runs of one study."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+import torch
+
+from deltaspace.cli._terminal import console
+from deltaspace.errors import DeltaspaceError
+from deltaspace.interruption import SIGNALS, Interrupted, arrived, check, held, interruptible
+from deltaspace.report.page_tables import _run
+from deltaspace.storage.atomic import _temporary, replacing
+from deltaspace.study import Observer, load_recipe, read_history, read_scores, run_study
+from deltaspace.study.folder import Folder
+from deltaspace.study.lock import locked
+from deltaspace.training import Resume, Score, Training, fit
+from tests.tiny import write_example
+
+
+def handlers():
+    return [signal.getsignal(number) for number in SIGNALS]
+
+
+def send(number):
+    os.kill(os.getpid(), number)
+
+
+class Killer(Observer):
+    """Sends a signal when some artefacts are there."""
+
+    def __init__(self, number, after=3):
+        self.number, self.after = number, after
+
+    def end(self, artefact):
+        self.after -= 1
+        if self.after == 0:
+            send(self.number)
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_ends_a_run_in_a_script_and_the_history_says_so(tmp_path, number, capsys):
+    before, recipe = handlers(), load_recipe(write_example(tmp_path))
+    with pytest.raises(Interrupted, match=number.name):
+        run_study(recipe, tmp_path / "study", observer=Killer(number))
+    assert handlers() == before and arrived() is None
+    [ended] = read_history(tmp_path / "study")
+    assert ended.ended == f"interrupted by {number.name}" and ended.interrupted
+    assert _run(ended)["ended"] == ended.ended
+    from deltaspace.cli import app
+
+    app(["show", str(tmp_path / "study")], standalone_mode=False)
+    assert f"was interrupted by {number.name}; run the recipe again to go on" in capsys.readouterr().out
+    run_study(recipe, tmp_path / "study")
+    assert read_history(tmp_path / "study")[-1].ended == "finished"
+    app(["show", str(tmp_path / "study")], standalone_mode=False)
+    assert "interrupted" not in capsys.readouterr().out
+
+
+def test_a_run_beside_the_main_thread_leaves_handlers_alone(tmp_path):
+    recipe, during, ended = load_recipe(write_example(tmp_path)), [], []
+
+    class Watch(Observer):
+        def plan(self, todo, done):
+            during.append(handlers())
+
+    def go():
+        ended.append(run_study(recipe, tmp_path / "study", observer=Watch()))
+
+    before, thread = handlers(), threading.Thread(target=go)
+    thread.start()
+    thread.join()
+    assert during == [before] and ended[0] > 0
+
+
+def test_handlers_of_others_and_ignored_signals_stay():
+    mine = signal.signal(signal.SIGTERM, lambda *_: None), signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        before = handlers()
+        with interruptible():
+            assert handlers()[1:] == before[1:] and handlers()[0] != before[0]
+            send(signal.SIGHUP)
+            send(signal.SIGTERM)
+        assert handlers() == before
+    finally:
+        signal.signal(signal.SIGTERM, mine[0])
+        signal.signal(signal.SIGHUP, mine[1])
+
+
+def test_a_second_signal_does_not_disturb_what_is_saved(tmp_path):
+    with pytest.raises(Interrupted, match="SIGINT"), interruptible():
+        try:
+            send(signal.SIGINT)
+        finally:
+            with replacing(tmp_path / "file") as temporary:
+                send(signal.SIGINT)
+                send(signal.SIGTERM)
+                temporary.write_text("whole")
+    assert (tmp_path / "file").read_text() == "whole" and [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_signal_waits_for_what_is_changed_whole_and_is_not_lost():
+    done = []
+    with pytest.raises(Interrupted), interruptible():
+        with held():
+            send(signal.SIGTERM)
+            done.append(1)
+        done.append(2)
+    assert done == [1]
+    with pytest.raises(Interrupted), interruptible():
+        try:
+            send(signal.SIGTERM)
+        except BaseException:
+            done.append(3)  # as a library may swallow it
+        check()
+    assert done == [1, 3]
+
+
+@pytest.mark.parametrize("inside", ["loss", "evaluate"])
+def test_a_training_that_a_signal_stops_goes_on_with_equal_numbers(tmp_path, inside):
+    settings = Training(steps=9, lr=0.1, evaluate_every=3, batch_size=1)
+    calls = {"loss": 0, "evaluate": 0, "stop": None}
+
+    def reached(what):
+        calls[what] += 1
+        if (what, calls[what]) == calls["stop"]:
+            send(signal.SIGTERM)
+
+    def loss(parameters, step):
+        reached("loss")
+        return ((parameters[0] - step) ** 2).sum()
+
+    def evaluate(parameters):
+        reached("evaluate")
+        return Score(-float(parameters[0].sum()), float(parameters[0].sum()), 1)
+
+    def go(name):
+        resume = Resume(tmp_path / name, "fingerprint")
+        return fit([torch.zeros(3)], loss, evaluate, settings, resume=resume, keep_trajectory=True)
+
+    whole = go("whole")
+    calls |= {"loss": 0, "evaluate": 0, "stop": (inside, 2)}
+    with pytest.raises(Interrupted), interruptible():
+        go("stopped")
+    assert (tmp_path / "stopped").exists()
+    steps = calls["loss"]
+    again = go("stopped")
+    assert calls["loss"] == steps + 9 - {"loss": 2, "evaluate": 3}[inside]
+    assert torch.equal(again.parameters[0], whole.parameters[0]) and torch.equal(again.trajectory[0], whole.trajectory[0])
+    assert (again.curve, again.best, again.best_step) == (whole.curve, whole.best, whole.best_step)
+
+
+@pytest.mark.parametrize("words", [["show", "--json"], ["info"]])
+def test_output_that_nobody_reads_ends_without_a_traceback(study, words):
+    command = [sys.executable, "-m", "deltaspace", words[0], str(study), *words[1:]]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 128 + signal.SIGPIPE
+
+
+def test_a_console_says_that_nobody_reads_it():
+    reading, writing = os.pipe()
+    os.close(reading)
+    terminal = console()
+    with pytest.raises(BrokenPipeError), os.fdopen(writing, "w", buffering=1, closefd=True) as file:
+        terminal.file = file
+        try:
+            terminal.print("x")
+        finally:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), file.fileno())
+
+
+def test_the_second_run_says_who_holds_the_study(tmp_path):
+    with (
+        locked(tmp_path),
+        pytest.raises(DeltaspaceError, match=rf"another process\n  found: process {os.getpid()} on .+, since 2"),
+    ):
+        Folder(tmp_path).locked().__enter__()
+    assert (tmp_path / ".lock").read_text() == ""
+
+
+@pytest.mark.parametrize("note", [f"process {os.getpid()} on here", "process 1 on another.host, since 2020", "\udcff\0"])
+def test_a_note_of_a_dead_run_keeps_nobody_out(tmp_path, note):
+    (tmp_path / ".lock").write_bytes(note.encode(errors="surrogateescape"))
+    with locked(tmp_path):
+        pass
+
+
+def test_the_lock_goes_with_a_killed_process(tmp_path):
+    script = (
+        "import sys, time\nfrom pathlib import Path\nfrom deltaspace.study.lock import locked\n"
+        "with locked(Path(sys.argv[1])):\n    print('held', flush=True)\n    time.sleep(60)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "held\n"
+        with pytest.raises(DeltaspaceError, match=f"process {process.pid} on"), locked(tmp_path):
+            pass
+        process.kill()
+    assert str(process.pid) in (tmp_path / ".lock").read_text()
+    with locked(tmp_path):
+        pass
+
+
+def test_a_lock_that_is_a_link_or_no_file_is_refused(tmp_path):
+    (tmp_path / "target").write_text("kept")
+    for name, make in (
+        ("link", lambda path: path.symlink_to(tmp_path / "target")),
+        ("folder", lambda path: path.mkdir()),
+        ("pipe", os.mkfifo),
+    ):
+        (tmp_path / name).mkdir()
+        make(tmp_path / name / ".lock")
+        with pytest.raises(DeltaspaceError, match="cannot be written"), locked(tmp_path / name):
+            pass
+    assert (tmp_path / "target").read_text() == "kept"
+
+
+def test_what_a_dead_process_left_is_cleared_and_no_other_file(tmp_path):
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    living = _temporary(tmp_path / "a")
+    names = (".x.tmp", ".tmpAbc", living.name.replace(living.name.split(".")[2].split("-")[0], "0" * 8))
+    for name in (living.name, *names):
+        (tmp_path / name).touch()
+    left = tmp_path / living.name.replace(f"-{os.getpid()}-", f"-{dead.pid}-")
+    left.mkdir()
+    (left / ".tmpAbc").touch()
+    with Folder(tmp_path).locked():
+        pass
+    assert not left.exists() and all((tmp_path / name).exists() for name in (living.name, *names))
+
+
+def test_a_history_without_ends_is_read(tmp_path):
+    run_study(load_recipe(write_example(tmp_path)), tmp_path / "study", until="zero_shot")
+    path = tmp_path / "study" / "runs.json"
+    [entry] = json.loads(path.read_text())
+    assert entry.pop("ended") == "finished"
+    path.write_text(json.dumps([entry]))
+    assert read_history(tmp_path / "study")[0].ended == "finished" and read_scores(tmp_path / "study")
