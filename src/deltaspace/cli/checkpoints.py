@@ -140,9 +140,10 @@ def _export_task(subspace: Subspace, out: Path, task: str, delta: str | None, th
 
     if delta is None:
         raise DeltaspaceError("as which delta?", expected="--delta and one of " + ", ".join(subspace.entries))
-    if through is not None:
+    # The task's vectors say themselves through which deltas there are some.
+    if through is not None and task in subspace.sources and not subspace.vectors.deltas_of(task):
         subspace.entry(through)
-        if through != delta and not subspace.vectors.deltas_of(task):
+        if through != delta:
             raise DeltaspaceError(
                 f"no vector of {task} was tuned through {through}",
                 found="a source task, whose code all deltas read",
