@@ -155,6 +155,7 @@ def test_20_kills(commands, verbs):
     disturb(commands, verbs, 20, seed=0)
 
 
-@pytest.mark.slow
+@pytest.mark.long
+@pytest.mark.timeout(0)
 def test_200_kills(commands, verbs):
     disturb(commands, verbs, 200, seed=1)
