@@ -185,7 +185,11 @@ def test_the_second_run_says_who_holds_the_study(tmp_path):
     assert (tmp_path / ".lock").read_text() == ""
 
 
-@pytest.mark.parametrize("note", [f"process {os.getpid()} on here", "process 1 on another.host, since 2020", "\udcff\0"])
+@pytest.mark.parametrize(
+    "note",
+    [f"process {os.getpid()} on here", "process 1 on another.host, since 2020", "\udcff\0"],
+    ids=["this process", "another machine", "no text"],
+)
 def test_a_note_of_a_dead_run_keeps_nobody_out(tmp_path, note):
     (tmp_path / ".lock").write_bytes(note.encode(errors="surrogateescape"))
     with locked(tmp_path):

@@ -46,25 +46,25 @@ class Bars(Observer):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._progress.stop()
         if kind is not None and issubclass(kind, KeyboardInterrupt) and self._made:
-            self._console.print(f"{self._made} artefacts were made and are kept", highlight=False, markup=False)
+            self._console.print(f"{self._made} artefacts were made and are kept", highlight=False)
 
     def study(self, name: str) -> None:
-        self._console.print(name, style="bold", highlight=False, markup=False)
+        self._console.print(name, style="bold", highlight=False)
 
     def plan(self, todo: int, done: int) -> None:
         if self._artefacts is not None:
             self._progress.remove_task(self._artefacts)
             self._artefacts = None
         if todo:
-            self._console.print(f"{done} artefacts are there and valid, {todo} to make", highlight=False, markup=False)
+            self._console.print(f"{done} artefacts are there and valid, {todo} to make", highlight=False)
             self._artefacts = self._progress.add_task("study", total=todo, note="", rate="")
 
     def note(self, text: str) -> None:
         self.notes += 1
-        self._console.print(text, highlight=False, markup=False)
+        self._console.print(text, highlight=False)
 
     def start(self, artefact: Artefact, reason: str) -> None:
-        self._console.print(f"{artefact.path} ({reason})", highlight=False, markup=False)
+        self._console.print(f"{artefact.path} ({reason})", highlight=False)
         self._started = time.perf_counter()
 
     def progress(self, step: int, steps: int, text: str) -> None:

@@ -57,6 +57,8 @@ def import_checkpoints(
 ) -> list[Imported]:
     """Take checkpoints of peft into a study as solutions; `run_study` keeps them and makes the rest.
 
+    There are many parameters, since a checkpoint does not say what a study has to know of it.
+
     Args:
         recipe: the study's.
         out: the study's folder.
