@@ -5,6 +5,7 @@ their medians is the value, so that a machine that is slow for a while slows bot
 
 - `approximation-single`: one source task, d = 4.
 - `approximation-multi`, `approximation-memory`: 60 solutions, batch 8 from 4 tasks, d = 100, a prefix of 120 tokens.
+- `aligned-step`: the same with the agreement of the deltas at 2 vectors on 12 texts each, against all passes that it needs.
 - `optimization-step`: d = 100, the slowest of the three deltas.
 - `joint-svd`: 200 solutions of 1.1 M parameters in files, d = 100, against reading the files once.
 - `mixed-batch`: MiniLM, a task of its own for each of 32 sentences, against one task for all; peft's `adapter_names` beside it.
@@ -32,17 +33,24 @@ from deltaspace.deltas import AttachedDelta, Lora, attach
 from deltaspace.families import Batch
 from deltaspace.rivals import attach_rival
 from deltaspace.storage import read_json, read_tensors, write_json, write_tensors
-from deltaspace.subspace import Entry, Source, SubspaceModel, approximate, find_projection
+from deltaspace.subspace import Approximation, Entry, Source, SubspaceModel, approximate, find_projection
+from deltaspace.subspace.fitting.affine import AffineDense
 from deltaspace.subspace.fitting.displacements import InFiles
 from deltaspace.subspace.fitting.lowrank import LowRankAdafactor
+from deltaspace.subspace.fitting.method import Problem
+from deltaspace.subspace.methods.aligned import AlignedDirections
 from deltaspace.subspace.methods.dense import DenseAutoencoder
+from deltaspace.subspace.objectives.aligned import CONSENSUS, Aligned, Weights
 from deltaspace.subspace.objectives.interpolated import joint_loss
+from deltaspace.tasks import Example, Task
 from deltaspace.training import StepLoss
 
 ROUNDS = 9
 RESULTS = Path(__file__).parent / "results" / "latest.json"
 RIVALS = ("unilora", "vblora")
 Result = dict[str, Any]
+# A family, a model and a batch to a number.
+Pass = Callable[..., torch.Tensor]
 
 
 def random_source(folder: Path, name: str, tasks: int, blocks: Sequence[int]) -> Source:
@@ -59,8 +67,8 @@ def random_sources(folder: str, attached: Sequence[AttachedDelta], tasks: int) -
     return [random_source(Path(folder), delta.name, tasks, delta.layout.sizes) for delta in attached]
 
 
-def plain_step(attached: AttachedDelta, batch: Batch) -> Step:
-    """Forward + backward with the delta's parameters as the model's."""
+def plain_step(attached: AttachedDelta, batch: Batch, passed: Pass = lambda family, *given: family.loss(*given)) -> Step:
+    """Forward + backward with the delta's parameters as the model's, of the loss or of what else is passed."""
     tuned = {name for name, _ in attached.layout.entries}
     parameters = [parameter for name, parameter in attached.model.named_parameters() if name in tuned]
 
@@ -68,7 +76,7 @@ def plain_step(attached: AttachedDelta, batch: Batch) -> Step:
         for parameter in parameters:
             parameter.requires_grad_()
             parameter.grad = None
-        attached.backbone.family.loss(attached.model, batch).backward()
+        passed(attached.backbone.family, attached.model, batch).backward()
         for parameter in parameters:
             parameter.requires_grad_(False)
 
@@ -131,6 +139,40 @@ def approximation_memory(sizes: Sizes = MEASURED) -> list[Result]:
         for _ in range(3):
             step()
     return [{"name": "approximation-memory", "value": peak_memory(), "goal": 2.0, "unit": "GiB", "floor": None}]
+
+
+def aligned_step(sizes: Sizes = MEASURED, rounds: int = ROUNDS, vectors: int = 2, texts: int = 12) -> list[Result]:
+    """A whole step of `aligned` with all its terms: task loss, agreement, reconstruction."""
+    attached = attach_deltas(sizes, sizes.more_tokens)
+    tasks = [random_task(f"task-{index}", sizes) for index in range(sizes.solutions)]
+    settings = Approximation(batch_size=sizes.batch, tasks=sizes.batch_tasks, steps=rounds, lr=1e-6)
+    with tempfile.TemporaryDirectory() as folder:
+        sources = random_sources(folder, attached, sizes.solutions)
+        problem = Problem(attached, sources, tasks, sizes.dim, settings, 0)
+        started = AlignedDirections().raw(sources, sizes.dim, 0)
+        family = attached[0].backbone.family
+        items = [item for task in tasks for item in family.encode(task, task.train)]
+        weights = Weights(1.0, 1.0, 0.1, CONSENSUS, vectors, texts, reach=1.0, near=0.3, far=1.0)
+        objective = Aligned(problem, weights, items, 1.0)
+        values = [trainable.up.requires_grad_() for trainable in started if isinstance(trainable, AffineDense)]
+        optimizer = LowRankAdafactor(values, [trainable.factors().get("up") for trainable in started])
+
+        def step() -> None:
+            optimizer.advance(StepLoss(values, lambda _, index: objective.parts(started, index), [0]), 1e-6, 1.0)
+
+        task_batch, text_batch = family.collate(items[: sizes.batch]), family.collate(items[: vectors * texts])
+        floors = {f"{delta.name}, task": plain_step(delta, task_batch) for delta in attached}
+        for delta in attached:
+            floors[f"{delta.name}, texts"] = plain_step(delta, text_batch, lambda family, *given: family.decision(*given).sum())
+        seconds = medians({"step": step, **floors}, rounds)
+    return [{"name": "aligned-step", "value": seconds["step"] / sum(seconds[name] for name in floors), "goal": 1.15}]
+
+
+def random_task(name: str, sizes: Sizes) -> Task:
+    """A generated task, all of whose texts are of one length."""
+    text, target = ("word " * count for count in (sizes.input_tokens, sizes.target_tokens))
+    examples = tuple(Example(text.strip(), target.strip()) for _ in range(sizes.batch))
+    return Task(name, "generation", "exact_match", {}, None, examples, examples, examples, "benchmarks")
 
 
 def peak_memory() -> float:
@@ -271,6 +313,7 @@ BENCHMARKS: dict[str, Callable[[], list[Result]]] = {
     "approximation-single": approximation_single,
     "approximation-multi": approximation_multi,
     "approximation-memory": approximation_memory,
+    "aligned-step": aligned_step,
     "optimization-step": optimization_step,
     "joint-svd": joint_svd,
     "mixed-batch": mixed_batch,

@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from accelerate import Accelerator
 from accelerate.utils import is_bf16_available
-from safetensors import SafetensorError
-from transformers import AutoConfig, AutoTokenizer
 
-from deltaspace.errors import DeltaspaceError, first_line
+from deltaspace.errors import DeltaspaceError
 from deltaspace.families import FAMILIES, Family
-from deltaspace.pretrained import load_pretrained
+from deltaspace.model_files import weight_files
+from deltaspace.pretrained import load_config, load_model, load_tokenizer
 from deltaspace.storage import model_fingerprint, model_folder
 
 if TYPE_CHECKING:
@@ -77,25 +76,15 @@ def load_backbone(
         device: where it goes; accelerate's choice by default: a GPU if there is one, else the CPU.
 
     Raises:
-        DeltaspaceError: there is no such model, its weights are not safetensors, or it fits no family.
+        DeltaspaceError: there is no such model, its files are not whole (see `load_model`), or it fits no family.
     """
     folder = model_folder(name)
-    try:
-        config = load_pretrained(AutoConfig, folder)
-    except (OSError, ValueError, KeyError) as error:
-        raise DeltaspaceError(
-            f"model {name}: its configuration cannot be used", found=first_line(error), expected=supported()
-        ) from None
+    config = load_config(folder, f"model {name}", supported())
     kind = FAMILIES.find(family or family_of(name, config, folder))
-    try:
-        tokenizer = load_pretrained(AutoTokenizer, folder)
-        model = load_pretrained(kind.auto_class(), folder, use_safetensors=True, dtype=torch.float32)
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise DeltaspaceError(
-            f"model {name} cannot be loaded as {kind.name.replace('_', ' ')}",
-            found=first_line(error),
-            expected=f"weights as safetensors and a tokenizer in {folder}; {supported()}",
-        ) from None
+    weight_files(folder)
+    tokenizer = load_tokenizer(folder, f"model {name}")
+    refused = f"model {name} cannot be loaded as {kind.name.replace('_', ' ')}"
+    model = load_model(kind.auto_class(), config, folder, refused, unused=kind.unused, expected=supported())
     backbone = make_backbone(
         name, model, tokenizer, family=kind.name, max_length=max_length, fingerprint=model_fingerprint(folder), device=device
     )
@@ -116,9 +105,10 @@ def make_backbone(
     """A backbone from a model and tokenizer already in memory; the model is frozen in place.
 
     Raises:
-        DeltaspaceError: there is no such family.
+        DeltaspaceError: there is no such family, or model and tokenizer do not go together.
     """
     task_reader = FAMILIES.find(family)(model, tokenizer, max_length)
+    task_reader.check_model(name)
     accelerator = Accelerator(mixed_precision=precision())
     model.eval().requires_grad_(False)
     model.to(device or accelerator.device)

@@ -21,6 +21,7 @@ TINY_RUNS = {
     "approximation-single": lambda: run.approximation_single(models.TINY, 1),
     "approximation-multi": lambda: run.approximation_multi(models.TINY, 1),
     "approximation-memory": lambda: run.approximation_memory(models.TINY),
+    "aligned-step": lambda: run.aligned_step(models.TINY, 1),
     "optimization-step": lambda: run.optimization_step(models.TINY, 1),
     "joint-svd": lambda: run.joint_svd(3, (5, 7), 2),
     "mixed-batch": lambda: run.mixed_batch(models.make_sentence_encoder(), count=3, length=5, dim=4, rounds=1),

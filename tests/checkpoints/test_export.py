@@ -12,6 +12,7 @@ from peft import PeftModel
 from deltaspace.checkpoints import export_delta, load_delta
 from deltaspace.deltas import AttachedDelta, make_delta
 from deltaspace.errors import DeltaspaceError
+from deltaspace.storage import sealed
 from tests.deltas.test_peft_methods import METHODS, WITHOUT, moved
 from tests.tiny import model, tiny_backbone
 
@@ -99,7 +100,7 @@ def test_settings_that_this_version_lacks_are_named(tmp_path):
     export_delta(attached, attached.initial, tmp_path)
     description = json.loads((tmp_path / "delta.json").read_text())
     description["delta"]["gears"] = 4
-    (tmp_path / "delta.json").write_text(json.dumps(description))
+    (tmp_path / "delta.json").write_text(json.dumps(sealed(description)))
     with pytest.raises(DeltaspaceError, match="the delta adapter cannot be made"):
         load_delta(tmp_path, backbone)
 
@@ -110,7 +111,7 @@ def test_a_description_that_lacks_an_entry_is_damaged(tmp_path):
     export_delta(attached, attached.initial, tmp_path)
     description = json.loads((tmp_path / "delta.json").read_text())
     del description["seed"]
-    (tmp_path / "delta.json").write_text(json.dumps(description))
+    (tmp_path / "delta.json").write_text(json.dumps(sealed(description)))
     with pytest.raises(DeltaspaceError, match=r"delta\.json is damaged(.|\n)*no seed"):
         load_delta(tmp_path, backbone)
 

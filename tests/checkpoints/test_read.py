@@ -11,7 +11,7 @@ from peft import LoraConfig, get_peft_model
 from deltaspace.checkpoints import drawn, export_delta, initial_for, read_checkpoints
 from deltaspace.deltas import AttachedDelta, attach, make_delta
 from deltaspace.errors import DeltaspaceError
-from deltaspace.storage import file_digest
+from deltaspace.storage import file_digest, sealed
 from tests.deltas.test_peft_methods import METHODS, WITHOUT, moved
 from tests.tiny import model, tiny_backbone
 
@@ -65,7 +65,7 @@ def test_a_checkpoint_of_another_base_is_read_where_that_is_allowed(tmp_path):
     attached = attached_to(tiny_backbone("bert"), "adapter")
     export_delta(attached, moved(attached), tmp_path)
     description = json.loads((tmp_path / "delta.json").read_text())
-    (tmp_path / "delta.json").write_text(json.dumps({**description, "model_fingerprint": "of another"}))
+    (tmp_path / "delta.json").write_text(json.dumps(sealed({**description, "model_fingerprint": "of another"})))
     with pytest.raises(DeltaspaceError, match="belongs to another model"):
         attached.delta.read(attached, [tmp_path])
     [vector] = attached.delta.read(attached, [tmp_path], same_base=True)
@@ -86,7 +86,7 @@ def test_a_plain_model_is_read_only_where_the_delta_tuned_it(tmp_path):
     with pytest.raises(DeltaspaceError, match="does not fit finetune"):
         gpt2.delta.read(gpt2, [tmp_path / "whole"])
     (tmp_path / "whole" / "model.safetensors").write_bytes(b"damaged")
-    with pytest.raises(DeltaspaceError, match="does not fit finetune"):
+    with pytest.raises(DeltaspaceError, match="cannot be read"):
         whole.delta.read(whole, [tmp_path / "whole"])
 
 

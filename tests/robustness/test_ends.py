@@ -16,7 +16,7 @@ from deltaspace.cli._terminal import console
 from deltaspace.errors import DeltaspaceError
 from deltaspace.interruption import SIGNALS, Interrupted, arrived, check, held, interruptible
 from deltaspace.report.page_tables import _run
-from deltaspace.storage.atomic import _temporary, replacing
+from deltaspace.storage import replacing
 from deltaspace.study import Observer, load_recipe, read_history, read_scores, run_study
 from deltaspace.study.folder import Folder
 from deltaspace.study.lock import locked
@@ -222,25 +222,20 @@ def test_a_lock_that_is_a_link_or_no_file_is_refused(tmp_path):
     assert (tmp_path / "target").read_text() == "kept"
 
 
-def test_what_a_dead_process_left_is_cleared_and_no_other_file(tmp_path):
-    dead = subprocess.Popen([sys.executable, "-c", ""])
-    dead.wait()
-    living = _temporary(tmp_path / "a")
-    names = (".x.tmp", ".tmpAbc", living.name.replace(living.name.split(".")[2].split("-")[0], "0" * 8))
-    for name in (living.name, *names):
-        (tmp_path / name).touch()
-    left = tmp_path / living.name.replace(f"-{os.getpid()}-", f"-{dead.pid}-")
-    left.mkdir()
-    (left / ".tmpAbc").touch()
-    with Folder(tmp_path).locked():
-        pass
-    assert not left.exists() and all((tmp_path / name).exists() for name in (living.name, *names))
+def test_a_run_clears_what_dead_processes_left_anywhere_in_the_study(tmp_path):
+    left = tmp_path / ".running" / "optimized" / ".x.0123456789abcdef.tmp"
+    left.mkdir(parents=True)
+    (left / "half").touch()
+    with replacing(tmp_path / "imported" / "other") as living:
+        with Folder(tmp_path).locked():
+            pass
+        assert living.exists() and not left.exists()
 
 
 def test_a_history_without_ends_is_read(tmp_path):
     run_study(load_recipe(write_example(tmp_path)), tmp_path / "study", until="zero_shot")
     path = tmp_path / "study" / "runs.json"
     [entry] = json.loads(path.read_text())
-    assert entry.pop("ended") == "finished"
+    assert entry.pop("ended") == "finished" and entry.pop("digest")
     path.write_text(json.dumps([entry]))
     assert read_history(tmp_path / "study")[0].ended == "finished" and read_scores(tmp_path / "study")

@@ -134,7 +134,7 @@ WRONG = {
         {"task": "three", "point": "mean", "directions": [[1, 0, 0], [2, 0, 0]]},
         "direction 1, direction 2 make no plane",
     ),
-    "true is no seed": ({"task": "three", "seed": True}, "valid integer"),
+    "true is no seed": ({"task": "three", "seed": True}, "whole number"),
     "no grid": ({"task": "three", "grid": "1:2"}, "no grid '1:2'"),
     "a name that is a path": ({"task": "three", "name": "../out"}, "cannot be a landscape's name"),
     "an unknown key": ({"task": "three", "metric": "f1"}, "unknown key"),

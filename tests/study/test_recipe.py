@@ -26,20 +26,20 @@ def named(name, where="source"):
 
 
 WRONG = {
-    "true is no d": ({**BASE, "dim": True}, r"dim\.0: Input should be a valid integer \(found True\)"),
-    "a float is no d": ({**BASE, "dim": 2.0}, r"dim\.0: Input should be a valid integer \(found 2\.0\)"),
-    "a text is no d": ({**BASE, "dim": "2"}, r"dim\.0: Input should be a valid integer"),
+    "true is no d": ({**BASE, "dim": True}, r"dim: should be a whole number \(found True\)"),
+    "a float is no d": ({**BASE, "dim": 2.0}, r"dim: should be a whole number \(found 2\.0\)"),
+    "a text is no d": ({**BASE, "dim": "2"}, r"dim: should be a whole number"),
     "a d twice": ({**BASE, "dim": [2, 4, 2]}, "2 stands twice"),
     "no d": ({**BASE, "dim": []}, "dim"),
-    "true is no seed": ({**BASE, "seed": [True]}, r"seed\.0: Input should be a valid integer"),
+    "true is no seed": ({**BASE, "seed": [True]}, r"seed(\.0)?: should be a whole number"),
     "a seed twice": ({**BASE, "seed": [0, 0]}, "0 stands twice"),
-    "a seed below zero": ({**BASE, "seed": -1}, r"seed\.0: .*greater than or equal to 0.*found -1"),
-    "true is no number of shots": ({**BASE, "tasks": {**BASE["tasks"], "shots": True}}, r"tasks\.shots: .*valid integer"),
-    "true is no length": ({**BASE, "max_length": True}, "max_length: .*valid integer"),
-    "true is no limit": ({**BASE, "limits": {"train": True}}, r"limits\.train: .*valid integer"),
-    "a key twice": ("model: demo\ndim: 2\ndim: 4\n", r"line 3: dim stands twice[^$]*found: it stands in line 2 too"),
+    "a seed below zero": ({**BASE, "seed": -1}, r"seed: .*greater than or equal to 0.*found -1"),
+    "true is no number of shots": ({**BASE, "tasks": {**BASE["tasks"], "shots": True}}, r"tasks\.shots: .*whole number"),
+    "true is no length": ({**BASE, "max_length": True}, "max_length: .*whole number"),
+    "true is no limit": ({**BASE, "limits": {"train": True}}, r"limits\.train: .*whole number"),
+    "a key twice": ("model: demo\ndim: 2\ndim: 4\n", r"line 3: dim stands twice(.|\n)*it stands in line 2 too"),
     "a key twice, inside": ("model: demo\ntasks:\n  source: [a]\n  source: [b]\n", "line 4: source stands twice"),
-    "a date that is none": ("model: 2024-13-45\n", "is not YAML"),
+    "a date that is none": ("model: 2024-13-45\n", "2024-13-45 is a date"),
     "a task called like a delta": (named("lora"), "a delta and a task are called 'lora'"),
     "a source task called mean": (named("mean"), "cannot be called 'mean'"),
     "a source task called zero": (named("zero"), "cannot be called 'zero'"),
@@ -60,7 +60,7 @@ def test_what_is_no_name_of_a_task(tmp_path, name):
     with pytest.raises(DeltaspaceError, match="cannot be a task's name"):
         make_task(name, splits, source="made in the test")
     if name:  # by default it is the end of 'from'
-        with pytest.raises(DeltaspaceError, match="cannot be a task's name"):
+        with pytest.raises(DeltaspaceError, match=r"cannot be a task's name|a NUL|half of a character"):
             load(tmp_path, named(name, "unseen"))
     if name == "glue/sst2":
         with pytest.raises(DeltaspaceError, match="such as 'glue-sst2'"):
@@ -82,9 +82,9 @@ def test_keys_of_anchors_are_no_mistake(tmp_path):
 def test_a_sweep_s_numbers_are_numbers(tmp_path):
     load(tmp_path, BASE)
     for grids, message in (
-        ({"dim": [True]}, "valid integer"),
+        ({"dim": [True]}, "whole number"),
         ({"dim": [2, 2]}, "2 stands twice"),
-        ({"source_tasks": [True]}, "valid integer"),
+        ({"source_tasks": [True]}, "whole number"),
         ({"seed": [-1]}, "greater than or equal to 0"),
     ):
         (tmp_path / "sweep.yaml").write_text(json.dumps({"recipe": "recipe.yaml", "grids": grids}))

@@ -11,7 +11,17 @@ import yaml
 
 from deltaspace.errors import DeltaspaceError
 from deltaspace.names import check_name
-from deltaspace.study import Observer, Sweep, load_recipe, load_sweep, read_sweep_scores, run_study, run_sweep
+from deltaspace.report.tables import sweep_table
+from deltaspace.study import (
+    Observer,
+    Sweep,
+    load_recipe,
+    load_sweep,
+    read_subspace,
+    read_sweep_scores,
+    run_study,
+    run_sweep,
+)
 from deltaspace.study.sweep import points
 from tests.tiny import save_tiny, write_task
 
@@ -97,7 +107,7 @@ def test_mistakes(sweep_file):
     with pytest.raises(DeltaspaceError, match="source_tasks: 3"):
         load_sweep(sweep_file)
     write(sweep_file, {"dims": [3]})
-    with pytest.raises(DeltaspaceError, match=r"grids\.0\.dims: unknown key"):
+    with pytest.raises(DeltaspaceError, match=r"grids\.dims: unknown key"):
         load_sweep(sweep_file)
     write(sweep_file, {"projection": ["nothing"]})
     with pytest.raises(DeltaspaceError, match="no projection 'nothing'"):
@@ -130,3 +140,31 @@ def test_a_setting_of_any_length_is_part_of_a_point_s_name(sweep_file, tmp_path)
     assert len(set(names)) == 2
     for name in names:
         assert check_name("a point", name) == name
+
+
+def test_each_source_task_is_left_out_in_turn(sweep_file, tmp_path):
+    out = tmp_path / "out"
+    write(sweep_file, {"projection": ["svd"], "dim": [1], "leave_out": "each"})
+    made = go(sweep_file, out)
+    # Every solution was trained once, also those of tasks that are unseen at one point and a source at another.
+    assert sum(path.startswith("independent/") for path in made) == 3 * 2
+    rows = read_sweep_scores(out)
+    assert {(row.left_out, row.task, row.source_tasks) for row in rows} == {("one", "one", 1), ("two", "two", 1)}
+    sources = [read_subspace(out / f"svd-1-tasks-2-deltas-1-without-{name}").sources for name in ("one", "two")]
+    assert sources == [("two",), ("one",)]
+    lines = [[str(cell) for cell in column.cells] for column in sweep_table(rows).columns]
+    assert lines[4] == ["one", "two", "mean of 2"]
+    assert go(sweep_file, out) == []
+
+
+@pytest.mark.parametrize(
+    ("grid", "message"),
+    [
+        ({"leave_out": ["three"]}, "cannot leave out 'three'"),
+        ({"leave_out": "each", "source_tasks": [1]}, "needs two source tasks or more, and all"),
+    ],
+)
+def test_what_cannot_be_left_out(sweep_file, grid, message):
+    write(sweep_file, grid)
+    with pytest.raises(DeltaspaceError, match=message):
+        load_sweep(sweep_file)

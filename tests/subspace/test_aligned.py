@@ -11,7 +11,7 @@ from deltaspace.deltas import attach
 from deltaspace.errors import DeltaspaceError
 from deltaspace.solutions import Solution
 from deltaspace.subspace import Approximation, Source, approximate, find_projection
-from deltaspace.subspace.agreement import disagreement_at
+from deltaspace.subspace.agreement import decisions, disagreement_at
 from deltaspace.subspace.codes import draw_codes
 from deltaspace.subspace.fitting.displacements import Centered, InMemory
 from deltaspace.training import Fit, Resume, Score, loop
@@ -141,7 +141,7 @@ def test_mixtures_are_dense_maps_with_the_same_offset():
     rows = torch.randn(3, 60, generator=torch.Generator().manual_seed(0))
     blocks = [20, 5, 15, 20]
     method = find_projection("aligned")
-    [dense], [large] = (method.raw([Source(InMemory(rows), blocks, wide)], 4) for wide in (False, True))
+    [dense], [large] = (method.raw([Source(InMemory(rows), blocks, wide)], 4, 0) for wide in (False, True))
     codes = torch.randn(5, 4, generator=torch.Generator().manual_seed(1))
     torch.testing.assert_close(large.decode(codes), dense.decode(codes), rtol=1e-3, atol=1e-4)
     torch.testing.assert_close(large.displacement_at_zero(), rows.mean(0), rtol=1e-4, atol=1e-5)
@@ -155,3 +155,42 @@ def test_mixtures_are_dense_maps_with_the_same_offset():
     centered = Centered(InMemory(rows))
     torch.testing.assert_close(centered.take([0, 2]), (rows - rows.mean(0))[[0, 2]])
     assert centered.shape == (3, 60) and centered.columns(3, 9).shape == (3, 6)
+
+
+def test_random_directions_are_as_long_as_the_sources_and_start_elsewhere():
+    rows = torch.randn(3, 60, generator=torch.Generator().manual_seed(0))
+    source = Source(InMemory(rows), [20, 5, 15, 20], False)
+    [ours], [drawn], [other] = (
+        find_projection("aligned", directions=directions).raw([source], 4, seed)
+        for directions, seed in (("sources", 0), ("random", 0), ("random", 1))
+    )
+    assert torch.equal(ours.task_codes, drawn.task_codes) and torch.equal(ours.up[-1], drawn.up[-1])
+    torch.testing.assert_close(drawn.up.norm(dim=1), ours.up.norm(dim=1))
+    cosines = torch.nn.functional.cosine_similarity(ours.up[:-1], drawn.up[:-1])
+    assert cosines[ours.up[:-1].norm(dim=1) > 0].abs().max() < 0.9
+    assert not torch.equal(drawn.up, other.up)
+    with pytest.raises(DeltaspaceError, match="random directions of a delta of the PLM's size"):
+        find_projection("aligned", directions="random").raw([Source(InMemory(rows), [60], True)], 4, 0)
+
+
+def test_random_directions_can_be_trained_to_agree():
+    attached, solutions, tasks = problem("sentence")
+    options = {"task": 0.0, "start": "svd", "directions": "random"}
+    before = aligned(attached, solutions, tasks, SHORT.model_copy(update={"steps": 1, "lr": 1e-9}), **options)
+    after = aligned(attached, solutions, tasks, **options)
+    assert apart(after, attached, tasks).mean < apart(before, attached, tasks).mean
+
+
+@pytest.mark.parametrize("name", ["lora", "prefix"])
+def test_decisions_are_those_of_each_text_alone_whatever_its_length(name):
+    attached = attach(name, tiny_backbone("sentence"), **SETTINGS[name])
+    family, task = attached.backbone.family, tiny_task("one", size=20)
+    inputs = [f"{example.input} {'fine ' * (index % 7)}".strip() for index, example in enumerate(task.train)]
+    items = family.encode(task, [replace(example, input=text) for example, text in zip(task.train, inputs, strict=True)])
+    assert len({len(item.input_ids) for item in items}) > 3 and len(items) > 16
+    generator = torch.Generator().manual_seed(0)
+    rows = attached.initial + 0.1 * torch.randn(3, attached.layout.size, generator=generator)
+    together = decisions(attached, rows, items)
+    with torch.no_grad():
+        alone = torch.stack([torch.cat([attached.decision(row, family.collate([item])) for item in items]) for row in rows])
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)

@@ -218,7 +218,7 @@ def test_a_metric_judges_tasks_of_its_kinds(metric, kind):
 def test_a_manifest_that_says_what_cannot_be_is_told(tmp_path):
     write_task(tmp_path / "films")
     (tmp_path / "manifest.json").write_text(json.dumps([{"name": "films", "kind": "ranking"}]))
-    with pytest.raises(DeltaspaceError, match=r"manifest.json: the entry of films(.|\n)*kind: 'ranking'(.|\n)*regression"):
+    with pytest.raises(DeltaspaceError, match=r"manifest.json: the entry of films(.|\n)*kind: .*regression.*found 'ranking'"):
         load_task("films", folder=tmp_path)
     (tmp_path / "manifest.json").write_text("{}")
     with pytest.raises(DeltaspaceError, match="is not a manifest"):

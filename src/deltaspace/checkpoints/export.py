@@ -17,7 +17,7 @@ from torch import Tensor
 
 from deltaspace.deltas import AttachedDelta, CheckpointCard
 from deltaspace.deltas.checkpoint import write_model
-from deltaspace.storage import hub_name, replacing_folder, write_text
+from deltaspace.storage import exporting, hub_name, write_text
 
 
 def export_delta(
@@ -33,15 +33,15 @@ def export_delta(
     Args:
         attached: the delta.
         parameters: (n,), such as `subspace.decode` gives.
-        folder: where to; made if need be.
+        folder: where to: an earlier export, which goes, an empty folder, or none.
         merge: add them to the PLM's weights and write a plain model.
         provenance: where they come from, for the model card.
 
     Raises:
-        DeltaspaceError: the delta cannot be merged, or the folder cannot be written.
+        DeltaspaceError: the delta cannot be merged, something else is in the folder, or it cannot be written.
     """
     delta = attached.delta
-    with replacing_folder(folder) as made:
+    with exporting(folder) as made:
         if merge:
             card = write_model(delta.merge(attached, parameters), attached.backbone.tokenizer, made)
         else:

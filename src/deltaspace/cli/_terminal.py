@@ -62,5 +62,7 @@ def print_made(out: Path, made: int, seconds: float, observer: Bars) -> None:
     if made:
         parts = ", ".join(f"{title} {spent:.0f} s" for title, spent in observer.seconds.items())
         print(f"{out}: {made} made in {seconds:.0f} s ({parts})")
+    elif observer.notes:
+        print(f"{out}: nothing was made; see above what was set aside or brought back")
     else:
         print(f"{out}: everything is there and valid; nothing to do")

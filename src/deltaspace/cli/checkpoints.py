@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -26,7 +27,7 @@ def import_(
     seed: Annotated[int | None, typer.Option(help="Which seed of the recipe; its first by default.")] = None,
     initial_seed: Annotated[
         int | None,
-        typer.Option(help="The seed that their initial values were drawn from (torch.manual_seed), where it is known."),
+        typer.Option(min=0, help="The seed that their initial values were drawn from (torch.manual_seed), where it is known."),
     ] = None,
     same_base: Annotated[bool, typer.Option("--same-base", help="Their model is the recipe's under another name.")] = False,
 ) -> None:
@@ -82,9 +83,12 @@ def export(
 
     Example: deltaspace export runs/demo --task products --delta lora -o products-lora
     """
-    from deltaspace.storage import push_to_hub
+    from deltaspace.storage import check_export, push_to_hub
 
     quiet()
+    check_export(out)
+    if push is not None and re.fullmatch(r"[\w.-]+/[\w.-]+", push) is None:
+        raise DeltaspaceError(f"--push-to-hub {push}", expected="OWNER/NAME")
     subspace = _subspace(study, dim, seed)
     if task is not None:
         _export_task(subspace, out, task, delta, through, merge)
@@ -134,6 +138,14 @@ def _export_task(subspace: Subspace, out: Path, task: str, delta: str | None, th
 
     if delta is None:
         raise DeltaspaceError("as which delta?", expected="--delta and one of " + ", ".join(subspace.entries))
+    if through is not None:
+        subspace.entry(through)
+        if through != delta and not subspace.vectors.deltas_of(task):
+            raise DeltaspaceError(
+                f"no vector of {task} was tuned through {through}",
+                found="a source task, whose code all deltas read",
+                mend="leave out --through",
+            )
     through = through or subspace.through(task, delta)
     vector = subspace.vector(task, through)
     origin = f"found through {through}" if subspace.vectors.deltas_of(task) else "the source task's code"

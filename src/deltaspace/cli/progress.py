@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 
 class Bars(Observer):
-    """Artefacts of the study above, steps of the running training below. `seconds` is the time of each stage, by its title."""
+    """Artefacts of the study above, steps of the running training below. `seconds` is the time of each
+    stage, by its title; `notes` counts what was told beside that."""
 
     def __init__(self, console: Console) -> None:
         self._progress = Progress(
@@ -36,6 +37,7 @@ class Bars(Observer):
         self._started = 0.0
         self._made = 0
         self.seconds: dict[str, float] = {}
+        self.notes = 0
 
     def __enter__(self) -> Bars:
         self._progress.start()
@@ -56,6 +58,10 @@ class Bars(Observer):
         if todo:
             self._console.print(f"{done} artefacts are there and valid, {todo} to make", highlight=False)
             self._artefacts = self._progress.add_task("study", total=todo, note="", rate="")
+
+    def note(self, text: str) -> None:
+        self.notes += 1
+        self._console.print(text, highlight=False)
 
     def start(self, artefact: Artefact, reason: str) -> None:
         self._console.print(f"{artefact.path} ({reason})", highlight=False)

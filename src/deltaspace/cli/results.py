@@ -170,26 +170,28 @@ def report(
     Example: deltaspace report runs/demo
     """
     from deltaspace.report import write_report
+    from deltaspace.study import read_history
 
     refuse_sweep(study)
     with bars() as shown:
         path = write_report(study, out, progress=shown.progress)
+    try:
+        read_history(study)
+    except DeltaspaceError as error:
+        print(f"left out: what ran where. {error}")
     print(f"report: {path}")
 
 
 def _slice_spec(asked: dict[str, Any]) -> SliceSpec:
     from pydantic import ValidationError
 
+    from deltaspace.mistakes import plainly
     from deltaspace.study import SliceSpec
 
     try:
         return SliceSpec.model_validate(asked)
     except ValidationError as error:
-        mistakes = [
-            f"{'.'.join(map(str, mistake['loc']))} {mistake['msg'].removeprefix('Value error, ')}".strip()
-            for mistake in error.errors()
-        ]
-        raise DeltaspaceError("no such slice: " + "; ".join(mistakes), mend="deltaspace landscape --help") from None
+        raise DeltaspaceError(f"no such slice: {plainly(error)}", mend="deltaspace landscape --help") from None
 
 
 def _direction(text: str) -> str | tuple[float, ...]:

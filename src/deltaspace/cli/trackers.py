@@ -12,7 +12,7 @@ from accelerate.tracking import get_available_trackers
 from deltaspace.backbone import precision
 from deltaspace.errors import DeltaspaceError
 from deltaspace.study import Observer
-from deltaspace.study.folder import read_artefact_metadata
+from deltaspace.study.folder import Folder, read_artefact_metadata
 
 if TYPE_CHECKING:
     from deltaspace.study import Artefact, Recipe
@@ -37,6 +37,7 @@ class Tracking(Observer):
         self._folder, self._step = folder, 0
         if tracker not in {str(available) for available in get_available_trackers()}:
             raise DeltaspaceError(f"the tracker {tracker} is not installed", mend=f"pip install {tracker}")
+        Folder(folder).check_free()
         project = folder / "tracking"
         project.mkdir(parents=True, exist_ok=True)
         self._accelerator = Accelerator(log_with=tracker, project_dir=project, mixed_precision=precision())

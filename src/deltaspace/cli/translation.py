@@ -31,10 +31,13 @@ def translate(
     Example: deltaspace translate runs/demo --task products --from lora --to prefix -o products-prefix
     """
     from deltaspace.checkpoints.export import export_delta
+    from deltaspace.storage import check_export
     from deltaspace.study.translation import translate_in_study
     from deltaspace.tasks import read_inputs
 
     quiet()
+    if out is not None:
+        check_export(out)
     texts = None if inputs is None else read_inputs(inputs)
     with bars() as shown:
         made = translate_in_study(study, task, source, delta, inputs=texts, dim=dim, seed=seed, progress=shown.progress)

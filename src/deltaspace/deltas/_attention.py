@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
 
-    from deltaspace.backbone import Backbone
+from deltaspace.backbone import Backbone
+from deltaspace.memory import check_fits
 
 ATTENTION = "deltaspace_prefix"
 _PROBE = "deltaspace_probe"
@@ -51,6 +52,8 @@ def self_attentions(model: PreTrainedModel, backbone: Backbone, tokens: int) -> 
     """Every self-attention module that calls the attention interface, with the keys and values that the PLM itself computes for
     random tokens, (heads, tokens, head size) each. The model is run once to see them, so that no architecture need be known.
     """
+    # Attention weighs every token by every other.
+    check_fits(f"a prefix of {tokens} tokens", tokens**2, "choose smaller settings of the delta", backbone.device)
     attentions: dict[nn.Module, tuple[Tensor, Tensor]] = {}
 
     def record(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, *rest: Any, **options: Any) -> Any:

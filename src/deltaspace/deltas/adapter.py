@@ -59,7 +59,7 @@ class Adapter(Delta):
     grouped: ClassVar[bool] = True
     source: ClassVar[str] = "https://arxiv.org/abs/1902.00751"
 
-    bottleneck: int = Field(default=8, ge=1, description="width of the bottleneck")
+    bottleneck: int = Field(default=8, ge=1, le=65_536, description="width of the bottleneck")
     modules: tuple[str, ...] | None = Field(
         default=None,
         description="name endings of the modules after which an adapter is put; by default known from the model's type",

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from deltaspace.deltas.layout import Layout
 from deltaspace.errors import DeltaspaceError
-from deltaspace.storage import check_format, read_json, read_tensors, write_json, write_tensors
+from deltaspace.model_files import listed, not_finite
+from deltaspace.storage import check_format, read_json, read_tensors, seal_holds, sealed, write_json, write_tensors
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -73,7 +74,7 @@ class Description:
 def write_description(folder: Path, description: Description) -> None:
     """Write `delta.json`, by which `load_delta` knows the delta."""
     layout = [[name, list(shape)] for name, shape in description.layout.entries]
-    write_json(folder / DESCRIPTION, {"format": FORMAT, **vars(description), "layout": layout})
+    write_json(folder / DESCRIPTION, sealed({"format": FORMAT, **vars(description), "layout": layout}))
 
 
 def read_description(folder: Path) -> Description:
@@ -85,10 +86,22 @@ def read_description(folder: Path) -> Description:
     path = folder / DESCRIPTION
     written = read_json(path)
     check_format(path, written if isinstance(written, dict) else {}, FORMAT, "is not of a delta")
+    if not seal_holds(written):
+        raise DeltaspaceError(f"{path} is damaged", found="what it says does not match its digest", mend="export it again")
     keys = Description.__dataclass_fields__
     if missing := [key for key in keys if key not in written]:
         raise DeltaspaceError(f"{path} is damaged", found=f"no {missing[0]}", expected=", ".join(keys))
-    layout = Layout(tuple((name, tuple(shape)) for name, shape in written["layout"]))
+    kinds = {"model": str, "model_fingerprint": str, "name": str, "seed": int, "delta": dict, "layout": list}
+    if wrong := [key for key, kind in kinds.items() if not isinstance(written[key], kind)]:
+        raise DeltaspaceError(
+            f"{path} is damaged", found=f"{wrong[0]}: {written[wrong[0]]!r}"[:200], expected=kinds[wrong[0]].__name__
+        )
+    try:
+        layout = Layout(tuple((str(name), tuple(map(int, shape))) for name, shape in written["layout"]))
+    except (TypeError, ValueError):
+        raise DeltaspaceError(
+            f"{path} is damaged", found="a layout that is none", expected="[name, shape] of each tensor"
+        ) from None
     return Description(**{**{key: written[key] for key in keys}, "layout": layout})
 
 
@@ -134,6 +147,17 @@ def read_checkpoint(
         raise DeltaspaceError(
             f"{folder} does not fit the {description.name} that this version makes",
             mend="load it with the version that wrote it",
+        )
+    path, names = folder / _TENSORS, [name for name, _ in expected.layout.entries]
+    wrong = {
+        "missing": [name for name in names if name not in tensors],
+        "left over": [name for name in tensors if name not in {*names, *(f"fixed/{name}" for name in fixed)}],
+        "of another shape": [n for n, shape in expected.layout.entries if n in tensors and tuple(tensors[n].shape) != shape],
+        "not finite (NaN or infinite)": not_finite(tensors),
+    }
+    if faults := [f"{listed(keys)} {how}" for how, keys in wrong.items() if keys]:
+        raise DeltaspaceError(
+            f"{path} does not fit its {DESCRIPTION}", found="; ".join(faults), expected="the tensors of its layout, finite"
         )
     return {name: tensors[name] for name, _ in expected.layout.entries}
 

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import torch
 from jaxtyping import Float
-from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
 from deltaspace.deltas.checkpoint import CheckpointCard, Description, read_checkpoint, unmergeable, write_checkpoint
 from deltaspace.deltas.layout import Layout
-from deltaspace.errors import DeltaspaceError
+from deltaspace.errors import DeltaspaceError, first_line
+from deltaspace.memory import bounded
 from deltaspace.seeds import derived_seed
+from deltaspace.settings import Settings
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -27,13 +28,11 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 
-class Delta(BaseModel, ABC):
+class Delta(Settings, ABC):
     """A way of adapting a frozen PLM by few parameters. The fields are its settings, as a recipe writes them.
 
     A method says `install`; how it is merged, written and read it says where what is here does not fit.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     # What recipes call the method, and its paper.
     name: ClassVar[str]
@@ -133,8 +132,15 @@ class AttachedDelta:
         self.backbone = backbone
         self.seed = seed
         self.name = name or delta.name
-        with self.drawing():
-            model, names = delta.install(backbone.share(), backbone)
+        try:
+            with self.drawing(), bounded(f"the delta {self.name}", "choose smaller settings of the delta"):
+                model, names = delta.install(backbone.share(), backbone)
+        except RuntimeError as error:  # shapes that do not fit the model's, as more positions than it has
+            raise DeltaspaceError(
+                f"the delta {self.name} cannot be put into {backbone.name}",
+                found=first_line(error),
+                mend="choose smaller settings of the delta",
+            ) from error
         parameters = dict(model.named_parameters(remove_duplicate=False))
         if unknown := [name for name in names if name not in parameters]:
             raise DeltaspaceError(f"the delta {self.name} names a parameter that the model lacks", found=", ".join(unknown[:5]))

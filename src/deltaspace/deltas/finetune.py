@@ -6,19 +6,18 @@ import copy
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from jaxtyping import Float
 from pydantic import Field
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from deltaspace.deltas.checkpoint import CheckpointCard, write_model
 from deltaspace.deltas.delta import AttachedDelta, Delta
 from deltaspace.deltas.registry import DELTAS
-from deltaspace.errors import DeltaspaceError, first_line
-from deltaspace.pretrained import load_pretrained
+from deltaspace.errors import DeltaspaceError
+from deltaspace.pretrained import load_config, load_model
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -75,22 +74,18 @@ class Finetune(Delta):
 
     def _read(self, attached: AttachedDelta, folder: Path) -> Float[Tensor, " params"]:
         plm = attached.backbone.model
-        options: dict[str, Any] = {"use_safetensors": True, "dtype": torch.float32, "output_loading_info": True}
-        try:
-            model, info = load_pretrained(type(plm), folder, **options)
-        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-            raise DeltaspaceError(
-                f"{folder} does not fit {attached.name}",
-                found=first_line(error),
-                expected=f"weights of a {type(plm).__name__} as safetensors, of the shapes of {attached.backbone.name}",
-            ) from None
-        if missing := sorted(info["missing_keys"]):
-            raise DeltaspaceError(
-                f"{folder} does not fit {attached.name}",
-                found=f"{missing[0]} is missing",
-                expected=f"all weights of a {type(plm).__name__}",
-            )
+        refused = f"{folder} does not fit {attached.name}"
+        config = load_config(folder, str(folder), f"a {type(plm).__name__}")
+        model = load_model(type(plm), config, folder, refused, unused=attached.backbone.family.unused)
         weights = {name: parameter.detach().to(plm.device) for name, parameter in model.named_parameters()}
+        shapes = {name: list(weight.shape) for name, weight in weights.items()}
+        expected = {name: list(parameter.shape) for name, parameter in plm.named_parameters()}
+        if other := [name for name in {**expected, **shapes} if shapes.get(name) != expected.get(name)]:
+            raise DeltaspaceError(
+                refused,
+                found=f"{len(other)} weights of another shape, such as {other[0]}: {shapes.get(other[0], 'missing')}",
+                expected=f"{expected.get(other[0], 'none')}, as in {attached.backbone.name}",
+            )
         tuned = {name for name, _ in attached.layout.entries}
         for name, parameter in plm.named_parameters():
             if name not in tuned and not weights[name].equal(parameter):

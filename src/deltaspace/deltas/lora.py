@@ -31,7 +31,7 @@ class Lora(PeftBacked):
     grouped: ClassVar[bool] = True
     source: ClassVar[str] = "https://arxiv.org/abs/2106.09685"
 
-    r: int = Field(default=8, ge=1, description="rank")
+    r: int = Field(default=8, ge=1, le=65_536, description="rank")
     alpha: float = Field(default=16.0, gt=0, description="the update is scaled by alpha / r")
     target_modules: tuple[str, ...] | None = Field(
         default=None,

@@ -12,7 +12,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from deltaspace.deltas.peft_fields import check_known, without_defaults
 from deltaspace.errors import DeltaspaceError
+from deltaspace.model_files import listed, not_finite
 from deltaspace.storage import hub_name, read_json
 
 if TYPE_CHECKING:
@@ -40,13 +42,15 @@ def peft_settings(folder: Path) -> dict[str, Any]:
     """A `Peft` delta's settings from a checkpoint's adapter_config.json; what is of one model or one moment is left out.
 
     Raises:
-        DeltaspaceError: there is no such file, or it names no method of peft.
+        DeltaspaceError: there is no such file, or it names no method of peft, or has settings that may load or run something.
     """
     config = read_json(folder / CONFIG)
     if not isinstance(config, dict) or not isinstance(config.get("peft_type"), str):
         raise DeltaspaceError(f"{folder / CONFIG} is not peft's", expected="a JSON object with peft_type")
-    settings = {key: value for key, value in config.items() if key not in BOOKKEEPING and value is not None}
-    return {"peft": settings.pop("peft_type"), "settings": settings}
+    settings = without_defaults({key: value for key, value in config.items() if key not in BOOKKEEPING and value is not None})
+    method = settings.pop("peft_type")
+    check_known(settings, str(folder / CONFIG))
+    return {"peft": method, "settings": settings}
 
 
 def read_peft_checkpoint(
@@ -107,19 +111,23 @@ def _check_tensors(
     # embeddings that they come to.
     lie_at = {parameter.data_ptr() for parameter in trained}
     fixed = {key for key, tensor in expected.items() if tensor.data_ptr() not in lie_at and "prompt_embeddings" not in key}
-    for key in sorted(set(expected) | set(tensors)):
-        if key not in tensors or key not in expected:
-            raise DeltaspaceError(
-                f"{path} does not fit {delta}",
-                found=f"{key} is {'missing' if key in expected else 'in it'}",
-                expected=f"the {len(expected)} tensors of {delta}",
-            )
-        if tensors[key].shape != expected[key].shape:
-            raise DeltaspaceError(
-                f"{path} does not fit {delta}",
-                found=f"{key}, shape {list(tensors[key].shape)}",
-                expected=f"shape {list(expected[key].shape)}",
-            )
+    wrong = {
+        "missing": [key for key in expected if key not in tensors],
+        "in it": [key for key in tensors if key not in expected],
+        "of another shape": [
+            f"{key} (shape {list(tensors[key].shape)}, not {list(expected[key].shape)})"
+            for key in expected
+            if key in tensors and tensors[key].shape != expected[key].shape
+        ],
+        "not finite (NaN or infinite)": not_finite(tensors),
+    }
+    if faults := [f"{listed(sorted(keys))} {'is' if len(keys) == 1 else 'are'} {how}" for how, keys in wrong.items() if keys]:
+        raise DeltaspaceError(
+            f"{path} does not fit {delta}",
+            found="; ".join(faults),
+            expected=f"the {len(expected)} tensors of {delta}, finite",
+            mend="take a checkpoint of these settings, whole; nothing is drawn at random",
+        )
     for key in sorted(fixed):
         if not tensors[key].to(expected[key]).equal(expected[key]):
             raise DeltaspaceError(
@@ -135,6 +143,8 @@ def _check_config(path: Path, attached: AttachedDelta, model: PeftModel, same_ba
     expected = model.active_peft_config.to_dict()
     if not isinstance(config, dict):
         raise DeltaspaceError(f"{path} is not peft's", found=type(config).__name__, expected="a JSON object with peft_type")
+    given = {key: value for key, value in config.items() if key not in BOOKKEEPING and key != "peft_type" and value is not None}
+    check_known(without_defaults(given), str(path))
     if config.get("peft_type") != expected["peft_type"]:
         raise DeltaspaceError(
             f"{path} is of another method",

@@ -10,6 +10,7 @@ from torch import nn
 
 from deltaspace.deltas.peft_backed import PeftBacked
 from deltaspace.deltas.peft_checkpoint import without_warnings
+from deltaspace.deltas.peft_fields import check_settings
 from deltaspace.deltas.prompts import Prompted
 from deltaspace.deltas.registry import DELTAS
 from deltaspace.errors import DeltaspaceError, first_line
@@ -57,12 +58,17 @@ class Peft(PeftBacked):
     @model_validator(mode="before")
     @classmethod
     def _gathered(cls, value: Any) -> Any:
-        if not isinstance(value, dict):
+        if not isinstance(value, dict) or not isinstance(value.get("settings") or {}, dict):
             return value
         # What is no field of ours is of peft's configuration, so that recipes need not nest it.
         fields = {key: entry for key, entry in value.items() if key in cls.model_fields}
         rest = {key: entry for key, entry in value.items() if key not in cls.model_fields}
         return {**fields, "settings": {**(fields.get("settings") or {}), **rest}}
+
+    @model_validator(mode="after")
+    def _harmless(self) -> Peft:
+        check_settings(self.settings)
+        return self
 
     def config(self, model: PreTrainedModel, backbone: Backbone) -> PeftConfig:
         from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING, PEFT_TYPE_TO_TUNER_MAPPING

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
+
 from deltaspace.deltas.delta import AttachedDelta, Delta
+from deltaspace.deltas.peft_fields import check_known
 from deltaspace.errors import DeltaspaceError, first_line
 from deltaspace.registry import Registry
 
@@ -26,7 +29,7 @@ def make_delta(name: str, settings: dict[str, Any]) -> Delta:
     """
     rest = {key: value for key, value in settings.items() if key != "method"}
     method = settings.get("method") or ("peft" if "peft" in settings else name)
-    if method not in DELTAS:
+    if not isinstance(method, str) or method not in DELTAS:
         raise ValueError(f"no delta {method!r}; there are {', '.join(DELTAS)}")
     return DELTAS[method](**rest)
 
@@ -39,13 +42,19 @@ def read_delta(name: str, settings: dict[str, Any], where: str) -> Delta:
         where: the file.
 
     Raises:
-        DeltaspaceError: this version has no such method or setting.
+        DeltaspaceError: this version has no such method or setting, or it may load or run something.
     """
+    given = settings.get("settings")
+    if isinstance(given, dict) and "peft" in settings:
+        check_known(given, where)
     try:
         return make_delta(name, settings)
     except ValueError as error:
+        told = first_line(error)
+        if isinstance(error, ValidationError):
+            told = "; ".join(f"{'.'.join(map(str, entry['loc']))}: {entry['msg']}" for entry in error.errors()[:3])
         raise DeltaspaceError(
-            f"{where}: the delta {name} cannot be made", found=first_line(error), mend="load it with the version that wrote it"
+            f"{where}: the delta {name} cannot be made", found=told, mend="load it with the version that wrote it"
         ) from None
 
 

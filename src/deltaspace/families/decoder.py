@@ -66,6 +66,10 @@ class Decoder(Family[TextItem, DecoderBatch]):
     def recognizes(config: PretrainedConfig, folder: Path) -> bool:
         return any(architecture.endswith(("ForCausalLM", "LMHeadModel")) for architecture in config.architectures or [])
 
+    def check_model(self, name: str) -> None:
+        super().check_model(name)
+        self.need(name, self.tokenizer.eos_token_id, "end token (eos_token)", "tokenizer_config.json")
+
     def check(self, task: Task) -> None:
         self.check_prompt(task, ["input"])
 

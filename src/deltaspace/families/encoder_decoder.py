@@ -64,6 +64,11 @@ class EncoderDecoder(Family[TextItem, EncoderDecoderBatch]):
         # Its configuration's class alone: many such folders name a model without the head that writes text.
         return bool(config.is_encoder_decoder) and type(config) in EncoderDecoder.auto_class()._model_mapping
 
+    def check_model(self, name: str) -> None:
+        super().check_model(name)
+        for token in ("decoder_start_token_id", "pad_token_id"):
+            self.need(name, getattr(self.model.config, token, None), token, "config.json")
+
     def check(self, task: Task) -> None:
         self.check_prompt(task, ["input"])
 

@@ -15,6 +15,7 @@ from deltaspace.errors import DeltaspaceError
 from deltaspace.families.batch import Batch, Evaluation, Inputs, Item
 from deltaspace.registry import Registry
 from deltaspace.tasks.task import Example, Task
+from deltaspace.tasks.templates import fields_of
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -40,6 +41,8 @@ class Family(ABC, Generic[AnyItem, AnyBatch]):
     # Of the families that recognize a configuration, the highest takes it. Ours are all lower, so that a family for some special
     # models goes before them.
     precedence: ClassVar[int] = 10
+    # Patterns of the names of weights on which nothing here depends, so that a model may lack them.
+    unused: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, max_length: int) -> None:
         self.model = model
@@ -58,6 +61,27 @@ class Family(ABC, Generic[AnyItem, AnyBatch]):
 
     def read(self, folder: Path) -> None:
         """Read what the model's folder says beside its configuration. Raises DeltaspaceError where that is not supported."""
+
+    def check_model(self, name: str) -> None:
+        """Raise DeltaspaceError where the PLM called `name` and its tokenizer do not fit, or lack what this family needs."""
+        size = self.model.get_input_embeddings().num_embeddings
+        beyond = sorted((token for token, index in self.tokenizer.get_vocab().items() if index >= size))
+        if beyond:
+            raise DeltaspaceError(
+                f"model {name}: its tokenizer is of another model",
+                found=f"{len(beyond)} tokens beyond the model's {size:,}, such as {beyond[0]!r}",
+                expected="a vocabulary no larger than the model's embeddings",
+                mend="put the tokenizer's files of this very model beside its weights",
+            )
+
+    def need(self, name: str, value: object, what: str, where: str) -> None:
+        """Raise DeltaspaceError where the PLM called `name` lacks something: `what`, which should stand in the file `where`."""
+        if value is None:
+            raise DeltaspaceError(
+                f"model {name} cannot be a {self.name.replace('_', ' ')}: it has no {what}",
+                expected=f"{what} in its {where}",
+                mend="take a model of this kind, or name it there if the vocabulary has it",
+            )
 
     @abstractmethod
     def check(self, task: Task) -> None:
@@ -105,6 +129,13 @@ class Family(ABC, Generic[AnyItem, AnyBatch]):
         template = task.prompt or default
         frame = template.format(input="", **fields)
         room = self.max_length - len(self.tokenizer(frame)["input_ids"])
+        if room < 1:
+            raise DeltaspaceError(
+                f"task {task.name}: the prompt leaves no room for the input",
+                found=f"{self.max_length - room} tokens without it",
+                expected=f"less than max_length, {self.max_length}",
+                mend="shorten the prompt, or raise 'max_length'",
+            )
         return template.format(input=self.cut(text, room), **fields)
 
     def check_prompt(self, task: Task, fields: Sequence[str]) -> None:
@@ -112,12 +143,16 @@ class Family(ABC, Generic[AnyItem, AnyBatch]):
         if task.prompt is None:
             return
         try:
-            without = task.prompt.format(**dict.fromkeys(fields, ""))
-        except (KeyError, IndexError, ValueError) as error:
+            named = fields_of(task.prompt)
+        except ValueError as error:
             raise DeltaspaceError(
-                f"task {task.name}: the prompt cannot be filled", found=f"{task.prompt!r} ({error!r})", expected=_braced(fields)
+                f"task {task.name}: the prompt cannot be filled", found=str(error), expected=_braced(fields)
             ) from None
-        if any(task.prompt.count("{" + field + "}") != 1 for field in fields) or without == task.prompt:
+        if other := [name for name in named if name not in fields]:
+            raise DeltaspaceError(
+                f"task {task.name}: the prompt cannot be filled", found="{" + other[0] + "}", expected=_braced(fields)
+            )
+        if sorted(named) != sorted(fields):
             raise DeltaspaceError(
                 f"task {task.name}: the prompt lacks a field or has one twice", found=repr(task.prompt), expected=_braced(fields)
             )

@@ -66,6 +66,8 @@ class SentenceEncoder(Family[SentenceItem, SentenceBatch]):
     models = "sentence encoders (a sentence-transformers folder such as all-MiniLM-L6-v2)"
     peft_task_type = "FEATURE_EXTRACTION"
     precedence = 3
+    # Embeddings are pooled here, from the last hidden states.
+    unused = (r"(^|\.)pooler\.",)
     pooling = "mean"
 
     @staticmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,9 @@ from deltaspace.figures._results import Results, check_dim
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+# What the command line calls options that it does not call by their field.
+_OPTIONS = {"quantity": "--loss"}
 
 
 def draw(name: str, folder: Path | str, options: Options | None = None) -> Figure:
@@ -27,6 +31,15 @@ def draw(name: str, folder: Path | str, options: Options | None = None) -> Figur
     """
     options = options or Options()
     drawing, results = FIGURES.find(name), Results(folder, options.seed)
+    default = Options()
+    asked = [field.name for field in fields(Options) if getattr(options, field.name) != getattr(default, field.name)]
+    if drawing.each_landscape and {"dim", "seed"} & {*asked}:
+        raise DeltaspaceError(f"the figure {name} is of one landscape, which has its d and its seed", mend="choose by its name")
+    if unused := [option for option in asked if option not in drawing.takes]:
+        listed = ", ".join(_OPTIONS.get(option, f"--{option}") for option in drawing.takes)
+        raise DeltaspaceError(
+            f"{_OPTIONS.get(unused[0], f'--{unused[0]}')} is not for the figure {name}", expected=f"of options, {listed}"
+        )
     kind = "sweep" if results.is_sweep else "study"
     if drawing.of != kind:
         others = [other.name for other in FIGURES.values() if other.of == kind]
@@ -34,6 +47,4 @@ def draw(name: str, folder: Path | str, options: Options | None = None) -> Figur
     scores = results.sweep_scores if kind == "sweep" else results.scores  # says what is wrong where the folder is no study
     if options.dim is not None:
         check_dim(options.dim, scores)
-    if drawing.each_landscape and (options.dim, options.seed) != (None, None):
-        raise DeltaspaceError(f"the figure {name} is of one landscape, which has its d and its seed", mend="choose by its name")
     return drawing.draw(results, options)

@@ -26,6 +26,7 @@ class Drawing:
         caption: in the report, a sentence or two.
         of: what its folder is of: a study, or a parameter sweep.
         each_landscape: the report shows it once for each landscape of the study.
+        takes: the fields of `Options` that it heeds; others are refused.
         order: figures stand in the report in the order of these; those of landscapes come first.
     """
 
@@ -35,6 +36,7 @@ class Drawing:
     caption: str
     of: Literal["study", "sweep"] = "study"
     each_landscape: bool = False
+    takes: tuple[str, ...] = ("dim", "seed")
     order: int = 100
 
 

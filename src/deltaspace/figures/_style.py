@@ -12,7 +12,7 @@ import numpy as np
 
 from deltaspace.averages import Measure
 from deltaspace.errors import DeltaspaceError
-from deltaspace.storage import replacing
+from deltaspace.storage import check_output, output
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -103,9 +103,10 @@ def matrix(
 
 
 def check_format(path: Path) -> None:
-    """Raise DeltaspaceError unless figures can be written in the format that a file's name ends with."""
+    """Raise DeltaspaceError unless a figure can be written there: in the format that the name ends with, over nothing else."""
     if path.suffix not in FORMATS:
         raise DeltaspaceError(f"no figure format {path.suffix!r}", expected=".png, .svg or .pdf")
+    check_output(path, path.suffix)
 
 
 def save_figure(figure: Figure, path: Path) -> Path:
@@ -115,6 +116,6 @@ def save_figure(figure: Figure, path: Path) -> Path:
         DeltaspaceError: another format, or the file cannot be written.
     """
     check_format(path)
-    with replacing(path) as temporary:
+    with output(path, path.suffix) as temporary:
         figure.savefig(temporary, format=path.suffix.lstrip("."), dpi=_DPI)
     return path

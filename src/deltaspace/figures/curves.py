@@ -92,6 +92,7 @@ def _draw(results: Results, options: Options) -> Figure:
 FIGURES.register(
     Drawing(
         name="curves",
+        takes=("dim", "seed", "task"),
         draw=_draw,
         drawable=lambda results, options: bool(results.curves),
         caption="Score and loss on dev over the steps of the trainings, mean over tasks.",

@@ -118,6 +118,7 @@ def _draw(results: Results, options: Options) -> Figure:
 FIGURES.register(
     Drawing(
         name="landscape",
+        takes=("landscape", "threshold"),
         draw=_draw,
         drawable=has_landscape,
         caption=f"Every delta's border at {DEFAULT_THRESHOLD:g} % of its best, and the common region in gray; dotted: "

@@ -103,6 +103,7 @@ def _draw(results: Results, options: Options) -> Figure:
 FIGURES.register(
     Drawing(
         name="panels",
+        takes=("landscape", "threshold", "quantity"),
         draw=_draw,
         drawable=has_landscape,
         caption=f"Scores of each delta, with its border at {DEFAULT_THRESHOLD:g} % of its best and the way of its optimizer.",

@@ -70,6 +70,7 @@ def _draw(results: Results, options: Options) -> Figure:
 FIGURES.register(
     Drawing(
         name="transfer",
+        takes=("dim", "seed", "task"),
         draw=_draw,
         drawable=lambda results, options: any(row.stage == "transferred" for row in results.scores),
         caption="Averages over the unseen tasks: a vector found through a row's delta, decoded as a column's.",

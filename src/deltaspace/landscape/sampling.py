@@ -15,7 +15,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 
 from deltaspace.deltas.delta import AttachedDelta
@@ -24,6 +24,7 @@ from deltaspace.families import Batch, Item
 from deltaspace.landscape.landscape import Landscape, pack_texts, unpack_texts
 from deltaspace.landscape.refinement import Cell, filled, levels
 from deltaspace.landscape.slice import Slice
+from deltaspace.settings import Settings
 from deltaspace.storage import read_tensors, write_tensors
 from deltaspace.subspace.subspace import Subspace
 from deltaspace.tasks.metrics import METRICS
@@ -37,10 +38,8 @@ _CPU_TOKENS, _GPU_TOKENS = 768, 65536
 _SAVE_SECONDS = 5.0
 
 
-class Sampling(BaseModel):
+class Sampling(Settings):
     """How the cells of a slice are scored."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     split: Literal["test", "dev"] = Field(default="test", description="which examples")
     examples: int | None = Field(default=200, ge=1, description="so many of them, from the first on; all where it is null")

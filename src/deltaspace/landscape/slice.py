@@ -20,6 +20,8 @@ from torch import Tensor
 from deltaspace.errors import DeltaspaceError
 
 DEFAULT_CELLS = 25
+# Of a slice; each is scored for every delta.
+MOST_CELLS = 100_000
 # Directions whose sine is below this are one line.
 _LEAST_SINE = 1e-4
 
@@ -120,7 +122,7 @@ class Slice:
             return cls(
                 stacked[0],
                 (stacked[1] - stacked[0]).unsqueeze(0),
-                _grids(grids, [Grid(0.0, 1.0, DEFAULT_CELLS)]),
+                fitting(grids or [Grid(0.0, 1.0, DEFAULT_CELLS)], 1),
                 (f"share of the way from {names[0]} to {names[1]}",),
                 {names[0]: (0.0,), names[1]: (1.0,)},
             )
@@ -133,7 +135,7 @@ class Slice:
         labels = ("along the plane, horizontal", "along the plane, vertical")
         window = _window(reach + margin)
         marks = {name: tuple(point.tolist()) for name, point in zip(names, coordinates, strict=True)}
-        return cls(origin, directions, _grids(grids, [window, window]), labels, marks)
+        return cls(origin, directions, fitting(grids or [window], 2), labels, marks)
 
     @classmethod
     def along(
@@ -163,8 +165,9 @@ class Slice:
                 raise DeltaspaceError(f"{called} is no direction", found="zero", expected="d numbers that are not all 0")
         stacked = _orthonormal(list(ways.values()), ", ".join(directions))
         window = _window(float(middle.norm()) or 1.0)
-        default = [window] * len(directions)
-        return cls(middle, stacked, _grids(grids, default), tuple(directions), {name: (0.0,) * len(directions)})
+        return cls(
+            middle, stacked, fitting(grids or [window], len(directions)), tuple(directions), {name: (0.0,) * len(directions)}
+        )
 
     @property
     def dim(self) -> int:
@@ -205,12 +208,18 @@ def _finite(name: str, vector: Float[Tensor, " dim"]) -> Float[Tensor, " dim"]:
     return plain
 
 
-def _grids(given: Sequence[Grid] | None, default: list[Grid]) -> tuple[Grid, ...]:
-    if given is None:
-        return tuple(default)
-    if len(given) not in (1, len(default)):
-        raise DeltaspaceError("the grid does not fit the slice", found=f"{len(given)} grids", expected=f"1 or {len(default)}")
-    return tuple(given) if len(given) == len(default) else tuple(given) * len(default)
+def fitting(given: Sequence[Grid], axes: int) -> tuple[Grid, ...]:
+    """One grid for each axis.
+
+    Raises:
+        DeltaspaceError: there is neither one for each nor one for all, or there are too many cells.
+    """
+    if len(given) not in (1, axes):
+        raise DeltaspaceError("the grid does not fit the slice", found=f"{len(given)} grids", expected=f"1 or {axes}")
+    grids = tuple(given) if len(given) == axes else tuple(given) * axes
+    if (cells := math.prod(grid.count for grid in grids)) > MOST_CELLS:
+        raise DeltaspaceError("the grid has too many cells", found=f"{cells:,}", expected=f"at most {MOST_CELLS:,} in all")
+    return grids
 
 
 def _window(reach: float) -> Grid:

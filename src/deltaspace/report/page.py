@@ -20,7 +20,7 @@ from deltaspace.figures import FIGURES, Drawing, Options, Results
 from deltaspace.landscape.region import DEFAULT_THRESHOLD
 from deltaspace.report.page_landscapes import landscape_data, shade_colors
 from deltaspace.report.page_tables import page_tables
-from deltaspace.storage import write_text
+from deltaspace.storage import check_output, output
 from deltaspace.study import load_recipe
 from deltaspace.training import Progress
 
@@ -48,6 +48,8 @@ def write_report(study: Path, path: Path | None = None, *, progress: Progress | 
         DeltaspaceError: the folder is no study or has no optimized vectors yet, matplotlib is missing, or the file cannot be
             written.
     """
+    path = path or Path(study) / "report" / "index.html"
+    check_output(path, ".html")
     results = Results(study)
     if results.is_sweep:
         raise DeltaspaceError(f"{study} is a sweep", expected="a study", mend="name one of the studies in it")
@@ -75,8 +77,8 @@ def write_report(study: Path, path: Path | None = None, *, progress: Progress | 
     }
     # In one pass: a part that is put in may itself have double braces.
     text = re.sub(r"\{\{(\w+)\}\}", lambda braces: parts[braces[1]], _asset("page.html"))
-    path = path or study / "report" / "index.html"
-    write_text(path, text)
+    with output(path, ".html") as temporary:
+        temporary.write_text(text, encoding="utf-8")
     return path
 
 

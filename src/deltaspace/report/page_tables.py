@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from deltaspace.averages import average_rows, task_rows
+from deltaspace.errors import DeltaspaceError
 from deltaspace.figures import Results
 from deltaspace.report.regions import region_rows
 from deltaspace.study import RunRecord, read_history
@@ -41,7 +42,11 @@ def page_tables(results: Results) -> list[dict[str, Any]]:
         title = "Common regions, 95 % intervals over the examples"
         tables.append(_table("regions", title, regions, _REGIONS) | {"rows": regions})
     tables.append(_table("rows", "Every score", scores, {}))
-    if runs := [_run(record) for record in read_history(results.folder)]:
+    try:
+        runs = [_run(record) for record in read_history(results.folder)]
+    except DeltaspaceError as error:  # finished work is shown all the same
+        runs = [{"damaged": f"{error.what}: {error.found}"}]
+    if runs:
         tables.append(_table("runs", "What ran where", runs, {}) | {"rows": runs})
     return tables
 
@@ -60,12 +65,13 @@ def _table(name: str, title: str, rows: Sequence[Mapping[str, Any]], labels: Map
 
 def _run(record: RunRecord) -> dict[str, Any]:
     machine = record.machine
-    accelerator = machine["accelerator"] or "no GPU"
+    accelerator = machine.get("accelerator") or "no GPU"
     return {
         "started": record.started,
         "made": ", ".join(f"{stage}: {count}" for stage, count in record.artefacts.items()),
         "seconds": round(sum(record.seconds.values()), 1),
         "ended": record.ended,
-        "machine": f"{machine['processor']}, {machine['cores']} cores, {accelerator}, {machine['system']}",
-        "versions": ", ".join(f"{name} {version}" for name, version in record.versions.items()) + f", Python {machine['python']}",
+        "machine": f"{machine.get('processor')}, {machine.get('cores')} cores, {accelerator}, {machine.get('system')}",
+        "versions": ", ".join(f"{name} {version}" for name, version in record.versions.items())
+        + f", Python {machine.get('python')}",
     }

@@ -78,15 +78,33 @@ def disagreement_table(rows: Sequence[DisagreementRow], radii: Sequence[VectorRa
 def sweep_table(rows: Sequence[SweepRow]) -> Table:
     """A sweep's points, one a line: relative performance and recovered gain of both stages, mean ± spread over seeds."""
     table = Table(title="Sweep: averages over the unseen tasks, relative performance|recovered gain (%)", title_justify="left")
-    for heading in ("projection", "tasks", "deltas", "d", "seeds", "optimization", "transfer"):
-        table.add_column(heading, justify="left" if heading == "projection" else "right")
-    for point in _unique(_point(row) for row in rows):
-        part = [row for row in rows if _point(row) == point]
+    left_out = any(row.left_out for row in rows)
+    for heading in (
+        "projection",
+        "tasks",
+        "deltas",
+        "d",
+        *(["left out"] if left_out else []),
+        "seeds",
+        "optimization",
+        "transfer",
+    ):
+        table.add_column(heading, justify="left" if heading in ("projection", "left out") else "right")
+
+    def add(label: list[str], part: Sequence[SweepRow]) -> None:
         cells = []
         for stage in _TUNED:
             scored = [row for row in part if row.stage == stage]
             cells.append("|".join(spread(over_seeds(scored, measure)) for measure in _MEASURES))
-        table.add_row(*map(str, point), str(len(_unique(row.seed for row in part))), *cells)
+        table.add_row(*label, str(len(_unique(row.seed for row in part))), *cells)
+
+    for point in _unique(_point(row) for row in rows):
+        label, part = list(map(str, point)), [row for row in rows if _point(row) == point]
+        tasks = _unique(row.left_out for row in part)
+        for task in tasks:
+            add([*label, task or "–"] if left_out else label, [row for row in part if row.left_out == task])
+        if len(tasks) > 1:
+            add([*label, f"mean of {len(tasks)}"], part)
     return table
 
 

@@ -3,7 +3,6 @@
 from deltaspace.storage.atomic import (
     cache_folder,
     clear_left,
-    read_json,
     replacing,
     replacing_folder,
     write_copy,
@@ -12,25 +11,36 @@ from deltaspace.storage.atomic import (
 )
 from deltaspace.storage.digests import digest, file_digest, seal_holds, sealed
 from deltaspace.storage.hub import download, fetch, push_to_hub
+from deltaspace.storage.json_text import parse_json
 from deltaspace.storage.models import hub_name, model_fingerprint, model_folder
+from deltaspace.storage.outputs import check_export, check_output, exporting, output
+from deltaspace.storage.paths import path_of
+from deltaspace.storage.reading import read_json, readable, what_is_at
 from deltaspace.storage.tensors import check_format, read_metadata, read_packed, read_tensors, vector_location, write_tensors
 
 __all__ = [
     "cache_folder",
+    "check_export",
     "check_format",
+    "check_output",
     "clear_left",
     "digest",
     "download",
+    "exporting",
     "fetch",
     "file_digest",
     "hub_name",
     "model_fingerprint",
     "model_folder",
+    "output",
+    "parse_json",
+    "path_of",
     "push_to_hub",
     "read_json",
     "read_metadata",
     "read_packed",
     "read_tensors",
+    "readable",
     "replacing",
     "replacing_folder",
     "seal_holds",
@@ -39,5 +49,6 @@ __all__ = [
     "write_copy",
     "write_json",
     "write_tensors",
+    "what_is_at",
     "write_text",
 ]

@@ -1,25 +1,32 @@
-"""Writing files so that nothing half-written is ever left, and where the user's cache is."""
+"""Writing files and folders so that nothing half-written is ever left, and nothing is written through a link."""
 
 from __future__ import annotations
 
+import ctypes
 import errno
-import glob
-import hashlib
+import fcntl
 import json
 import os
-import platform
 import re
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+import stat
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 from deltaspace.errors import DeltaspaceError
+from deltaspace.storage.reading import what_is_at
 
-# What is being written says by which process, so that what a killed one left can be told from what another one writes.
-_TEMPORARY = re.compile(r"\..+\.(?P<machine>[0-9a-f]{8})-(?P<process>[0-9]{1,7})-[0-9a-f]{16}\.tmp", re.DOTALL)
+_LEFTOVER = re.compile(r"\..*\.[0-9a-f]{16}\.tmp")
+# Of a name in that of its temporary folder: file systems allow 255 bytes.
+_LONG = 40
+_FRESH_SECONDS = 60
+# What safetensors' errors say of the system's.
+_OS_ERROR = re.compile(r"\(os error (\d+)\)")
+_EXCHANGE, _HERE = 2, -100
 
 
 def cache_folder() -> Path:
@@ -31,89 +38,148 @@ def cache_folder() -> Path:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path in a folder beside `path`; on success it is synced and takes `path`'s place at once.
+    """Yield a temporary path; on success it is synced and takes `path`'s place at once, with the user's usual mode.
 
     Raises:
-        DeltaspaceError: the disk is full or the folder cannot be written; `path` is as it was before.
+        DeltaspaceError: what is there is no plain file, the disk is full, or the folder cannot be written; `path` is as it was.
     """
-    temporary: Path | None = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # Not tempfile's: its files are for their owner alone, and a study is often shared.
-        # In a folder, since safetensors writes a file beside the one it is asked for.
-        temporary = _temporary(path)
-        temporary.mkdir()
-        written = temporary / "file"
-        written.touch(exist_ok=False)
-        yield written
-        with written.open("rb") as file:
-            os.fsync(file.fileno())
-        written.replace(path)
-    except OSError as error:
-        raise _unwritable(path, error) from error
-    finally:
-        if temporary is not None:
-            shutil.rmtree(temporary, ignore_errors=True)
+    with _beside(path, "a file") as temporary:
+        temporary.touch(exist_ok=False)
+        mode = temporary.stat().st_mode
+        yield temporary
+        _settle(temporary, mode)
+        temporary.replace(path)
 
 
 @contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
-    """Yield a new folder beside `path`; on success its files take their places in `path`, each at once, and others there stay.
+    """Yield a new folder; on success it takes the place of `path` whole, and of all that is in it.
 
     Raises:
-        DeltaspaceError: as `replacing`; on any error `path` is as it was before.
+        DeltaspaceError: as `replacing`, and where a file is there.
     """
-    temporary = _temporary(path)
-    try:
-        temporary.mkdir(parents=True)
+    path = Path(os.path.abspath(path))  # noqa: PTH100 - "." has no name, and links stay links
+    with _beside(path, "a folder") as temporary:
+        temporary.mkdir()
+        probe = temporary / ".mode"
+        probe.touch()
+        mode = probe.stat().st_mode
+        probe.unlink()
         yield temporary
-        for file in sorted(path for path in temporary.rglob("*") if path.is_file()):
-            target = path / file.relative_to(temporary)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            file.replace(target)
+        for file in temporary.rglob("*"):
+            if file.is_file():
+                _settle(file, mode)
+        swap(temporary, path)
+
+
+def swap(new: Path, path: Path) -> None:
+    """Put a folder in the place of another, or of none; what was at `path` is at `new` then, if anything was.
+
+    Raises:
+        OSError: it cannot be; both are as they were.
+    """
+    if not path.is_dir() or not any(path.iterdir()):
+        new.replace(path)
+    elif not _exchanged(new, path):
+        # A file system without exchange: for a moment there is nothing at `path`.
+        old = new.with_name(f"{new.name}.old")
+        path.replace(old)
+        try:
+            new.replace(path)
+        except OSError:
+            old.replace(path)
+            raise
+
+
+def _exchanged(first: Path, second: Path) -> bool:
+    """Have two paths change their places at once, where the system can."""
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None) if sys.platform == "linux" else None
+    if rename is None:
+        return False
+    if rename(_HERE, os.fsencode(first), _HERE, os.fsencode(second), _EXCHANGE) == 0:
+        return True
+    number = ctypes.get_errno()
+    if number in (errno.ENOSYS, errno.EINVAL):
+        return False
+    raise OSError(number, os.strerror(number), str(second))
+
+
+@contextmanager
+def _beside(path: Path, kind: str) -> Iterator[Path]:
+    """Yield a path in a temporary folder beside `path`, which goes in the end; what dead processes left there goes first."""
+    present = what_is_at(path)
+    if present not in (None, kind):
+        raise DeltaspaceError(
+            f"cannot write {path}", found=f"{present} is there", expected=f"{kind}, or nothing", mend="choose another path"
+        )
+    folder: Path | None = None
+    lock = -1
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        clear_left(path.parent)
+        folder = path.parent / f".{path.name[:_LONG]}.{secrets.token_hex(8)}.tmp"
+        folder.mkdir()
+        lock = os.open(folder, os.O_RDONLY)
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        yield folder / path.name
     except OSError as error:
         raise _unwritable(path, error) from error
+    except Exception as error:
+        # safetensors has an error of its own for all that the system says.
+        if type(error).__name__ == "SafetensorError" and (said := _OS_ERROR.search(str(error))) is not None:
+            raise _unwritable(path, OSError(int(said[1]), os.strerror(int(said[1])))) from error
+        raise
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+        if lock >= 0:
+            os.close(lock)
 
 
-def clear_left(paths: Iterable[Path]) -> None:
-    """Delete those temporary files and folders whose process on this machine is dead; anything else stays."""
-    for path in list(paths):
-        name = _TEMPORARY.fullmatch(path.name)
-        if name is not None and name["machine"] == _machine() and not _lives(int(name["process"])):
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
+def clear_left(folder: Path) -> None:
+    """Delete what dead processes left in a folder: living ones hold their temporary folders locked."""
+    for left in folder.iterdir():
+        if _LEFTOVER.fullmatch(left.name) is None or left.is_symlink() or not left.is_dir() or _living(left):
+            continue
+        shutil.rmtree(left, ignore_errors=True)
 
 
-def _temporary(path: Path) -> Path:
-    """Where something is written before it takes `path`'s place; what killed processes left of that is deleted."""
-    clear_left(path.parent.glob(f".{glob.escape(path.name)}.*.tmp"))
-    return path.with_name(f".{path.name}.{_machine()}-{os.getpid()}-{secrets.token_hex(8)}.tmp")
-
-
-def _machine() -> str:
-    return hashlib.sha256(platform.node().encode()).hexdigest()[:8]
-
-
-def _lives(process: int) -> bool:
+def _living(folder: Path) -> bool:
     try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # another user's
+        lock = os.open(folder, os.O_RDONLY | os.O_NOFOLLOW)
+    except OSError:
         return True
-    return True
+    try:
+        # One that is new and empty may be another process's, which is about to lock it.
+        if next(folder.iterdir(), None) is None and time.time() - folder.stat().st_mtime < _FRESH_SECONDS:
+            return True
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(lock)
+    return False
+
+
+def _settle(file: Path, mode: int) -> None:
+    """Give a file the user's usual mode, and have it on the disk."""
+    file.chmod(stat.S_IMODE(mode))
+    with file.open("rb") as opened:
+        os.fsync(opened.fileno())
 
 
 def _unwritable(path: Path, error: OSError) -> DeltaspaceError:
+    space = "free some space, then run the same command: finished work is kept"
+    writable = "choose a folder that you may write to"
     reasons = {
-        errno.ENOSPC: ("no space left on the disk", "free some space, then run the same command: finished work is kept"),
-        errno.EDQUOT: ("the disk quota is used up", "free some space, then run the same command: finished work is kept"),
-        errno.EACCES: ("permission denied", "choose a folder that you may write to"),
-        errno.EROFS: ("a read-only file system", "choose a folder that you may write to"),
+        errno.ENOSPC: ("no space left on the disk", space),
+        errno.EDQUOT: ("the disk quota is used up", space),
+        errno.EFBIG: ("files may not be that large here", space),
+        errno.EACCES: ("permission denied", writable),
+        errno.EPERM: ("permission denied", writable),
+        errno.EROFS: ("a read-only file system", writable),
+        errno.ELOOP: ("a link that leads to itself", "choose another folder"),
     }
     reason, mend = reasons.get(error.errno or 0, (str(error), "choose another folder"))
     return DeltaspaceError(f"cannot write {path}", found=reason, mend=mend)
@@ -134,17 +200,3 @@ def write_copy(source: Path, path: Path) -> None:
 def write_json(path: Path, value: object) -> None:
     """Write a JSON file atomically, indented, with a final newline."""
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
-
-
-def read_json(path: Path) -> Any:
-    """Read a JSON file.
-
-    Raises:
-        DeltaspaceError: the file is missing or is not UTF-8 JSON.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise DeltaspaceError(f"{path} is missing", expected="a JSON file") from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise DeltaspaceError(f"{path} cannot be read", found=str(error), expected="UTF-8 JSON") from None

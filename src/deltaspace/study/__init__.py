@@ -1,6 +1,7 @@
 """A recipe, the folder of what it made, running and resuming."""
 
 from deltaspace.study.artefact import Artefact, Content, MadeFrom
+from deltaspace.study.check import check_recipe
 from deltaspace.study.disagreements import DisagreementRow, VectorRadius, read_disagreements, read_radii
 from deltaspace.study.explore import sample_landscape
 from deltaspace.study.history import RunRecord, read_history
@@ -8,7 +9,7 @@ from deltaspace.study.imports import Imported, import_checkpoints
 from deltaspace.study.observer import Observer
 from deltaspace.study.recipe import Recipe, load_recipe
 from deltaspace.study.results import Curve, outdated, read_curves, read_landscapes, read_scores, read_subspace
-from deltaspace.study.run import check_recipe, run_study
+from deltaspace.study.run import run_study
 from deltaspace.study.scores import ScoreRow, SweepRow, measures
 from deltaspace.study.slices import SliceSpec
 from deltaspace.study.stage import STAGES, Stage

@@ -36,6 +36,14 @@ def sample_landscape(folder: Path | str, spec: SliceSpec, *, observer: Observer 
     Folder(folder).check()
     recipe = load_recipe(folder / RECIPE)
     chosen = recipe.settle(spec)
+    named = {settled.name: settled for settled in map(recipe.settle, recipe.landscapes)}
+    wanted = named.get(chosen.name, chosen)
+    if chosen.described() != wanted.described():
+        raise DeltaspaceError(
+            f"the recipe has a landscape {chosen.name!r} already",
+            found=f"of the task {wanted.spec.task}, on another slice or sampled in another way",
+            mend="choose another --name",
+        )
     graph = Graph(Resources(recipe, Folder(folder)))
     artefact = LANDSCAPES.artefact(Key(chosen))
     for needed in graph.made_from(artefact).artefacts:
@@ -45,7 +53,7 @@ def sample_landscape(folder: Path | str, spec: SliceSpec, *, observer: Observer 
                 mend=f"deltaspace run {folder / RECIPE} --out {folder}",
             )
     observer = observer or Observer()
-    with interruptible(), graph.resources.folder.locked(), logged(folder, LANDSCAPES.name) as log:
+    with interruptible(), graph.resources.folder.locked(), logged(folder, LANDSCAPES.name, observer) as log:
         state = graph.state(artefact)
         observer.plan(int(state != "valid"), int(state == "valid"))
         if state != "valid":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,16 +20,22 @@ from deltaspace.storage import (
     read_tensors,
     seal_holds,
     sealed,
+    what_is_at,
     write_copy,
     write_json,
     write_tensors,
 )
-from deltaspace.study.lock import locked
+from deltaspace.study.lock import LOCK, locked
 
 State = Literal["valid", "missing", "stale", "damaged"]
 RECIPE = "recipe.yaml"
 # In the folder of a parameter sweep: its points.
 SWEEP = "sweep.yaml"
+# What ran where.
+RUNS = "runs.json"
+# What may be there before a study has its recipe.
+_BEFORE = (LOCK, RUNS, ".running", "imported", "tracking")
+_SHOWN = 8
 FINGERPRINT = re.compile("[0-9a-f]{64}")
 _SUPERSEDED = "superseded"
 # Folders beside those of the stages.
@@ -153,15 +160,43 @@ class Folder:
                 expected="the folder given to 'deltaspace run --out'",
             )
 
+    def check_free(self) -> None:
+        """Raise DeltaspaceError where a run would write among somebody's files, or through a link in the study."""
+        present = what_is_at(self.path, follow=True)
+        if present == "a folder":
+            present = ", ".join(self._others()[:_SHOWN])
+        if present:
+            raise DeltaspaceError(
+                f"{self.path} is not a study",
+                found=f"{present} is there",
+                expected="a study, or a new folder",
+                mend="choose another",
+            )
+        for folder, folders, _ in os.walk(self.path):
+            for name in folders:
+                if (link := Path(folder) / name).is_symlink():
+                    raise DeltaspaceError(
+                        f"{link} is a link", found=str(link.readlink()), expected="a folder; nothing is written through links"
+                    )
+
+    def _others(self) -> list[str]:
+        """What is in the folder, unless it is a study's: a run locks it before it writes anything else."""
+        names = sorted(path.name for path in self.path.iterdir())
+        if RECIPE in names and (LOCK in names or RUNS in names):
+            return []
+        return [name for name in names if name not in _BEFORE and not name.endswith(".tmp")]
+
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the folder for one run, and clear away what killed processes left half written.
 
         Raises:
-            DeltaspaceError: another run holds it, or it cannot be written.
+            DeltaspaceError: another run holds it, something else is in it, or it cannot be written.
         """
+        self.check_free()
         with locked(self.path):
-            clear_left(self.path.rglob(".*.tmp"))
+            for folder, _, _ in os.walk(self.path):
+                clear_left(Path(folder))
             yield
 
 

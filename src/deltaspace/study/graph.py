@@ -8,6 +8,7 @@ from deltaspace.errors import DeltaspaceError
 from deltaspace.storage import digest
 from deltaspace.study.artefact import Artefact, Content, MadeFrom
 from deltaspace.study.folder import State
+from deltaspace.study.imported import Imports
 from deltaspace.study.observer import Observer
 from deltaspace.study.record import check_row, state
 from deltaspace.study.resources import Resources
@@ -26,6 +27,11 @@ class Graph:
         self.resources = resources
         self._made_from: dict[Artefact, MadeFrom] = {}
         self._fingerprints: dict[Artefact, str] = {}
+
+    def renewed(self) -> Graph:
+        """The same study, with what was imported into it since."""
+        self.resources.imports = Imports(self.resources.folder)
+        return Graph(self.resources)
 
     def wanted(self, until: str | None = None) -> Iterator[Artefact]:
         """What the recipe asks for, stage by stage, up to one of them."""
@@ -88,6 +94,7 @@ class Graph:
         folder, fingerprint = self.resources.folder, self.fingerprint(artefact)
         self._keep_stale(artefact)
         if folder.restore(artefact.path, fingerprint) and self.state(artefact) == "valid":
+            observer.note(f"{artefact.path} brought back from superseded/")
             return False
         observer.start(artefact, state)
         resume = Resume(folder.resume_state(artefact.path), fingerprint, observer.progress)

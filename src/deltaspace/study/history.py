@@ -14,15 +14,14 @@ from typing import Any
 
 import torch
 
-from deltaspace.errors import DeltaspaceError
+from deltaspace.errors import DeltaspaceError, first_line
 from deltaspace.interruption import Interrupted
-from deltaspace.storage import read_json, write_json
+from deltaspace.storage import read_json, seal_holds, sealed, write_json
 from deltaspace.study.artefact import Artefact
-from deltaspace.study.folder import State
+from deltaspace.study.folder import RUNS, Folder, State
 from deltaspace.study.observer import Observer
 from deltaspace.study.stage import STAGES
-
-_FILE = "runs.json"
+from deltaspace.study.typed import typed
 
 
 @dataclass(frozen=True)
@@ -71,12 +70,13 @@ class _Log(Observer):
 
 
 @contextmanager
-def logged(folder: Path, until: str | None) -> Iterator[Observer]:
+def logged(folder: Path, until: str | None, observer: Observer) -> Iterator[Observer]:
     """Keep a record of this run and of how it ended; none where nothing was made, unless it or the one before was interrupted.
 
     Args:
         folder: the study's.
         until: the last stage that it is asked for.
+        observer: told where the records of earlier runs are damaged; they are set aside then.
     """
     log = _Log()
     started = datetime.now(timezone.utc).isoformat(timespec="seconds")
@@ -88,13 +88,22 @@ def logged(folder: Path, until: str | None) -> Iterator[Observer]:
         ended = str(error) if isinstance(error, Interrupted) else "interrupted by SIGINT"
         raise
     finally:
-        history = read_history(folder)
+        history = _earlier(folder, observer)
         # A run that finished with nothing to do says that what an earlier one left open is there.
         closing = ended == "finished" and history and history[-1].interrupted
         if log.artefacts or ended.startswith("interrupted") or closing:
             seconds = {title: round(spent, 1) for title, spent in log.seconds.items()}
             record = RunRecord(started, until, log.artefacts, seconds, machine(), versions(), ended)
-            write_json(folder / _FILE, [asdict(listed) for listed in [*history, record]])
+            write_json(folder / RUNS, [sealed(asdict(listed)) for listed in [*history, record]])
+
+
+def _earlier(folder: Path, observer: Observer) -> list[RunRecord]:
+    try:
+        return read_history(folder)
+    except DeltaspaceError as error:
+        observer.note(f"{error.what} ({error.found}): set aside under superseded/, and begun anew")
+        Folder(folder).set_aside(RUNS)
+        return []
 
 
 def read_history(folder: Path | str) -> list[RunRecord]:
@@ -103,14 +112,21 @@ def read_history(folder: Path | str) -> list[RunRecord]:
     Raises:
         DeltaspaceError: the file that keeps them is damaged.
     """
-    path = Path(folder) / _FILE
+    path = Path(folder) / RUNS
     listed = read_json(path) if path.exists() else []
     try:
         if not isinstance(listed, list):
             raise TypeError(f"{type(listed).__name__}, not a list")
-        return [RunRecord(**record) for record in listed]
-    except TypeError as error:
-        raise DeltaspaceError(f"{path} is damaged", found=str(error), expected="a JSON list of runs", mend="delete it") from None
+        if not all(isinstance(record, dict) and seal_holds(record) for record in listed):
+            raise ValueError("what it says does not match its digest")
+        return [typed(RunRecord, {name: said for name, said in record.items() if name != "digest"}) for record in listed]
+    except (TypeError, ValueError) as error:
+        raise DeltaspaceError(
+            f"{path} is damaged",
+            found=first_line(error),
+            expected="a JSON list of runs",
+            mend="delete it: only the history is lost",
+        ) from None
 
 
 def machine() -> dict[str, Any]:

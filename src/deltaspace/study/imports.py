@@ -14,6 +14,8 @@ from deltaspace.storage import read_metadata
 from deltaspace.study.folder import Folder
 from deltaspace.study.graph import Graph
 from deltaspace.study.history import logged
+from deltaspace.study.imported import Imports
+from deltaspace.study.observer import Observer
 from deltaspace.study.recipe import Recipe
 from deltaspace.study.resources import Resources
 from deltaspace.study.run import keep_recipe
@@ -71,12 +73,15 @@ def import_checkpoints(
         raise DeltaspaceError(f"the recipe has no task {unknown[0]!r}", expected=", ".join(resources.tasks))
     name = _delta_of(recipe, delta)
     seed = recipe.seed[0] if seed is None else seed
+    if seed not in recipe.seed:
+        raise DeltaspaceError(f"the recipe has no seed {seed}", expected=", ".join(map(str, recipe.seed)))
+    resources.folder.check_free()
     # Not the resources' own, which are kept: its initial vector may change below.
-    attached = AttachedDelta(recipe.delta(name), resources.backbone, seed, name, resources.imports.initial(name, seed))
+    attached = AttachedDelta(recipe.delta(name), resources.backbone, seed, name, resources.imports.kept_initial(name, seed))
     read = dict(zip(checkpoints, read_checkpoints(list(checkpoints.values()), attached, same_base=same_base), strict=True))
-    with interruptible(), resources.folder.locked(), logged(resources.folder.path, INDEPENDENT.name) as log:
+    with interruptible(), resources.folder.locked(), logged(resources.folder.path, INDEPENDENT.name, Observer()) as log:
         keep_recipe(recipe, resources.folder.path)
-        imports = resources.imports
+        imports = resources.imports = Imports(resources.folder)
         if imports.initial_path(name, seed).exists():
             how = str(read_metadata(imports.initial_path(name, seed))["how"])
         else:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, StrictInt
+from pydantic import AfterValidator, Field
+
+LARGEST_SEED = 2**63 - 1
 
 
 def _sizes(value: tuple[int, ...]) -> tuple[int, ...]:
@@ -14,10 +17,11 @@ def _sizes(value: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _once(value: tuple[int, ...]) -> tuple[int, ...]:
-    if twice := [number for number in value if value.count(number) > 1]:
+    if twice := [number for number, count in Counter(value).items() if count > 1]:
         raise ValueError(f"{twice[0]} stands twice")
     return value
 
 
-Dims = Annotated[tuple[StrictInt, ...], AfterValidator(_sizes)]
-Seeds = Annotated[tuple[Annotated[StrictInt, Field(ge=0)], ...], AfterValidator(_once)]
+Counts = Annotated[tuple[int, ...], AfterValidator(_once)]
+Dims = Annotated[tuple[int, ...], AfterValidator(_sizes)]
+Seeds = Annotated[tuple[Annotated[int, Field(ge=0, le=LARGEST_SEED)], ...], AfterValidator(_once)]

@@ -26,6 +26,9 @@ class Observer:
     def end(self, artefact: Artefact) -> None:
         """An artefact is there."""
 
+    def note(self, text: str) -> None:
+        """Something was set aside, brought back or passed over, which people should know."""
+
 
 class Observers(Observer):
     """Several observers, told one after another."""
@@ -52,3 +55,7 @@ class Observers(Observer):
     def end(self, artefact: Artefact) -> None:
         for observer in self._observers:
             observer.end(artefact)
+
+    def note(self, text: str) -> None:
+        for observer in self._observers:
+            observer.note(text)

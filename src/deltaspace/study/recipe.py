@@ -5,15 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, StrictInt, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from deltaspace.deltas import Delta, make_delta, peft_settings
 from deltaspace.errors import DeltaspaceError
+from deltaspace.mistakes import Mistake, mistakes_of, refuse, shown
 from deltaspace.names import check_name
 from deltaspace.rivals import RIVALS
+from deltaspace.settings import Settings
 from deltaspace.solutions import TRAIN
+from deltaspace.storage import path_of
 from deltaspace.study.numbers import Dims, Seeds
-from deltaspace.study.slices import POINTS, SettledSlice, SliceSpec, vector_of
+from deltaspace.study.slices import POINTS, SettledSlice, SliceSpec, principal_number, vector_of
 from deltaspace.study.yaml_file import load_yaml
 from deltaspace.subspace import (
     APPROXIMATE,
@@ -30,10 +33,16 @@ from deltaspace.tasks import Limits, TaskSpec
 from deltaspace.training import Training
 
 
-class Tasks(BaseModel):
-    """Source tasks make the subspace, unseen tasks judge it."""
+def _path(text: str) -> Path:
+    """See `path_of`; for validators."""
+    try:
+        return path_of(text)
+    except DeltaspaceError as error:
+        raise ValueError("; ".join(str(error).splitlines())) from None
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+
+class Tasks(Settings):
+    """Source tasks make the subspace, unseen tasks judge it."""
 
     folder: str | None = Field(
         default=None,
@@ -42,7 +51,7 @@ class Tasks(BaseModel):
     )
     source: tuple[TaskSpec, ...] = Field(min_length=1)
     unseen: tuple[TaskSpec, ...] = Field(min_length=1)
-    shots: StrictInt | None = Field(
+    shots: int | None = Field(
         default=None,
         ge=1,
         description="few-shot: unseen tasks keep so many train and as many dev examples, labels in equal parts",
@@ -53,7 +62,7 @@ class Tasks(BaseModel):
     def _absolute(cls, value: str | None, info: ValidationInfo) -> str | None:
         # A recipe's file says where it is; a recipe made in Python is relative to the current folder.
         base = (info.context or {}).get("base")
-        return value if base is None else str((base / Path(value or "").expanduser()).resolve())
+        return value if base is None else str((base / _path(value or "")).resolve())
 
     @model_validator(mode="after")
     def _different_names(self) -> Tasks:
@@ -72,11 +81,22 @@ def known_projection(value: Any) -> dict[str, Any]:
     if isinstance(value, str):
         value = {value: {}}
     if not isinstance(value, dict) or len(value) != 1:
-        raise ValueError("name one projection, with its settings if need be")
+        raise ValueError(f"name one projection, with its settings if need be; not {shown(value)}")
     [(name, settings)] = value.items()
     if name not in PROJECTIONS:
         raise ValueError(f"no projection {name!r}; there are {', '.join(PROJECTIONS)}")
-    return {name: PROJECTIONS[name](**(settings or {})).model_dump()}
+    settings = _mapping(name, settings)
+    try:
+        return {name: PROJECTIONS[name](**settings).model_dump()}
+    except ValidationError as error:
+        raise refuse([Mistake((name, *where), what) for where, what in mistakes_of(error)]) from None
+
+
+def _mapping(name: object, settings: Any) -> dict[str, Any]:
+    """The settings of something, if they are a mapping; none is one of nothing."""
+    if settings is not None and not isinstance(settings, dict):
+        raise ValueError(f"the settings of {name} are a mapping, such as {{key: value}}; not {shown(settings)}")
+    return settings or {}
 
 
 def _named(entry: Any) -> tuple[str, dict[str, Any]]:
@@ -84,7 +104,7 @@ def _named(entry: Any) -> tuple[str, dict[str, Any]]:
     if isinstance(entry, str):
         return entry, {}
     if not isinstance(entry, dict) or not entry:
-        raise ValueError(f"a delta is a name, or a name with its settings; not {entry!r}")
+        raise ValueError(f"a delta is a name, or a name with its settings; not {shown(entry)}")
     if isinstance(entry.get("peft"), str):
         rest = {key: value for key, value in entry.items() if key != "name"}
         return str(entry.get("name") or Path(entry["peft"]).name.lower()), rest
@@ -93,7 +113,7 @@ def _named(entry: Any) -> tuple[str, dict[str, Any]]:
         raise ValueError(
             f"the delta {name!r} and {', '.join(list(entry)[1:])} are one entry; indent the settings, or divide them"
         )
-    return str(name), settings or {}
+    return str(name), _mapping(name, settings)
 
 
 def _known_delta(name: str, settings: dict[str, Any], base: Path) -> dict[str, Any]:
@@ -104,21 +124,21 @@ def _known_delta(name: str, settings: dict[str, Any], base: Path) -> dict[str, A
     """
     check_name("a delta", name)
     given = dict(settings)
-    if "peft" in given and (base / str(given["peft"])).is_dir():
+    if not isinstance(method := given.get("method", ""), str):
+        raise ValueError(f"no delta {shown(method)}; a method is a text")
+    if isinstance(given.get("peft"), str) and (base / _path(given["peft"])).is_dir():
         rest = {key: value for key, value in given.items() if key != "peft"}
         given = {**peft_settings(base / str(given["peft"])), **rest}
     made = make_delta(name, given).model_dump()
     return {"method": given["method"], **made} if "method" in given else made
 
 
-class Recipe(BaseModel):
+class Recipe(Settings):
     """A study: a PLM, deltas, tasks, d, seeds, and how each stage trains."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     model: str = Field(description="demo, a folder, or a name on the Hugging Face Hub")
     family: str | None = Field(default=None, description="the model's family, where its configuration does not tell")
-    max_length: StrictInt = Field(default=128, ge=8, description="tokens to which inputs are cut")
+    max_length: int = Field(default=128, ge=8, description="tokens to which inputs are cut")
     deltas: dict[str, dict[str, Any]] = Field(
         min_length=1,
         description="delta tuning methods with their settings; 'method' or 'peft' says which it is, where the name does not",
@@ -151,7 +171,9 @@ class Recipe(BaseModel):
     @classmethod
     def _deltas(cls, value: Any) -> Any:
         if not isinstance(value, list):
-            return value
+            if not isinstance(value, dict):
+                raise ValueError(f"should be a mapping or a list (found {shown(value)})")
+            return {name: {} if settings is None else settings for name, settings in value.items()}
         deltas: dict[str, Any] = {}
         for entry in value:
             name, settings = _named(entry)
@@ -164,7 +186,17 @@ class Recipe(BaseModel):
     @classmethod
     def _known(cls, value: dict[str, dict[str, Any]], info: ValidationInfo) -> dict[str, dict[str, Any]]:
         base = (info.context or {}).get("base", Path())
-        return {name: _known_delta(name, settings, base) for name, settings in value.items()}
+        known, mistakes = {}, []
+        for name, settings in value.items():
+            try:
+                known[name] = _known_delta(name, settings, base)
+            except ValidationError as error:
+                mistakes += [Mistake((name, *where), what) for where, what in mistakes_of(error)]
+            except ValueError as error:
+                mistakes.append(Mistake((name,), str(error)))
+        if mistakes:
+            raise refuse(mistakes)
+        return known
 
     @field_validator("projection", mode="before")
     @classmethod
@@ -179,7 +211,9 @@ class Recipe(BaseModel):
         for name in value:
             if name not in RIVALS:
                 raise ValueError(f"no rival {name!r}; there are {', '.join(RIVALS)}")
-        return tuple(dict.fromkeys(value))
+            if value.count(name) > 1:
+                raise ValueError(f"the rival {name!r} stands twice")
+        return value
 
     @field_validator("dim", "seed", mode="before")
     @classmethod
@@ -271,6 +305,13 @@ class Recipe(BaseModel):
                     f"{vector[0]} is a source task: no delta's vector is tuned for it",
                     mend=f"take its code as a point: {vector[0]}, or an unseen task",
                 )
+        count = min(settled.dim, len(self.tasks.source) - 1)
+        if beyond := [way for way in spec.directions if isinstance(way, str) and principal_number(way) > count]:
+            raise DeltaspaceError(
+                f"there is no {beyond[0]}",
+                found=f"{count} principal directions at most, of {len(self.tasks.source)} source tasks",
+                mend="take random ones",
+            )
         shared = len(self.deltas) == 1 or self.projection_method().shared
         if not shared and (asked := settled.shared_codes(self.source_tasks)):
             raise DeltaspaceError(

@@ -72,13 +72,15 @@ def current_records(folder: Folder, stage: str) -> list[Record]:
     """Those artefacts of a stage whose inputs are still those that are there: a run that was killed leaves others behind.
 
     Raises:
-        DeltaspaceError: as `read_record`.
+        DeltaspaceError: as `read_record`, of an artefact or of what it was made from.
     """
     states: dict[tuple[str, str], State] = {}
 
     def valid(part: str, fingerprint: str) -> bool:
         if (part, fingerprint) not in states:
-            states[part, fingerprint] = state(folder, part, fingerprint)
+            if (said := state(folder, part, fingerprint)) == "damaged":
+                read_record(folder, part)  # raises: what is made from it must not go without a word
+            states[part, fingerprint] = said
         return states[part, fingerprint] == "valid"
 
     return [record for record in read_records(folder, stage) if all(valid(*made) for made in record.made_from.items())]

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from deltaspace.deltas import AttachedDelta
-from deltaspace.storage import digest, model_fingerprint, model_folder
+from deltaspace.storage import digest, model_fingerprint, model_folder, path_of
 from deltaspace.study.folder import Folder
 from deltaspace.study.imported import Imports
 from deltaspace.tasks import Task, few_shot, load_task
@@ -67,7 +66,7 @@ class Resources:
 
 
 def _load_tasks(recipe: Recipe) -> dict[str, Task]:
-    folder = Path(recipe.tasks.folder or "").expanduser()
+    folder = path_of(recipe.tasks.folder or "")
     specs = (*recipe.tasks.source, *recipe.tasks.unseen)
     tasks = {spec.task_name: load_task(spec, folder=folder, limits=recipe.limits) for spec in specs}
     if recipe.tasks.shots is not None:

@@ -8,8 +8,9 @@ import yaml
 
 from deltaspace.errors import DeltaspaceError
 from deltaspace.interruption import interruptible
-from deltaspace.storage import write_text
+from deltaspace.storage import path_of, write_text
 from deltaspace.study.artefact import Artefact
+from deltaspace.study.check import check_resources
 from deltaspace.study.engines import Engine, Serial
 from deltaspace.study.folder import RECIPE, SWEEP, Folder
 from deltaspace.study.graph import Graph
@@ -19,7 +20,6 @@ from deltaspace.study.recipe import Recipe
 from deltaspace.study.record import is_artefact
 from deltaspace.study.resources import Resources
 from deltaspace.study.stage import STAGES
-from deltaspace.tasks import Task
 
 
 def run_study(
@@ -52,49 +52,41 @@ def run_study(
     if (out / SWEEP).exists():
         raise DeltaspaceError(f"{out} is a sweep", expected="a study's folder, or a new one", mend="choose another --out")
     graph = Graph(Resources(recipe, Folder(out)))
-    ordered = graph.order(graph.wanted(until))
-    with interruptible(), graph.resources.folder.locked(), logged(out, until) as log:
+    graph.order(graph.wanted(until))  # mistakes show before anything is written
+    with interruptible(), graph.resources.folder.locked(), logged(out, until, observer) as log:
+        graph = graph.renewed()
+        ordered = graph.order(graph.wanted(until))
+        for text in graph.resources.imports.doubts:
+            observer.note(text)
         states = [(artefact, graph.state(artefact, tensors=verify)) for artefact in ordered]
         todo = [(artefact, state) for artefact, state in states if state != "valid"]
         observer.plan(len(todo), len(states) - len(todo))
+        if todo:
+            check_resources(graph.resources)
         keep_recipe(recipe, out)
         made = (engine or Serial()).run(graph, todo, Observers([log, observer]))
         if until is None:
-            set_aside_unwanted(graph, ordered)
+            set_aside_unwanted(graph, ordered, observer)
     return made
 
 
 def keep_recipe(recipe: Recipe, out: Path) -> None:
     """Write the recipe into the study so that it can be run from there: its folder of tasks as an absolute path."""
     written = recipe.model_dump(mode="json", by_alias=True)
-    written["tasks"]["folder"] = str(Path(recipe.tasks.folder or "").expanduser().resolve())
+    written["tasks"]["folder"] = str(path_of(recipe.tasks.folder or "").resolve())
     text = yaml.safe_dump(written, sort_keys=False)
     path = out / RECIPE
     if not path.exists() or path.read_text(encoding="utf-8") != text:
         write_text(path, text)
 
 
-def set_aside_unwanted(graph: Graph, wanted: list[Artefact]) -> None:
+def set_aside_unwanted(graph: Graph, wanted: list[Artefact], observer: Observer) -> None:
     """Set aside what the recipe no longer speaks of, so that tables show this recipe's rows only; and what is no artefact."""
     folder, kept = graph.resources.folder, {artefact.path for artefact in wanted}
     for stage in STAGES.values():
         for path in list(folder.files(stage.name)):
-            if path not in kept and not (stage.explored and is_artefact(folder, path)):
+            whole = is_artefact(folder, path)
+            if path not in kept and not (stage.explored and whole):
+                why = "the recipe does not ask for it" if whole else "it is damaged, or does not belong there"
                 folder.set_aside(path)
-
-
-def check_recipe(recipe: Recipe) -> list[Task]:
-    """Load all tasks and the model of a recipe and see that they fit, without training anything.
-
-    Returns:
-        The tasks.
-
-    Raises:
-        DeltaspaceError: something does not fit.
-    """
-    recipe.projection_method().read_from()
-    resources = Resources(recipe, Folder(Path()))
-    resources.deltas(recipe.seed[0])
-    for task in resources.tasks.values():
-        resources.backbone.family.check(task)
-    return list(resources.tasks.values())
+                observer.note(f"{path} set aside under superseded/: {why}")

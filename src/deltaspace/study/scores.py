@@ -78,17 +78,19 @@ class SweepRow(ScoreRow):
         projection: the projection method, with the settings that are not its defaults.
         source_tasks: how many.
         deltas: how many.
+        left_out: the recipe's source task that is unseen there, or "".
     """
 
     projection: str = ""
     source_tasks: int = 0
     deltas: int = 0
+    left_out: str = ""
 
     @classmethod
-    def at(cls, row: ScoreRow, projection: str, source_tasks: int, deltas: int) -> SweepRow:
+    def at(cls, row: ScoreRow, projection: str, source_tasks: int, deltas: int, left_out: str = "") -> SweepRow:
         """A study's row at a point of a sweep."""
         values = {field.name: getattr(row, field.name) for field in fields(ScoreRow)}
-        return cls(**values, projection=projection, source_tasks=source_tasks, deltas=deltas)
+        return cls(**values, projection=projection, source_tasks=source_tasks, deltas=deltas, left_out=left_out)
 
 
 def measures(score: float, independent: float | None, zero_shot: float | None) -> tuple[float | None, float | None]:

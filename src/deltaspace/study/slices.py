@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float
-from pydantic import ConfigDict, Field, StrictInt, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 from torch import Tensor
 
 from deltaspace.errors import DeltaspaceError
 from deltaspace.landscape import Grid, Sampling, Slice
+from deltaspace.landscape.slice import fitting
 from deltaspace.names import NAME_LIMIT, check_name, plain_name
 from deltaspace.seeds import derived_seed
 from deltaspace.storage import digest
@@ -24,15 +25,13 @@ if TYPE_CHECKING:
 
 # Points that are no delta's vector and no source task's code.
 POINTS = ("mean", "zero")
-_NAMED_DIRECTION = re.compile("(principal|random)-[1-9][0-9]*")
+_NAMED_DIRECTION = re.compile("(principal|random)-[1-9][0-9]{0,4}")
 # Of a digest in a name.
 _DIGITS = 6
 
 
 class SliceSpec(Sampling):
     """A slice of a study's subspace, as a recipe's list `landscapes` or `deltaspace landscape` asks for it."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     task: str = Field(description="whose examples are scored")
     points: tuple[str, ...] = Field(
@@ -45,8 +44,8 @@ class SliceSpec(Sampling):
         default=(), description="one or two: principal-1, principal-2 … of the source tasks' codes, random-1 …, or d numbers"
     )
     grid: str | None = Field(default=None, description="min:max:n for every axis, or one for each with a comma between")
-    dim: StrictInt | None = Field(default=None, ge=1, description="which d; the recipe's first by default")
-    seed: StrictInt | None = Field(default=None, description="which seed; the recipe's first by default")
+    dim: int | None = Field(default=None, ge=1, description="which d; the recipe's first by default")
+    seed: int | None = Field(default=None, description="which seed; the recipe's first by default")
     name: str | None = Field(
         default=None, description="of its file and its figures; made from the task and the points by default"
     )
@@ -113,6 +112,8 @@ class SliceSpec(Sampling):
                 raise DeltaspaceError(f"the recipe has no {what} = {chosen}", expected=", ".join(map(str, known)))
         if dim < (len(self.directions) or len(points) - 1):
             raise DeltaspaceError("a plane needs two dimensions", found=f"d = {dim}", mend="name two points, or one direction")
+        if self.grid is not None:
+            fitting(Grid.parse(self.grid), len(self.directions) or len(points) - 1)  # raises where they do not
         given = {
             f"direction {number}": _numbers(asked, dim)
             for number, asked in enumerate(self.directions, start=1)
@@ -221,6 +222,12 @@ def _numbers(asked: tuple[float, ...], dim: int) -> Float[Tensor, " dim"]:
     if len(asked) != dim:
         raise DeltaspaceError("a direction has d numbers", found=len(asked), expected=dim)
     return torch.tensor(asked)
+
+
+def principal_number(direction: str) -> int:
+    """Of a direction principal-1, principal-2 …; 0 of others."""
+    kind, _, number = direction.partition("-")
+    return int(number) if kind == "principal" else 0
 
 
 def _direction(asked: str | tuple[float, ...], subspace: Subspace, number: int) -> tuple[str, Tensor]:

@@ -71,7 +71,7 @@ def translate_in_study(
     recipe = load_recipe(folder / RECIPE)
     if dim is None and len(recipe.dim) > 1:
         raise DeltaspaceError(f"{folder} has several d", found=", ".join(map(str, recipe.dim)), mend="choose one: --dim")
-    key = Key(dim or recipe.dim[0], source, delta, task, recipe.seed[0] if seed is None else seed)
+    key = Key(recipe.dim[0] if dim is None else dim, source, delta, task, recipe.seed[0] if seed is None else seed)
     for what, name, known in (
         ("unseen task", task, recipe.unseen_tasks),
         ("delta", source, list(recipe.deltas)),
@@ -81,6 +81,8 @@ def translate_in_study(
     ):
         if name not in known:
             raise DeltaspaceError(f"{folder} has no {what} {name!r}", expected=", ".join(map(str, known)))
+    if source == delta:
+        raise DeltaspaceError(f"the vector is translated from {source} to {delta}", expected="two deltas")
     resources = Resources(recipe, Folder(folder))
     needed = OPTIMIZED.artefact(key.vector)
     if (state := Graph(resources).state(needed)) != "valid":

@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import torch
 from jaxtyping import Float
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 from torch import Tensor
 
 from deltaspace.deltas.delta import AttachedDelta
 from deltaspace.families import Item
 from deltaspace.seeds import derived_seed
+from deltaspace.settings import Settings
 from deltaspace.subspace.codes import draw_codes
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 # Texts that one pass of the model takes, over all vectors together.
 _PASS = 256
+# Of one vector, of like length.
+_TEXTS = 16
 
 # Pairs of deltas that differ in less than this share of the variance are said to agree.
 AGREE = 0.5
@@ -55,10 +58,8 @@ class Disagreement:
         return sum(self.pairs.values()) / len(self.pairs) if self.pairs else 0.0
 
 
-class Probing(BaseModel):
+class Probing(Settings):
     """At which vectors, and on how many texts, the deltas' functions are compared."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     radii: tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...] = Field(
         default=(0.0, 0.25, 0.5, 1.0, 2.0), min_length=1, description="how far from the source tasks' codes (see codes.py)"
@@ -106,13 +107,15 @@ def decisions(
 ) -> Float[Tensor, "rows texts features"]:
     """What the PLM decides by on each text, with each of some parameters of a delta; several of these in one pass."""
     family = attached.backbone.family
-    each = max(1, _PASS // len(items)) if attached.delta.grouped else 1
-    parts = []
-    for start in range(0, len(parameters), each):
-        part = parameters[start : start + each]
-        batch = family.collate([*items] * len(part))
-        parts.append(attached.decision(part, batch).unflatten(0, (len(part), -1)))
-    return torch.cat(parts)
+    # Texts of like length together: what is padded is computed.
+    order = sorted(range(len(items)), key=lambda index: len(items[index].input_ids))
+    columns = []
+    for chosen in (order[start : start + _TEXTS] for start in range(0, len(order), _TEXTS)):
+        texts = [items[index] for index in chosen]
+        each = max(1, _PASS // len(texts)) if attached.delta.grouped else 1
+        decided = [attached.decision(part, family.collate(texts * len(part))) for part in parameters.split(each)]
+        columns.append(torch.cat(decided).unflatten(0, (len(parameters), -1)))
+    return torch.cat(columns, dim=1)[:, torch.tensor(order).argsort()]
 
 
 def disagreement_at(

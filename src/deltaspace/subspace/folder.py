@@ -12,8 +12,22 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from deltaspace.deltas.checkpoint import DESCRIPTION as DELTA
 from deltaspace.errors import DeltaspaceError
-from deltaspace.storage import download, hub_name, push_to_hub, read_json, write_json, write_text
+from deltaspace.storage import (
+    check_format,
+    download,
+    exporting,
+    hub_name,
+    path_of,
+    push_to_hub,
+    read_json,
+    read_metadata,
+    seal_holds,
+    sealed,
+    write_json,
+    write_text,
+)
 from deltaspace.subspace.subspace import FORMAT, Subspace
 from deltaspace.subspace.vectors import Vectors
 
@@ -21,12 +35,17 @@ _DESCRIPTION, _TENSORS, _VECTORS = "subspace.json", "subspace.safetensors", "vec
 
 
 def save_subspace(subspace: Subspace, folder: Path | str) -> Path:
-    """Write a subspace and its vectors as a folder (docs/format.md); each file atomically."""
+    """Write a subspace and its vectors as a folder (docs/format.md), which takes the place of an earlier export whole.
+
+    Raises:
+        DeltaspaceError: something else is in the folder, or it cannot be written.
+    """
     folder = Path(folder)
-    subspace.save(folder / _TENSORS)
-    subspace.vectors.save(folder / _VECTORS)
-    write_json(folder / _DESCRIPTION, describe(subspace))
-    write_text(folder / "README.md", _card(subspace))
+    with exporting(folder) as made:
+        subspace.save(made / _TENSORS)
+        subspace.vectors.save(made / _VECTORS)
+        write_json(made / _DESCRIPTION, sealed({**describe(subspace), "checksums": _checksums(made)}))
+        write_text(made / "README.md", _card(subspace))
     return folder
 
 
@@ -37,6 +56,8 @@ def load_subspace(name: str | Path) -> Subspace:
         DeltaspaceError: there is no such folder, it is damaged, or a newer version wrote it.
     """
     folder = download(name, _TENSORS)
+    if (folder / _DESCRIPTION).exists():
+        _described(folder)
     subspace = Subspace.load(folder / _TENSORS)
     if (folder / _VECTORS).exists():
         subspace.vectors = Vectors.load(folder / _VECTORS)
@@ -84,10 +105,40 @@ def read_description(name: str | Path) -> dict[str, Any]:
     Raises:
         DeltaspaceError: as `load_subspace`.
     """
-    described = read_json(download(name, _DESCRIPTION) / _DESCRIPTION)
-    if not isinstance(described, dict) or "deltas" not in described:
-        raise DeltaspaceError(f"{name} is not a subspace", expected=f"a folder with {_DESCRIPTION}, written by save_subspace")
-    return described
+    if (path_of(name) / DELTA).exists():
+        raise DeltaspaceError(
+            f"{name} is a delta's checkpoint, not a subspace",
+            found=DELTA,
+            expected=f"a study, or a folder with {_DESCRIPTION}",
+            mend="its README.md says what is in it",
+        )
+    return _described(download(name, _DESCRIPTION))
+
+
+def _described(folder: Path) -> dict[str, Any]:
+    """What `subspace.json` says, which must be of the files beside it."""
+    path = folder / _DESCRIPTION
+    said = read_json(path)
+    if not isinstance(said, dict) or "deltas" not in said:
+        raise DeltaspaceError(f"{path} is not of a subspace", expected=f"a folder with {_DESCRIPTION}, written by save_subspace")
+    check_format(path, said, FORMAT, "is not of a subspace")
+    if not seal_holds(said):
+        raise DeltaspaceError(
+            f"{path} is damaged", found="what it says does not match its digest", mend="export the subspace again"
+        )
+    # Folders that were written before there were checksums are believed.
+    for name, checksum in said.get("checksums", {}).items():
+        if read_metadata(folder / name)["checksum"] != checksum:
+            raise DeltaspaceError(
+                f"{folder / name} is not what {path.name} beside it is of",
+                found="files of two subspaces, or of two times",
+                mend="export the subspace again",
+            )
+    return {key: value for key, value in said.items() if key not in ("checksums", "digest")}
+
+
+def _checksums(folder: Path) -> dict[str, str]:
+    return {name: read_metadata(folder / name)["checksum"] for name in (_TENSORS, _VECTORS)}
 
 
 def _card(subspace: Subspace) -> str:

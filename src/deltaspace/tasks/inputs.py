@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from deltaspace.errors import DeltaspaceError
+from deltaspace.storage import parse_json, path_of
 
 
 def read_inputs(path: Path) -> list[str]:
@@ -14,26 +14,47 @@ def read_inputs(path: Path) -> list[str]:
     Raises:
         DeltaspaceError: the file is missing, is not UTF-8, has no text, or a line is not what it should be.
     """
-    try:
-        lines = path.read_bytes().decode("utf-8").split("\n")
-    except (FileNotFoundError, IsADirectoryError):
-        found = "a folder" if path.is_dir() else "nothing"
-        raise DeltaspaceError(f"{path} is no file", found=found, expected="a file of texts, one a line") from None
-    except UnicodeDecodeError as error:
-        raise DeltaspaceError(f"{path}: not UTF-8", found=str(error), expected="UTF-8 text") from None
-    numbered = [(number, line.strip()) for number, line in enumerate(lines, start=1) if line.strip()]
-    if not numbered:
+    lines = read_lines(path, "a file of texts, one a line")
+    if not lines:
         raise DeltaspaceError(f"{path} is empty", expected="texts, one a line")
-    if path.suffix != ".jsonl":
-        return [line for _, line in numbered]
-    return [_input(line, f"{path}, line {number}") for number, line in numbered]
+    if path.suffix == ".jsonl":
+        return [_input(line, f"{path}, line {number}") for number, line in lines]
+    return [_text(line, f"{path}, line {number}") for number, line in lines]
 
 
-def _input(line: str, where: str) -> str:
+def read_lines(path: Path, expected: str) -> list[tuple[int, bytes]]:
+    """The lines of a file that say something, with their numbers from 1; a byte order mark before the first is left out.
+
+    Raises:
+        DeltaspaceError: the file is missing or cannot be read.
+    """
     try:
-        text = json.loads(line)["input"]
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise DeltaspaceError(f"{where}: no input", found=f"{type(error).__name__}: {error}", expected='{"input": str}') from None
+        content = path_of(path).read_bytes()
+    except FileNotFoundError:
+        raise DeltaspaceError(f"{path} is missing", expected=expected, mend="correct the path, or add the file") from None
+    except OSError as error:
+        raise DeltaspaceError(f"{path} cannot be read", found=error.strerror, expected=expected) from None
+    lines = content.removeprefix(b"\xef\xbb\xbf").split(b"\n")
+    return [(number, line.strip()) for number, line in enumerate(lines, start=1) if line.strip()]
+
+
+def _text(line: bytes, where: str) -> str:
+    try:
+        text = line.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise DeltaspaceError(f"{where}: not UTF-8", found=str(error), expected="UTF-8 text") from None
+    if "\0" in text:
+        raise DeltaspaceError(f"{where}: no text", found="a NUL", expected="UTF-8 text")
+    return text
+
+
+def _input(line: bytes, where: str) -> str:
+    try:
+        fields = parse_json(line)
+    except ValueError as error:
+        raise DeltaspaceError(f"{where}: no input", found=str(error), expected='{"input": str}') from None
+    text = fields.get("input") if isinstance(fields, dict) else None
     if not isinstance(text, str) or not text.strip():
-        raise DeltaspaceError(f"{where}: the input is no text", found=repr(text), expected="a string")
+        found = repr(fields)[:80] if text is None else repr(text)[:80]
+        raise DeltaspaceError(f"{where}: no input", found=found, expected='{"input": str}, the text not empty')
     return text

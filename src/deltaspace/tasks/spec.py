@@ -2,57 +2,67 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StrictInt, field_validator, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, field_validator, model_validator
 
 from deltaspace.names import check_name, plain_name
+from deltaspace.settings import Settings
 from deltaspace.tasks.metrics import METRICS
-from deltaspace.tasks.task import Kind
+from deltaspace.tasks.task import Kind, check_labels
+from deltaspace.tasks.templates import fields_of
 
 
-class Limits(BaseModel):
+def _known_metric(value: str) -> str:
+    if value not in METRICS:
+        raise ValueError(f"no metric {value!r}; there are {', '.join(METRICS)}")
+    return value
+
+
+Labels = Annotated[list[str] | dict[str, str], AfterValidator(check_labels)]
+Metric = Annotated[str, AfterValidator(_known_metric)]
+
+
+class Limits(Settings):
     """Most examples of each split; its first ones are taken."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    train: StrictInt | None = Field(default=None, ge=1)
-    dev: StrictInt | None = Field(default=None, ge=1)
-    test: StrictInt | None = Field(default=None, ge=1)
+    train: int | None = Field(default=None, ge=1)
+    dev: int | None = Field(default=None, ge=1)
+    test: int | None = Field(default=None, ge=1)
 
 
-class Columns(BaseModel):
+class Columns(Settings):
     """Which columns of a Hub data set hold what."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     input: str = Field(default="text", description="a column, or a template of columns such as '{premise} [SEP] {hypothesis}'")
     target: str = Field(default="label", description="the column of targets")
     options: str | None = Field(default=None, description="the column of options, for multiple choice")
 
+    @field_validator("input")
+    @classmethod
+    def _template(cls, value: str) -> str:
+        fields_of(value)
+        return value
 
-class Splits(BaseModel):
+
+class Splits(Settings):
     """Which splits of a Hub data set serve as train, dev and test, in the Hub's own syntax (`train[:90%]`)."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     train: str = "train"
     dev: str = "validation"
     test: str = "test"
 
 
-class TaskSpec(BaseModel):
+class TaskSpec(Settings):
     """A task in a recipe: a text that says where it is from, or these fields."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+    model_config = ConfigDict(populate_by_name=True)
 
     origin: str = Field(alias="from", description="a folder, hub:NAME[/CONFIG], or demo:tweets|movies|products|editorials")
     name: str | None = Field(default=None, description="how the task is called; by default the end of 'from'")
     kind: Kind | None = None
-    metric: str | None = None
-    labels: list[str] | dict[str, str] | None = Field(
-        default=None, description="labels, or label: the words a model reads for it"
-    )
+    metric: Metric | None = None
+    labels: Labels | None = Field(default=None, description="labels, or label: the words a model reads for it")
     prompt: str | None = Field(
         default=None, description="how the input is put to the model, with {input} and, for masked encoders, {mask}"
     )
@@ -65,11 +75,11 @@ class TaskSpec(BaseModel):
     def _from_text(cls, value: Any) -> Any:
         return {"from": value} if isinstance(value, str) else value
 
-    @field_validator("metric")
+    @field_validator("prompt")
     @classmethod
-    def _known_metric(cls, value: str | None) -> str | None:
-        if value is not None and value not in METRICS:
-            raise ValueError(f"no metric {value!r}; there are {', '.join(METRICS)}")
+    def _template(cls, value: str | None) -> str | None:
+        if value is not None:
+            fields_of(value)
         return value
 
     @model_validator(mode="after")
@@ -83,4 +93,4 @@ class TaskSpec(BaseModel):
     @property
     def task_name(self) -> str:
         """The task's name."""
-        return self.name or plain_name(self.origin.rstrip("/").split(":")[-1].split("/")[-1])
+        return self.name if self.name is not None else plain_name(self.origin.rstrip("/").split(":")[-1].split("/")[-1])

@@ -211,6 +211,23 @@ def _check_split(name: str, split: Split, splits: Mapping[str, Sequence[Example]
             )
 
 
+def check_labels(given: list[str] | dict[str, str]) -> list[str] | dict[str, str]:
+    """Labels, or label: words, if they can be told apart, by people and by models.
+
+    Raises:
+        ValueError: there are fewer than two, two are the same or are read as the same words, or one is empty.
+    """
+    words = list(given.values()) if isinstance(given, dict) else []
+    for texts, what in ((list(given), "the label {!r} stands twice"), (words, "two labels are read as {!r}")):
+        if twice := [text for text, count in Counter(texts).items() if count > 1]:
+            raise ValueError(what.format(twice[0]))
+    if not all(text.strip() for text in (*given, *words)):
+        raise ValueError("a label is an empty text")
+    if len(given) < 2:
+        raise ValueError("a task has two labels or more; leave them out to take those of the examples")
+    return given
+
+
 def _labels(name: str, kind: Kind, given: Sequence[str] | Mapping[str, str] | None, train: Sequence[Example]) -> dict[str, str]:
     if isinstance(given, str):
         raise DeltaspaceError(f"task {name}: labels are a list, or label: words", found=repr(given), expected=f"[{given!r}, …]")
@@ -223,6 +240,10 @@ def _labels(name: str, kind: Kind, given: Sequence[str] | Mapping[str, str] | No
                 mend="remove 'labels' or set 'kind: classification'",
             )
         return {}
+    try:
+        check_labels(dict(given) if isinstance(given, Mapping) else list(given)) if given is not None else None
+    except ValueError as error:
+        raise DeltaspaceError(f"task {name}: {error}", found=list(given or ())[:8], mend="correct 'labels'") from None
     labels = dict(given) if isinstance(given, Mapping) else {label: label for label in given or sorted({e.target for e in train})}
     if kind == "regression":
         # Labels that were given: those of the examples are checked with them, which tells where they are.

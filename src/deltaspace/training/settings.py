@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from deltaspace.settings import Settings
 
 
-class Training(BaseModel):
+class Training(Settings):
     """How one stage trains."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     steps: int = Field(ge=1, description="largest number of steps")
     lr: float = Field(gt=0, description="peak learning rate (Adam)")

@@ -11,10 +11,11 @@ from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Float
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 
 from deltaspace.deltas.delta import AttachedDelta
+from deltaspace.settings import Settings
 from deltaspace.subspace.fitting.displacements import runs
 from deltaspace.subspace.fitting.source import Source
 from deltaspace.subspace.maps import Map
@@ -75,10 +76,8 @@ class Fitted:
     history: dict[str, Any] = field(default_factory=dict)
 
 
-class ProjectionMethod(BaseModel, ABC):
+class ProjectionMethod(Settings, ABC):
     """A way of making the maps of all deltas. The fields are its settings, as a recipe writes them."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: ClassVar[str]
     source: ClassVar[str]
@@ -99,6 +98,19 @@ class ProjectionMethod(BaseModel, ABC):
 
     def check_deltas(self, names: Sequence[str]) -> None:
         """Raise DeltaspaceError unless its settings suit the deltas of these names."""
+
+    def check_dim(self, dim: int, tasks: int, blocks: int) -> None:
+        """Raise DeltaspaceError unless d suits so many source tasks, and deltas of at least so many tensor blocks."""
+
+    def numbers(self, sizes: Sequence[tuple[int, bool]], tasks: int, dim: int) -> int:
+        """How many numbers its maps hold at least: d directions of a delta's size, or what mixes the source solutions.
+
+        Args:
+            sizes: of every delta, with whether it is `large`.
+            tasks: how many source tasks.
+            dim: d.
+        """
+        return sum(size * tasks if large else size * dim for size, large in sizes)
 
     def read_from(self) -> list[str]:
         """What is in the files that its settings name: it decides the subspace as settings do.

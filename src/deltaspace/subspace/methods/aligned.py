@@ -21,7 +21,7 @@ import torch
 from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
-from torch.nn.functional import pad
+from torch.nn.functional import normalize, pad
 
 from deltaspace.deltas.delta import AttachedDelta
 from deltaspace.errors import DeltaspaceError
@@ -63,6 +63,10 @@ class AlignedDirections(ProjectionMethod):
     trained: ClassVar[bool] = True
 
     leader: str = Field(default=CONSENSUS, description="whom the deltas follow: consensus, turns, or one of the recipe's deltas")
+    directions: Literal["sources", "random"] = Field(
+        default="sources",
+        description="where directions start: the source solutions', or random ones of their length, as a control",
+    )
     start: Literal["responses", "svd"] = Field(default="responses", description="fit the deltas' responses first, or not")
     task: float = Field(default=1.0, ge=0, description="weight of the task loss at the source tasks' codes")
     agreement: float = Field(default=1.0, ge=0, description="weight of the disagreement around them")
@@ -79,14 +83,14 @@ class AlignedDirections(ProjectionMethod):
     far: float = Field(default=1.0, ge=0, description="and from half of the steps on")
 
     def make(self, sources: Sequence[Source], dim: int, seed: int) -> list[Map]:
-        return [made.fixed(source.displacements) for made, source in zip(self.raw(sources, dim), sources, strict=True)]
+        return [made.fixed(source.displacements) for made, source in zip(self.raw(sources, dim, seed), sources, strict=True)]
 
     def fit(self, problem: Problem, drawn: int, resume: Resume = NO_RESUME) -> Fitted:
         names = [delta.name for delta in problem.attached]
         self.check_deltas(names)
         family, each = problem.attached[0].backbone.family, max(1, self.responding // len(problem.tasks))
         items = [family.encode(task, examples) for task, examples in self._examples(problem.tasks)]
-        start = self.raw(problem.sources, problem.dim)
+        start = self.raw(problem.sources, problem.dim, problem.seed)
         if self.start == "responses":
             start = self._responding(problem, start, [item for part in items for item in part[:each]], resume)
         held_out = [item for task in problem.tasks for item in family.encode(task, task.dev[: problem.settings.dev])]
@@ -144,8 +148,14 @@ class AlignedDirections(ProjectionMethod):
             raise DeltaspaceError("no source task can be read without options", mend="leave out 'probe'")
         return [(task, unlabeled(task, texts[index :: len(fit)])) for index, task in enumerate(fit)]
 
-    def raw(self, sources: Sequence[Source], dim: int) -> list[Affine]:
-        """Step 1: the directions and codes of the joint SVD, without training."""
+    def raw(self, sources: Sequence[Source], dim: int, seed: int) -> list[Affine]:
+        """Step 1: the directions and codes of the joint SVD, without training; or its codes and random directions."""
+        if self.directions == "random" and any(source.large for source in sources):
+            raise DeltaspaceError(
+                "aligned: random directions of a delta of the PLM's size do not fit",
+                mend="leave out fine-tuning, or 'directions'",
+            )
+        generator = torch.Generator().manual_seed(seed)
         center = sources[0].tasks > 1
         centered = [replace(s, displacements=Centered(s.displacements)) if center else s for s in sources]
         units = [self.units(source) for source in sources]
@@ -162,6 +172,9 @@ class AlignedDirections(ProjectionMethod):
                 started.append(AffineMixture(unit, spreads, span, torch.cat([mixing, mean], dim=1)))
                 continue
             up = basis(without_mean, unit, codes, parts, dim)
+            if self.directions == "random":
+                drawn = torch.randn(up.shape, generator=generator).to(up)
+                up = normalize(drawn, dim=1) * up.norm(dim=1, keepdim=True)
             rows = without_mean.displacements
             offset = rows.mean / unit if isinstance(rows, Centered) else torch.zeros_like(unit)
             started.append(AffineDense(unit, spreads, torch.cat([up, offset.unsqueeze(0)])))

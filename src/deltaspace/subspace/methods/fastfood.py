@@ -27,6 +27,9 @@ class Fastfood(ProjectionMethod):
     summary: ClassVar[str] = "structured random directions (H G P H B) that are never stored; needs no solutions"
     needs_solutions: ClassVar[bool] = False
 
+    def numbers(self, sizes: Sequence[tuple[int, bool]], tasks: int, dim: int) -> int:
+        return sum(size for size, _ in sizes)
+
     def make(self, sources: Sequence[Source], dim: int, seed: int) -> list[Map]:
         generator = torch.Generator().manual_seed(seed)
         return [Hadamard.drawn(self.units(source), dim, generator) for source in sources]

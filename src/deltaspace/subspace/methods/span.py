@@ -26,8 +26,7 @@ class Span(ProjectionMethod):
     source: ClassVar[str] = "https://arxiv.org/abs/2210.13311"
     summary: ClassVar[str] = "the source tasks' displacements are the dimensions; d is their number"
 
-    def make(self, sources: Sequence[Source], dim: int, seed: int) -> list[Map]:
-        tasks = sources[0].tasks
+    def check_dim(self, dim: int, tasks: int, blocks: int) -> None:
         if dim != tasks:
             raise DeltaspaceError(
                 "the span of the solutions has one dimension for each source task",
@@ -35,6 +34,10 @@ class Span(ProjectionMethod):
                 expected=f"d = {tasks}",
                 mend=f"set 'dim: {tasks}', or choose the projection svd",
             )
+
+    def make(self, sources: Sequence[Source], dim: int, seed: int) -> list[Map]:
+        tasks = sources[0].tasks
+        self.check_dim(dim, tasks, min(len(source.blocks) for source in sources))
         every = torch.eye(tasks, device=sources[0].displacements.device)
         maps: list[Map] = []
         for source in sources:

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import pad
 
+from deltaspace.errors import DeltaspaceError
 from deltaspace.subspace.fitting.joint import basis, cuts, gram, mixture, shared_codes, spread
 from deltaspace.subspace.fitting.method import ProjectionMethod
 from deltaspace.subspace.fitting.source import Source
@@ -24,6 +25,15 @@ class Svd(ProjectionMethod):
     name: ClassVar[str] = "svd"
     source: ClassVar[str] = "https://doi.org/10.1007/BF02288367"
     summary: ClassVar[str] = "joint singular value decomposition of the displacements of all deltas: shared codes, closed form"
+
+    def check_dim(self, dim: int, tasks: int, blocks: int) -> None:
+        if dim > tasks * blocks:
+            raise DeltaspaceError(
+                f"svd: d = {dim} is more than its directions: the rest would decode to nothing",
+                found=f"{tasks} source task{'s' * (tasks > 1)}, whose directions are cut into at most {blocks} by depth",
+                expected=f"d of at most {tasks * blocks}",
+                mend="lower 'dim', add source tasks, or choose the projection dense, which draws what the tasks leave empty",
+            )
 
     def make(self, sources: Sequence[Source], dim: int, seed: int) -> list[Map]:
         maps, _ = decompose(self, sources, dim)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from deltaspace.errors import DeltaspaceError
+from deltaspace.mistakes import shown
 from deltaspace.tasks.task import Example
 
 
@@ -18,10 +20,13 @@ def check_fields(fields: Any, where: str) -> Example:
         raise DeltaspaceError(f"{where}: not an object", found=type(fields).__name__, expected='{"input": …, "target": …}')
     for key in ("input", "target"):
         if key not in fields:
-            raise DeltaspaceError(f"{where}: no {key!r}", found=f"the keys {sorted(fields)}", expected='"input" and "target"')
+            raise DeltaspaceError(f"{where}: no {key!r}", found=f"the keys {shown([*fields])}", expected='"input" and "target"')
         if not isinstance(fields[key], str) or not fields[key].strip():
-            raise DeltaspaceError(f"{where}: {key!r} is not a text", found=repr(fields[key]), expected="a non-empty string")
+            raise DeltaspaceError(f"{where}: {key!r} is not a text", found=shown(fields[key]), expected="a non-empty string")
     options = fields.get("options")
-    if options is not None and (not isinstance(options, list) or not options or not all(isinstance(o, str) for o in options)):
-        raise DeltaspaceError(f"{where}: 'options' is not a list of texts", found=repr(options), expected="[str, …]")
+    if options is not None:
+        if not isinstance(options, list) or not options or not all(isinstance(o, str) and o.strip() for o in options):
+            raise DeltaspaceError(f"{where}: 'options' is not a list of texts", found=shown(options), expected="[str, …]")
+        if twice := [option for option, count in Counter(options).items() if count > 1]:
+            raise DeltaspaceError(f"{where}: the option {twice[0]!r} stands twice", expected="options that can be told apart")
     return Example(fields["input"], fields["target"], tuple(options) if options is not None else None)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ConfigDict, ValidationError, field_validator
 
 from deltaspace.errors import DeltaspaceError
-from deltaspace.storage import read_json
+from deltaspace.mistakes import plainly
+from deltaspace.settings import Settings
+from deltaspace.storage import parse_json, path_of
+from deltaspace.tasks.inputs import read_lines
 from deltaspace.tasks.sources.fields import check_fields
 from deltaspace.tasks.sources.source import TASK_SOURCES, Contents, TaskSource
-from deltaspace.tasks.spec import TaskSpec
+from deltaspace.tasks.spec import Labels, Metric, TaskSpec
 from deltaspace.tasks.task import SPLITS, Example, Kind
 
 
@@ -23,7 +25,7 @@ class Folder(TaskSource):
 
     def read(self, where: str, spec: TaskSpec, base: Path | None) -> Contents:
         """The folder's splits; DeltaspaceError where a file is missing or a line is not what it should be, which it names."""
-        folder = Path(where).expanduser()
+        folder = path_of(where)
         folder = folder if folder.is_absolute() or base is None else base / folder
         if not folder.is_dir():
             raise DeltaspaceError(
@@ -34,7 +36,7 @@ class Folder(TaskSource):
             )
         splits: dict[str, list[Example]] = {split: read_file(folder / f"{split}.jsonl") for split in SPLITS}
         entry = _manifest_entry(folder)
-        return Contents(splits, entry.kind, entry.metric, entry.labels or None)
+        return Contents(splits, entry.kind, entry.metric, entry.labels)
 
 
 def read_file(path: Path) -> list[Example]:
@@ -43,54 +45,54 @@ def read_file(path: Path) -> list[Example]:
     Raises:
         DeltaspaceError: the file is missing, or a line is not what it should be.
     """
-    try:
-        lines = path.read_bytes().split(b"\n")
-    except FileNotFoundError:
-        raise DeltaspaceError(f"{path} is missing", expected="a JSON Lines file", mend="add the split's file") from None
-    examples = []
-    for number, line in enumerate(lines, start=1):
-        if line.strip():
-            examples.append(_example(line, f"{path}, line {number}"))
-    return examples
+    return [_example(line, f"{path}, line {number}") for number, line in read_lines(path, "a JSON Lines file")]
 
 
 def _example(line: bytes, where: str) -> Example:
     try:
-        fields = json.loads(line.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        raise DeltaspaceError(f"{where}: not UTF-8", found=str(error), expected="UTF-8 text") from None
-    except json.JSONDecodeError as error:
-        raise DeltaspaceError(f"{where}: not JSON", found=str(error), expected="one JSON object a line") from None
+        fields = parse_json(line)
+    except ValueError as error:
+        raise DeltaspaceError(f"{where}: {error}", expected="one JSON object a line, in UTF-8") from None
     return check_fields(fields, where)
 
 
-class _Entry(BaseModel):
+class _Entry(Settings):
     """What a manifest says of a task that matters here."""
+
+    model_config = ConfigDict(extra="ignore")
 
     name: str
     kind: Kind | None = None
-    metric: str | None = None
-    labels: list[str] | dict[str, str] | None = None
+    metric: Metric | None = None
+    labels: Labels | None = None
+
+    @field_validator("labels", mode="before")
+    @classmethod
+    def _none(cls, value: object) -> object:
+        # Manifests of tasks without labels say so.
+        return None if value in ([], {}) else value
 
 
 def _manifest_entry(folder: Path) -> _Entry:
     """What a `manifest.json` beside the task's folder says of it; nothing where there is none."""
     path = folder.parent / "manifest.json"
-    entries = read_json(path) if path.exists() else []
+    try:
+        entries = parse_json(path.read_bytes()) if path.exists() else []
+    except OSError as error:
+        raise DeltaspaceError(f"{path} cannot be read", found=error.strerror, expected="a list of tasks as JSON") from None
+    except ValueError as error:
+        raise DeltaspaceError(f"{path} is not a manifest", found=str(error), expected="a list of tasks as JSON") from None
     if not isinstance(entries, list):
         raise DeltaspaceError(f"{path} is not a manifest", found=type(entries).__name__, expected="a list of tasks")
-    for entry in entries:
-        if isinstance(entry, dict) and entry.get("name") == folder.name:
-            try:
-                return _Entry.model_validate(entry)
-            except ValidationError as error:
-                first = error.errors()[0]
-                raise DeltaspaceError(
-                    f"{path}: the entry of {folder.name} cannot be used",
-                    found=f"{'.'.join(map(str, first['loc'])) or 'it'}: {first['input']!r}",
-                    expected=first["msg"],
-                ) from None
-    return _Entry(name=folder.name)
+    named = [entry for entry in entries if isinstance(entry, dict) and entry.get("name") == folder.name]
+    if len(named) > 1:
+        raise DeltaspaceError(f"{path} has two entries of {folder.name}", expected="one for each task")
+    try:
+        return _Entry.model_validate(named[0]) if named else _Entry(name=folder.name)
+    except ValidationError as error:
+        raise DeltaspaceError(
+            f"{path}: the entry of {folder.name} cannot be used", found=plainly(error), mend="correct the manifest"
+        ) from None
 
 
 TASK_SOURCES.register(Folder())

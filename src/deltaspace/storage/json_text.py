@@ -1,0 +1,52 @@
+"""JSON as people write it: what is doubtful is refused."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+
+def parse_json(content: bytes) -> Any:
+    """What JSON in UTF-8 says; a byte order mark before it is passed over.
+
+    Raises:
+        ValueError: it is not UTF-8 or not JSON (NaN is none), a key stands twice, a number has thousands of digits, it is nested
+            too deep, or a text holds half of a character.
+
+    Example:
+        >>> parse_json(b'{"input": "a"}')
+        {'input': 'a'}
+        >>> parse_json(b'{"input": "a", "input": "b"}')
+        Traceback (most recent call last):
+            ...
+        ValueError: 'input' stands twice
+    """
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"not UTF-8 ({error.reason} at byte {error.start})") from None
+    try:
+        value = json.loads(text, object_pairs_hook=_once, parse_constant=_no_number)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"not JSON ({error})") from None
+    except RecursionError:
+        raise ValueError("not JSON (nested too deep)") from None
+    # Only an escape can hold a half of a character: UTF-8 cannot.
+    if b"\\u" in content:
+        try:
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
+        except UnicodeEncodeError:
+            raise ValueError("half of a character (a surrogate without the other)") from None
+    return value
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r} stands twice")
+    return made
+
+
+def _no_number(name: str) -> Any:
+    raise ValueError(f"not JSON ({name} is no number of JSON)")

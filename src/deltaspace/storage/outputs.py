@@ -1,0 +1,103 @@
+"""What an output may take the place of: only what such an output wrote before. Everything else is somebody's, and stays."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from deltaspace.errors import DeltaspaceError
+from deltaspace.storage.atomic import replacing, replacing_folder
+from deltaspace.storage.reading import readable, what_is_at
+
+# How files of each kind begin.
+_STARTS = {
+    ".html": (b"<!doctype html", b"<html"),
+    ".png": (b"\x89png",),
+    ".pdf": (b"%pdf",),
+    ".svg": (b"<?xml", b"<svg"),
+}
+_CARD = "README.md"
+# In the card of an export: the files that were written with it.
+_WROTE = re.compile(r"<!-- deltaspace wrote: (.*) -->")
+_SHOWN = 8
+
+
+@contextmanager
+def output(path: Path, kind: str) -> Iterator[Path]:
+    """As `replacing`, for a page or a figure, which takes the place of one of its kind only.
+
+    Args:
+        path: where to.
+        kind: `.html`, `.png`, `.pdf` or `.svg`, whatever the file is called.
+
+    Raises:
+        DeltaspaceError: as `replacing`, or something else is there.
+    """
+    check_output(path, kind)
+    with replacing(path) as temporary:
+        yield temporary
+
+
+def check_output(path: Path, kind: str) -> None:
+    """Raise DeltaspaceError where `output` would: before anything is computed for it."""
+    present = what_is_at(path)
+    if present == "a file":
+        with readable(path, f"a {kind} file"), path.open("rb") as file:
+            start = file.read(64).lstrip().lower()
+        if not start or start.startswith(_STARTS[kind]):
+            return
+        present = "a file of another kind"
+    if present is not None:
+        raise DeltaspaceError(
+            f"cannot write {path}", found=f"{present} is there", expected=f"a {kind} file, or nothing", mend="choose another path"
+        )
+
+
+@contextmanager
+def exporting(path: Path) -> Iterator[Path]:
+    """As `replacing_folder`, for an export with a model card, README.md, which takes the place of an earlier export only.
+
+    Raises:
+        DeltaspaceError: as `replacing_folder`, or the folder has files that no export wrote.
+    """
+    check_export(path)
+    with replacing_folder(path) as temporary:
+        yield temporary
+        names = sorted(_files(temporary))
+        with (temporary / _CARD).open("a", encoding="utf-8") as card:
+            card.write(f"\n<!-- deltaspace wrote: {', '.join(names)} -->\n")
+
+
+def check_export(path: Path) -> None:
+    """Raise DeltaspaceError where `exporting` would: before anything is computed for it."""
+    present = what_is_at(Path(os.path.abspath(path)))  # noqa: PTH100 - links stay links
+    if present == "a folder":
+        present = ", ".join(_strangers(path)[:_SHOWN])
+    if present:
+        raise DeltaspaceError(
+            f"cannot write {path}",
+            found=f"{present} is there",
+            expected="an earlier export with nothing else in it, an empty folder, or nothing",
+            mend="choose another folder",
+        )
+
+
+def _strangers(folder: Path) -> list[str]:
+    """What is in a folder that no export wrote."""
+    card = folder / _CARD
+    wrote = _WROTE.findall(card.read_text(encoding="utf-8", errors="replace")) if what_is_at(card) == "a file" else []
+    known = set(wrote[-1].split(", ")) if wrote else set()
+    return sorted(set(_files(folder)) - known)
+
+
+def _files(folder: Path) -> Iterator[str]:
+    """All that is in a folder and no folder of files, relative to it."""
+    for below, folders, files in os.walk(folder):
+        names = files + [name for name in folders if (Path(below) / name).is_symlink()]
+        if not files and not folders and Path(below) != folder:
+            names = [""]  # an empty folder
+        for name in names:
+            yield (Path(below) / name).relative_to(folder).as_posix()
