@@ -122,6 +122,19 @@ def test_a_signal_waits_for_what_is_changed_whole_and_is_not_lost():
     assert done == [1, 3]
 
 
+def test_a_signal_that_comes_while_an_object_is_freed_is_quiet_and_not_lost(capsys):
+    class Freed:
+        def __del__(self):
+            send(signal.SIGTERM)
+
+    done, hook = [], sys.unraisablehook
+    with pytest.raises(Interrupted), interruptible():
+        Freed()
+        done.append(1)
+        check()
+    assert done == [1] and sys.unraisablehook is hook and "Interrupted" not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("inside", ["loss", "evaluate"])
 def test_a_training_that_a_signal_stops_goes_on_with_equal_numbers(tmp_path, inside):
     settings = Training(steps=9, lr=0.1, evaluate_every=3, batch_size=1)
@@ -154,6 +167,25 @@ def test_a_training_that_a_signal_stops_goes_on_with_equal_numbers(tmp_path, ins
     assert calls["loss"] == steps + 9 - {"loss": 2, "evaluate": 3}[inside]
     assert torch.equal(again.parameters[0], whole.parameters[0]) and torch.equal(again.trajectory[0], whole.trajectory[0])
     assert (again.curve, again.best, again.best_step) == (whole.curve, whole.best, whole.best_step)
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_command_says_what_is_kept_and_how_to_go_on(tmp_path, number):
+    recipe = write_example(tmp_path)
+    command = [sys.executable, "-m", "deltaspace", "run", str(recipe), "--out", str(tmp_path / "a study")]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        said = ""
+        while "(missing)" not in said:
+            line = process.stderr.readline()
+            assert line, said
+            said += line
+        for _ in range(3):
+            process.send_signal(number)
+        said += process.stderr.read()
+    assert process.returncode == 128 + number and "Traceback" not in said
+    assert said.endswith(f"to go on: deltaspace run {recipe} --out '{tmp_path / 'a study'}'\n")
+    assert f"interrupted by {number.name}: what is finished is kept" in said
+    assert read_history(tmp_path / "a study")[-1].ended == f"interrupted by {number.name}"
 
 
 @pytest.mark.parametrize("words", [["show", "--json"], ["info"]])

@@ -156,5 +156,6 @@ def test_20_kills(commands, verbs):
 
 
 @pytest.mark.slow
-def test_200_kills(commands, verbs):
-    disturb(commands, verbs, 200, seed=1)
+@pytest.mark.parametrize("seed", range(1, 11))
+def test_200_kills(commands, verbs, seed):
+    disturb(commands, verbs, 20, seed)
