@@ -16,7 +16,7 @@ from deltaspace.cli._terminal import console
 from deltaspace.errors import DeltaspaceError
 from deltaspace.interruption import SIGNALS, Interrupted, arrived, check, held, interruptible
 from deltaspace.report.page_tables import _run
-from deltaspace.storage import replacing
+from deltaspace.storage import replacing, write_tensors
 from deltaspace.study import Observer, load_recipe, read_history, read_scores, run_study
 from deltaspace.study.folder import Folder
 from deltaspace.study.lock import locked
@@ -262,6 +262,16 @@ def test_a_run_clears_what_dead_processes_left_anywhere_in_the_study(tmp_path):
         with Folder(tmp_path).locked():
             pass
         assert living.exists() and not left.exists()
+
+
+def test_a_state_of_what_is_there_already_goes(tmp_path):
+    recipe, folder = load_recipe(write_example(tmp_path)), Folder(tmp_path / "study")
+    run_study(recipe, folder.path, until="independent")
+    state = folder.resume_state("independent/lora/source/0.safetensors")
+    for left in (state, state.with_name(f"{state.stem}-1{state.suffix}")):
+        write_tensors(left, {}, {"fingerprint": "of before"})
+    assert run_study(recipe, folder.path, until="independent") == 0
+    assert not [path for path in (folder.path / ".running").rglob("*") if path.is_file()]
 
 
 def test_a_history_without_ends_is_read(tmp_path):
