@@ -26,6 +26,17 @@ settings.load_profile("untimed")
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
+def pytest_addoption(parser):
+    parser.addoption("--long", action="store_true", help="run the tests that are marked long too")
+
+
+def pytest_collection_modifyitems(config, items):
+    if not config.getoption("--long"):
+        for item in items:
+            if "long" in item.keywords:
+                item.add_marker(pytest.mark.skip(reason="asked for by --long"))
+
+
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path_factory, monkeypatch, request):
     """No test writes into the user's cache, but for the slow ones, which share the download of the demo's sentences."""

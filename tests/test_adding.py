@@ -55,7 +55,7 @@ def test_everything_can_be_added_from_a_package_of_its_own(installed, tmp_path):
         "family": "whispering",
         "deltas": [{"shift": {"scale": 2.0}}, {"lora": {"r": 2}}],
         "tasks": {"source": ["made:source"], "unseen": ["made:unseen"]},
-        "dim": 2,
+        "dim": 1,
         "projection": "twice",
         "rivals": ["lora-2"],
         "train": short,

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import asdict, fields
@@ -118,6 +120,16 @@ def test_no_figure_of_that_name(study, monkeypatch, capsys, tmp_path):
         main()
     error = capsys.readouterr().err
     assert ended.value.code == 2 and "no figure 'pie'" in error and "panels" in error
+
+
+def test_an_interrupted_run_ends_with_its_code(monkeypatch, capsys):
+    def interrupted(*_, **__):
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr("deltaspace.cli.application.app", interrupted)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 130 and "to go on: deltaspace" in capsys.readouterr().err
 
 
 def test_each_verb_runs_up_to_its_stage(monkeypatch, tmp_path):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -218,7 +217,11 @@ def test_the_second_run_says_who_holds_the_study(tmp_path):
     assert (tmp_path / ".lock").read_text() == ""
 
 
-@pytest.mark.parametrize("note", [f"process {os.getpid()} on here", "process 1 on another.host, since 2020", "\udcff\0"])
+@pytest.mark.parametrize(
+    "note",
+    [f"process {os.getpid()} on here", "process 1 on another.host, since 2020", "\udcff\0"],
+    ids=["this process", "another machine", "no text"],
+)
 def test_a_note_of_a_dead_run_keeps_nobody_out(tmp_path, note):
     (tmp_path / ".lock").write_bytes(note.encode(errors="surrogateescape"))
     with locked(tmp_path):
@@ -254,16 +257,6 @@ def test_a_lock_that_is_a_link_or_no_file_is_refused(tmp_path):
     assert (tmp_path / "target").read_text() == "kept"
 
 
-def test_a_run_clears_what_dead_processes_left_anywhere_in_the_study(tmp_path):
-    left = tmp_path / ".running" / "optimized" / ".x.0123456789abcdef.tmp"
-    left.mkdir(parents=True)
-    (left / "half").touch()
-    with replacing(tmp_path / "imported" / "other") as living:
-        with Folder(tmp_path).locked():
-            pass
-        assert living.exists() and not left.exists()
-
-
 def test_a_state_of_what_is_there_already_goes(tmp_path):
     recipe, folder = load_recipe(write_example(tmp_path)), Folder(tmp_path / "study")
     run_study(recipe, folder.path, until="independent")
@@ -281,3 +274,18 @@ def test_a_history_without_ends_is_read(tmp_path):
     assert entry.pop("ended") == "finished" and entry.pop("digest")
     path.write_text(json.dumps([entry]))
     assert read_history(tmp_path / "study")[0].ended == "finished" and read_scores(tmp_path / "study")
+
+
+def test_what_a_dead_process_left_anywhere_in_a_study_is_cleared_and_no_other_file(tmp_path):
+    study = tmp_path / "study"
+    left = study / "independent" / "lora" / ".0.safetensors.0123456789abcdef.tmp"
+    left.mkdir(parents=True)
+    (left / "0.safetensors").write_bytes(b"half")
+    kept = [study / "independent" / ".x.tmp", study / "independent" / "notes.txt"]
+    for path in kept:
+        path.touch()
+    with replacing(study / "independent" / "b") as living:
+        with Folder(study).locked():
+            pass
+        assert living.exists()
+    assert not left.exists() and all(path.exists() for path in kept)

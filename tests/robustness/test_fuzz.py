@@ -135,7 +135,7 @@ CASES = [(recipe_of_tree, MUTATED), (recipe_of_tree, _TREES), (recipe_of_text, _
 CASES += [(task_file, _BYTES), (manifest, _BYTES), (inputs, _BYTES)]
 
 
-@pytest.mark.parametrize("count", [_FEW, pytest.param(_MANY, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [_FEW, pytest.param(_MANY, marks=[pytest.mark.long, pytest.mark.timeout(0)])])
 @pytest.mark.parametrize(("try_it", "values"), CASES, ids=["mutated", "trees", "text", "task", "manifest", "inputs"])
 def test_nothing_but_a_message_is_raised(place, try_it, values, count):
     @fuzzed(count)

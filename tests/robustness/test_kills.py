@@ -158,7 +158,7 @@ def test_20_kills(commands, verbs):
     disturb(commands, verbs, 20, seed=0)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("seed", range(1, 11))
 def test_200_kills(commands, verbs, seed):
     disturb(commands, verbs, 20, seed)

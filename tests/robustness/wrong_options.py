@@ -22,7 +22,7 @@ ANY = [
     (f"check {'x' * 5000}", "cannot be read"),
     ("sweep nothing.yaml -o x", "nothing.yaml is missing"),
     ("sweep recipe.yaml -o x", "grids: is missing"),
-    ("sweep sweep.yaml -o STUDY", "is a study"),
+    ("sweep sweep.yaml -o STUDY", "is not a sweep"),
 ]
 
 SHOW = [

@@ -80,7 +80,7 @@ def test_the_command_translates_on_any_texts(translated, tmp_path, monkeypatch, 
         (("--task", "two", "--from", "nope", "--to", "adapter"), "no delta 'nope'"),
         (("--task", "two", "--from", "lora", "--to", "lora"), "to itself"),
         (("--task", "two", "--from", "lora", "--to", "adapter", "--dim", "99"), "no d 99"),
-        (("--task", "two", "--from", "lora", "--to", "adapter", "--inputs", "/nope"), "is no file"),
+        (("--task", "two", "--from", "lora", "--to", "adapter", "--inputs", "/nope"), "is missing"),
     ],
 )
 def test_mistakes_of_the_command(translated, arguments, message, monkeypatch, capsys):
@@ -138,6 +138,6 @@ def test_what_cannot_be_is_refused_in_the_recipe(recipe_file, keys, message):  #
 def test_a_probe_that_is_not_there_is_told_by_check(recipe_file, monkeypatch, capsys):  # noqa: F811
     change(recipe_file, projection={"aligned": {"probe": "texts.txt"}})
     assert run(monkeypatch, "check", recipe_file) == 2
-    assert "texts.txt is no file" in capsys.readouterr().err
+    assert "texts.txt is missing" in capsys.readouterr().err
     (recipe_file.parent / "texts.txt").write_text("a good film\n")
     assert run(monkeypatch, "check", recipe_file) == 0

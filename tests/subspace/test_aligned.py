@@ -80,7 +80,7 @@ def test_texts_of_the_user_take_the_place_of_the_tasks_inputs(tmp_path):
     assert torch.equal(decoded(probe=str(probe)), decoded())
     probe.write_text("a good film\nthe plot was dull\nfine\n")
     assert not torch.equal(decoded(probe=str(probe)), decoded())
-    with pytest.raises(DeltaspaceError, match="is no file"):
+    with pytest.raises(DeltaspaceError, match="is missing"):
         aligned(attached, solutions, short, probe=str(tmp_path / "nope"))
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -66,3 +68,11 @@ def print_made(out: Path, made: int, seconds: float, observer: Bars) -> None:
         print(f"{out}: nothing was made; see above what was set aside or brought back")
     else:
         print(f"{out}: everything is there and valid; nothing to do")
+
+
+def broken_pipe() -> int:
+    """Write no more, as nobody reads it; the exit code of other programs then."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        os.dup2(nowhere, stream.fileno())
+    return 128 + signal.SIGPIPE

@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from deltaspace.cli import checkpoints, results, studies, sweeps, translation
-from deltaspace.cli.entry import broken_pipe
+from deltaspace.cli._terminal import broken_pipe
 
 
 class _Verbs(TyperGroup):

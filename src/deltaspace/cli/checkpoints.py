@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from deltaspace.cli._options import Dim, Seed, refuse_sweep
-from deltaspace.cli._terminal import print_json, print_tables, quiet
+from deltaspace.cli._terminal import bars, print_json, print_tables, quiet
 from deltaspace.errors import DeltaspaceError
 
 if TYPE_CHECKING:
@@ -48,15 +48,17 @@ def import_(
     path = recipe or study / "recipe.yaml"
     if recipe is None and not path.exists():
         raise DeltaspaceError(f"{study} has no recipe yet", mend="name it: --recipe RECIPE")
-    imports = import_checkpoints(
-        load_recipe(path),
-        study,
-        dict(zip(task, checkpoints, strict=True)),
-        delta=delta,
-        seed=seed,
-        initial_seed=initial_seed,
-        same_base=same_base,
-    )
+    with bars() as observer:
+        imports = import_checkpoints(
+            load_recipe(path),
+            study,
+            dict(zip(task, checkpoints, strict=True)),
+            delta=delta,
+            seed=seed,
+            initial_seed=initial_seed,
+            same_base=same_base,
+            observer=observer,
+        )
     for imported in imports:
         score = f"score {imported.score:.1f} on {imported.n_test} test examples"
         print(f"{imported.name}: {imported.delta} of {imported.task}, {score}")
@@ -138,9 +140,10 @@ def _export_task(subspace: Subspace, out: Path, task: str, delta: str | None, th
 
     if delta is None:
         raise DeltaspaceError("as which delta?", expected="--delta and one of " + ", ".join(subspace.entries))
-    if through is not None:
+    # The task's vectors say themselves through which deltas there are some.
+    if through is not None and task in subspace.sources and not subspace.vectors.deltas_of(task):
         subspace.entry(through)
-        if through != delta and not subspace.vectors.deltas_of(task):
+        if through != delta:
             raise DeltaspaceError(
                 f"no vector of {task} was tuned through {through}",
                 found="a source task, whose code all deltas read",

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import shlex
-import signal
 import sys
 
+from deltaspace.cli._terminal import broken_pipe, console
 from deltaspace.errors import DeltaspaceError
-from deltaspace.interruption import SIGNALS, arrived, interruptible
+from deltaspace.interruption import arrived, interruptible
 
 
 def main() -> None:
@@ -16,9 +15,6 @@ def main() -> None:
     with interruptible():
         code = _verb()
         if (number := arrived()) is not None:
-            # What is left is to end: another Ctrl-C would only print a traceback.
-            for each in SIGNALS:
-                signal.signal(each, signal.SIG_IGN)
             _tell(
                 f"interrupted by {number.name}: what is finished is kept, and nothing is half written\n"
                 f"to go on: {shlex.join(['deltaspace', *sys.argv[1:]])}"
@@ -53,17 +49,7 @@ def _verb() -> int:
     return code if isinstance(code, int) else 0
 
 
-def broken_pipe() -> int:
-    """Write no more, as nobody reads it; the exit code of other programs then."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    for stream in (sys.stdout, sys.stderr):
-        os.dup2(nowhere, stream.fileno())
-    return 128 + signal.SIGPIPE
-
-
 def _tell(text: str, style: str | None = None) -> None:
-    from deltaspace.cli._terminal import console
-
     try:
         console(stderr=True).print(text, style=style, highlight=False, soft_wrap=True)
     except OSError:  # the terminal is closed, or what it was piped into

@@ -138,6 +138,12 @@ def _beside(path: Path, kind: str) -> Iterator[Path]:
 
 
 def clear_left(folder: Path) -> None:
+    """Delete what dead processes left in a folder and in those below it."""
+    for path, _, _ in os.walk(folder):
+        _clean(Path(path))
+
+
+def _clean(folder: Path) -> None:
     """Delete what dead processes left in a folder: living ones hold their temporary folders locked."""
     for left in folder.iterdir():
         if _LEFTOVER.fullmatch(left.name) is None or left.is_symlink() or not left.is_dir() or _living(left):

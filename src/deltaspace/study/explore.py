@@ -53,7 +53,11 @@ def sample_landscape(folder: Path | str, spec: SliceSpec, *, observer: Observer 
                 mend=f"deltaspace run {folder / RECIPE} --out {folder}",
             )
     observer = observer or Observer()
-    with interruptible(), graph.resources.folder.locked(), logged(folder, LANDSCAPES.name, observer) as log:
+    with (
+        interruptible(),
+        graph.resources.folder.locked(),
+        logged(folder, LANDSCAPES.name, observer) as log,
+    ):
         state = graph.state(artefact)
         observer.plan(int(state != "valid"), int(state == "valid"))
         if state == "valid":

@@ -202,8 +202,7 @@ class Folder:
         """
         self.check_free()
         with locked(self.path):
-            for folder, _, _ in os.walk(self.path):
-                clear_left(Path(folder))
+            clear_left(self.path)
             yield
 
 

@@ -53,8 +53,11 @@ def import_checkpoints(
     seed: int | None = None,
     initial_seed: int | None = None,
     same_base: bool = False,
+    observer: Observer | None = None,
 ) -> list[Imported]:
     """Take checkpoints of peft into a study as solutions; `run_study` keeps them and makes the rest.
+
+    There are many parameters, since a checkpoint does not say what a study has to know of it.
 
     Args:
         recipe: the study's.
@@ -64,6 +67,7 @@ def import_checkpoints(
         seed: which seed of the recipe; its first by default.
         initial_seed: that their initial values were drawn from, where it is known.
         same_base: their model is the recipe's, whatever they call it.
+        observer: told what goes on.
 
     Raises:
         DeltaspaceError: a checkpoint does not fit; nothing is taken in then.
@@ -79,7 +83,8 @@ def import_checkpoints(
     # Not the resources' own, which are kept: its initial vector may change below.
     attached = AttachedDelta(recipe.delta(name), resources.backbone, seed, name, resources.imports.kept_initial(name, seed))
     read = dict(zip(checkpoints, read_checkpoints(list(checkpoints.values()), attached, same_base=same_base), strict=True))
-    with interruptible(), resources.folder.locked(), logged(resources.folder.path, INDEPENDENT.name, Observer()) as log:
+    told = observer or Observer()
+    with interruptible(), resources.folder.locked(), logged(resources.folder.path, INDEPENDENT.name, told) as log:
         keep_recipe(recipe, resources.folder.path)
         imports = resources.imports = Imports(resources.folder)
         if imports.initial_path(name, seed).exists():

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 # Points that are no delta's vector and no source task's code.
 POINTS = ("mean", "zero")
-_NAMED_DIRECTION = re.compile("(principal|random)-[1-9][0-9]{0,4}")
+_NAMED_DIRECTION = re.compile("(principal|random)-[1-9][0-9]{0,199}")
 # Of a digest in a name.
 _DIGITS = 6
 

@@ -231,8 +231,6 @@ def run_sweep(sweep: Sweep, recipe: Recipe, out: Path | str, *, observer: Observ
         DeltaspaceError: as `run_study`.
     """
     out, observer = path_of(out), observer or Observer()
-    if (out / RECIPE).exists():
-        raise DeltaspaceError(f"{out} is a study", expected="a sweep's folder, or a new one", mend="choose another --out")
     listed = points(sweep, recipe)
     seeds = tuple(dict.fromkeys(seed for point in listed for seed in point.recipe.seed))
     written = [{"name": point.name, **point.coordinates} for point in listed]
@@ -304,6 +302,8 @@ class Listed(Settings):
 
 def _listed(path: Path) -> list[Listed]:
     """The points that the sweep's file lists."""
+    if not path.exists():
+        raise DeltaspaceError(f"{path.parent} is no sweep", found=f"no {path.name}", expected="a sweep's folder")
     try:
         _, said = read_yaml(path)
         if not isinstance(said, list):

@@ -81,8 +81,6 @@ def translate_in_study(
     ):
         if name not in known:
             raise DeltaspaceError(f"{folder} has no {what} {name!r}", expected=", ".join(map(str, known)))
-    if source == delta:
-        raise DeltaspaceError(f"the vector is translated from {source} to {delta}", expected="two deltas")
     resources = Resources(recipe, Folder(folder))
     needed = OPTIMIZED.artefact(key.vector)
     if (state := Graph(resources).state(needed)) != "valid":
