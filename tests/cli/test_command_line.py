@@ -169,7 +169,7 @@ def test_a_bar_s_note_is_printed_as_it_is():
 
 def test_nothing_prints_past_the_console_that_takes_text_as_it_is():
     folder = Path(deltaspace.cli.__file__).parent
-    assert [path.name for path in sorted(folder.glob("*.py")) if re.search(r"\bConsole\((?!\))", path.read_text())] == [
+    assert [path.name for path in sorted(folder.glob("*.py")) if re.search(r"\b_?Console\((?!\))", path.read_text())] == [
         "_terminal.py"
     ]
 

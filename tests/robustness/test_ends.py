@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -278,13 +279,13 @@ def test_a_history_without_ends_is_read(tmp_path):
 
 def test_what_a_dead_process_left_anywhere_in_a_study_is_cleared_and_no_other_file(tmp_path):
     study = tmp_path / "study"
-    left = study / "independent" / "lora" / ".0.safetensors.0123456789abcdef.tmp"
+    left = study / "imported" / "lora" / ".0.safetensors.0123456789abcdef.tmp"
     left.mkdir(parents=True)
     (left / "0.safetensors").write_bytes(b"half")
-    kept = [study / "independent" / ".x.tmp", study / "independent" / "notes.txt"]
+    kept = [study / "imported" / ".x.tmp", study / "imported" / "notes.txt"]
     for path in kept:
         path.touch()
-    with replacing(study / "independent" / "b") as living:
+    with replacing(study / "imported" / "b") as living:
         with Folder(study).locked():
             pass
         assert living.exists()
