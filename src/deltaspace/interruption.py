@@ -6,6 +6,7 @@ A signal that comes while the exception of the first one is on its way is not he
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,18 +41,26 @@ def interruptible() -> Iterator[None]:
         Interrupted: a signal came.
     """
     global _arrived
-    replaced = {}
+    replaced, unraisable = {}, sys.unraisablehook
+
+    def quietly(args: sys.UnraisableHookArgs) -> None:
+        # Python swallows what is raised while it frees an object; `check` raises it again.
+        if not isinstance(args.exc_value, Interrupted):
+            unraisable(args)
+
     try:
         if _in_main_thread():
             for number in SIGNALS:
                 if signal.getsignal(number) in _DEFAULT:
                     replaced[number] = signal.signal(number, _arrive)
+        if replaced:
+            sys.unraisablehook = quietly
         yield
     finally:
         for number, handler in replaced.items():
             signal.signal(number, handler)
         if replaced:
-            _arrived = None
+            sys.unraisablehook, _arrived = unraisable, None
 
 
 @contextmanager

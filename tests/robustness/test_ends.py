@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -15,8 +16,8 @@ from deltaspace.cli._terminal import console
 from deltaspace.errors import DeltaspaceError
 from deltaspace.interruption import SIGNALS, Interrupted, arrived, check, held, interruptible
 from deltaspace.report.page_tables import _run
-from deltaspace.storage.atomic import replacing
-from deltaspace.study import Observer, load_recipe, read_history, run_study
+from deltaspace.storage import replacing, write_tensors
+from deltaspace.study import Observer, load_recipe, read_history, read_scores, run_study
 from deltaspace.study.folder import Folder
 from deltaspace.study.lock import locked
 from deltaspace.training import Resume, Score, Training, fit
@@ -121,6 +122,19 @@ def test_a_signal_waits_for_what_is_changed_whole_and_is_not_lost():
     assert done == [1, 3]
 
 
+def test_a_signal_that_comes_while_an_object_is_freed_is_quiet_and_not_lost(capsys):
+    class Freed:
+        def __del__(self):
+            send(signal.SIGTERM)
+
+    done, hook = [], sys.unraisablehook
+    with pytest.raises(Interrupted), interruptible():
+        Freed()
+        done.append(1)
+        check()
+    assert done == [1] and sys.unraisablehook is hook and "Interrupted" not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("inside", ["loss", "evaluate"])
 def test_a_training_that_a_signal_stops_goes_on_with_equal_numbers(tmp_path, inside):
     settings = Training(steps=9, lr=0.1, evaluate_every=3, batch_size=1)
@@ -153,6 +167,25 @@ def test_a_training_that_a_signal_stops_goes_on_with_equal_numbers(tmp_path, ins
     assert calls["loss"] == steps + 9 - {"loss": 2, "evaluate": 3}[inside]
     assert torch.equal(again.parameters[0], whole.parameters[0]) and torch.equal(again.trajectory[0], whole.trajectory[0])
     assert (again.curve, again.best, again.best_step) == (whole.curve, whole.best, whole.best_step)
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_command_says_what_is_kept_and_how_to_go_on(tmp_path, number):
+    recipe = write_example(tmp_path)
+    command = [sys.executable, "-m", "deltaspace", "run", str(recipe), "--out", str(tmp_path / "a study")]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        said = ""
+        while "(missing)" not in said:
+            line = process.stderr.readline()
+            assert line, said
+            said += line
+        for _ in range(3):
+            process.send_signal(number)
+        said += process.stderr.read()
+    assert process.returncode == 128 + number and "Traceback" not in said
+    assert said.endswith(f"to go on: deltaspace run {recipe} --out '{tmp_path / 'a study'}'\n")
+    assert f"interrupted by {number.name}: what is finished is kept" in said
+    assert read_history(tmp_path / "a study")[-1].ended == f"interrupted by {number.name}"
 
 
 @pytest.mark.parametrize("words", [["show", "--json"], ["info"]])
@@ -225,15 +258,34 @@ def test_a_lock_that_is_a_link_or_no_file_is_refused(tmp_path):
     assert (tmp_path / "target").read_text() == "kept"
 
 
+def test_a_state_of_what_is_there_already_goes(tmp_path):
+    recipe, folder = load_recipe(write_example(tmp_path)), Folder(tmp_path / "study")
+    run_study(recipe, folder.path, until="independent")
+    state = folder.resume_state("independent/lora/source/0.safetensors")
+    for left in (state, state.with_name(f"{state.stem}-1{state.suffix}")):
+        write_tensors(left, {}, {"fingerprint": "of before"})
+    assert run_study(recipe, folder.path, until="independent") == 0
+    assert not [path for path in (folder.path / ".running").rglob("*") if path.is_file()]
+
+
+def test_a_history_without_ends_is_read(tmp_path):
+    run_study(load_recipe(write_example(tmp_path)), tmp_path / "study", until="zero_shot")
+    path = tmp_path / "study" / "runs.json"
+    [entry] = json.loads(path.read_text())
+    assert entry.pop("ended") == "finished" and entry.pop("digest")
+    path.write_text(json.dumps([entry]))
+    assert read_history(tmp_path / "study")[0].ended == "finished" and read_scores(tmp_path / "study")
+
+
 def test_what_a_dead_process_left_anywhere_in_a_study_is_cleared_and_no_other_file(tmp_path):
     study = tmp_path / "study"
-    left = study / "independent" / "lora" / ".0.safetensors.0123456789abcdef.tmp"
+    left = study / "imported" / "lora" / ".0.safetensors.0123456789abcdef.tmp"
     left.mkdir(parents=True)
     (left / "0.safetensors").write_bytes(b"half")
-    kept = [study / "independent" / ".x.tmp", study / "independent" / "notes.txt"]
+    kept = [study / "imported" / ".x.tmp", study / "imported" / "notes.txt"]
     for path in kept:
         path.touch()
-    with replacing(study / "independent" / "b") as living:
+    with replacing(study / "imported" / "b") as living:
         with Folder(study).locked():
             pass
         assert living.exists()

@@ -128,6 +128,9 @@ def kill_and_go_on(commands: Commands, verb: Verb, out: Path, drawn: random.Rand
             assert code == (-number if number == signal.SIGKILL else 128 + number), (code, said)
         if code == 128 + number and said:  # it says nothing where its work had just ended
             assert f"interrupted by {number.name}" in said and "to go on: deltaspace" in said
+    # An empty temporary folder of less than a minute may be one that a living process has just made: let the minute go by.
+    for left in out.parent.rglob("*.tmp"):
+        os.utime(left, (0, 0))
     commands.start(verb.command(out))
     assert commands.wait() == 0, commands.log.read_text()
     return met
@@ -156,6 +159,6 @@ def test_20_kills(commands, verbs):
 
 
 @pytest.mark.long
-@pytest.mark.timeout(0)
-def test_200_kills(commands, verbs):
-    disturb(commands, verbs, 200, seed=1)
+@pytest.mark.parametrize("seed", range(1, 11))
+def test_200_kills(commands, verbs, seed):
+    disturb(commands, verbs, 20, seed)

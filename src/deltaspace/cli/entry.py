@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import shlex
-import signal
 import sys
 
 from deltaspace.cli._terminal import broken_pipe, console
 from deltaspace.errors import DeltaspaceError
-from deltaspace.interruption import SIGNALS, arrived, interruptible
+from deltaspace.interruption import arrived, interruptible
 
 
 def main() -> None:
@@ -16,9 +15,6 @@ def main() -> None:
     with interruptible():
         code = _verb()
         if (number := arrived()) is not None:
-            # What is left is to end: another Ctrl-C would only print a traceback.
-            for each in SIGNALS:
-                signal.signal(each, signal.SIG_IGN)
             _tell(
                 f"interrupted by {number.name}: what is finished is kept, and nothing is half written\n"
                 f"to go on: {shlex.join(['deltaspace', *sys.argv[1:]])}"

@@ -60,6 +60,8 @@ def sample_landscape(folder: Path | str, spec: SliceSpec, *, observer: Observer 
     ):
         state = graph.state(artefact)
         observer.plan(int(state != "valid"), int(state == "valid"))
-        if state != "valid":
+        if state == "valid":
+            graph.resources.folder.forget_states(artefact.path)
+        else:
             Serial().run(graph, [(artefact, state)], Observers([log, observer]))
     return chosen.name, Landscape.load(folder / artefact.path)

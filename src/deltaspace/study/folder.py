@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -34,7 +35,7 @@ SWEEP = "sweep.yaml"
 # What ran where.
 RUNS = "runs.json"
 # What may be there before a study has its recipe.
-_BEFORE = (LOCK, ".running", "imported", "tracking")
+_BEFORE = (LOCK, RUNS, ".running", "imported", "tracking")
 _SHOWN = 8
 FINGERPRINT = re.compile("[0-9a-f]{64}")
 _SUPERSEDED = "superseded"
@@ -108,6 +109,12 @@ class Folder:
     def resume_state(self, path: str) -> Path:
         """Where the computation of an artefact keeps its state while it runs."""
         return self.path / ".running" / f"{path}.safetensors"
+
+    def forget_states(self, path: str) -> None:
+        """Delete the states of an artefact's computation, which is there: its own, and those of the computation's parts."""
+        state = self.resume_state(path)
+        for kept in state.parent.glob(f"{glob.escape(state.stem)}*{state.suffix}"):
+            kept.unlink(missing_ok=True)
 
     def keep(self, path: str) -> None:
         """Have what is at a path under `superseded/` as well, so that nothing computed is lost when something takes its place."""

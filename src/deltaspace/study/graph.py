@@ -99,7 +99,7 @@ class Graph:
         observer.start(artefact, state)
         resume = Resume(folder.resume_state(artefact.path), fingerprint, observer.progress)
         self.write(artefact, STAGES[artefact.stage].make(self.resources, artefact.key, resume))
-        folder.resume_state(artefact.path).unlink(missing_ok=True)
+        folder.forget_states(artefact.path)
         observer.end(artefact)
         return True
 

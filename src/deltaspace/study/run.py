@@ -60,6 +60,9 @@ def run_study(
             observer.note(text)
         states = [(artefact, graph.state(artefact, tensors=verify)) for artefact in ordered]
         todo = [(artefact, state) for artefact, state in states if state != "valid"]
+        for artefact, state in states:
+            if state == "valid":  # a run may be killed between an artefact and the end of its state
+                graph.resources.folder.forget_states(artefact.path)
         observer.plan(len(todo), len(states) - len(todo))
         if todo:
             check_resources(graph.resources)

@@ -75,7 +75,7 @@ def fit(
     if resume.state is not None and resume.state.exists():
         state.load(resume.state, resume.fingerprint)
     started = saved = time.perf_counter()
-    earlier = state.seconds
+    earlier, begun = state.seconds, state.step
     try:
         while True:
             if state.due(settings):
@@ -87,7 +87,7 @@ def fit(
                     state.save(resume.state, resume.fingerprint)
                     saved = time.perf_counter()
             assert state.best is not None
-            if state.step > 0:
+            if state.step > begun:
                 resume.tell(state.step, settings.steps, f"best on dev {state.best.value:.1f}")
             if state.ended(settings):
                 break
