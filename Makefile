@@ -1,6 +1,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Test processes, of one thread each and about 1 GB.
+WORKERS ?= 2
 export TOKENIZERS_PARALLELISM := false
 
 .PHONY: demo test browser lint wheel bench docs hooks clean
@@ -19,7 +21,7 @@ demo: $(VENV)/ready
 # What is skipped, and why, stands at the end. Where Chromium cannot be had, the tests of the report's page are.
 test: $(VENV)/ready
 	@$(MAKE) --no-print-directory browser || echo "no Chromium: the tests of the report in a browser will be skipped"
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 # Chromium, for the tests of the report.
 browser: $(VENV)/ready
