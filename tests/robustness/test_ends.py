@@ -197,6 +197,14 @@ def test_output_that_nobody_reads_ends_without_a_traceback(study, words):
     assert process.returncode == 128 + signal.SIGPIPE
 
 
+@pytest.mark.parametrize("words", [["show", "--json"], ["info"]])
+def test_output_to_a_full_disk_is_told(study, words):
+    command = [sys.executable, "-m", "deltaspace", words[0], str(study), *words[1:]]
+    with open("/dev/full", "w") as full:  # noqa: PTH123 - a device
+        ended = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (2, "error: the output cannot be written\n  found: No space left on device\n")
+
+
 def test_a_console_says_that_nobody_reads_it():
     reading, writing = os.pipe()
     os.close(reading)

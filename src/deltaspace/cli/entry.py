@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import shlex
 import sys
 
 from deltaspace.cli._terminal import broken_pipe, console
 from deltaspace.errors import DeltaspaceError
 from deltaspace.interruption import arrived, interruptible
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def main() -> None:
@@ -35,18 +38,28 @@ def _verb() -> int:
         code = 2
     except SystemExit as ended:
         code = ended.code
-    except (KeyboardInterrupt, OSError):
+    except KeyboardInterrupt:
         if arrived() is None:
             raise
+    except OSError as error:
+        if arrived() is None:
+            # Files are written by `replacing`, which tells: what is full without a name is what the output goes to.
+            if error.filename is not None or error.errno not in _FULL:
+                raise
+            code = _no_output(error)
     try:
         sys.stdout.flush()
     except BrokenPipeError:
         code = broken_pipe()
     except OSError as error:
-        _tell(f"error: the output cannot be written: {error.strerror}", style="red")
-        broken_pipe()
-        code = 2
+        code = _no_output(error)
     return code if isinstance(code, int) else 0
+
+
+def _no_output(error: OSError) -> int:
+    _tell(f"error: the output cannot be written\n  found: {error.strerror}", style="red")
+    broken_pipe()
+    return 2
 
 
 def _tell(text: str, style: str | None = None) -> None:
