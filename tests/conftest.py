@@ -19,8 +19,9 @@ install_import_hook("deltaspace", "tests.checking.checked")
 from deltaspace.study import load_recipe, run_study  # noqa: E402
 from tests.tiny import ARCHITECTURES, save_tiny, tiny_backbone, write_task  # noqa: E402
 
-# A shell's background jobs ignore Ctrl-C, and so would the commands that are tested here.
+# Background jobs ignore Ctrl-C, those of nohup SIGHUP, and so would the commands that are tested here.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 # Tiny models gain nothing by more, and beside other jobs two threads wait for each other.
 torch.set_num_threads(1)
 # Laws are about values: how long an example takes depends on what else the machine does.

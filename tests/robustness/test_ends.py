@@ -169,6 +169,29 @@ def test_a_training_that_a_signal_stops_goes_on_with_equal_numbers(tmp_path, ins
     assert (again.curve, again.best, again.best_step) == (whole.curve, whole.best, whole.best_step)
 
 
+def test_a_training_that_a_signal_stops_before_its_first_step_begins_anew(tmp_path):
+    """The optimizer has no state yet, so that there is nothing to go on from."""
+    resume, signals = Resume(tmp_path / "state", "fingerprint"), [signal.SIGTERM]
+
+    def evaluate(parameters):
+        if signals:
+            send(signals.pop())
+        return Score(-float(parameters[0].sum()), float(parameters[0].sum()), 1)
+
+    def go():
+        settings = Training(steps=3, lr=0.1, evaluate_every=3, batch_size=1)
+        return fit([torch.zeros(3)], lambda values, step: ((values[0] - 1) ** 2).sum(), evaluate, settings, resume=resume)
+
+    for number in (0, 1):
+        if number:
+            # A signal that waited for the end of the evaluation.
+            signals.append(signal.SIGINT)
+        with pytest.raises(Interrupted), interruptible():
+            go()
+        assert not (tmp_path / "state").exists()
+    assert go().steps == 3
+
+
 @pytest.mark.parametrize("number", SIGNALS)
 def test_a_command_says_what_is_kept_and_how_to_go_on(tmp_path, number):
     recipe = write_example(tmp_path)

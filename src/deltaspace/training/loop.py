@@ -95,7 +95,8 @@ def fit(
                 _step(state, values, steps, loss, settings)
     except Interrupted:
         # Steps are whole, and an evaluation that was stopped is due again: this goes on exactly where it is.
-        if resume.state is not None and state.best is not None:
+        # Before the first step there is nothing to go on from, nor has the optimizer a state.
+        if resume.state is not None and state.step > 0:
             state.seconds = earlier + time.perf_counter() - started
             state.save(resume.state, resume.fingerprint)
         raise
