@@ -86,7 +86,7 @@ class _Bounded(TorchDispatchMode):
             isinstance(size, list | tuple)
             and size
             and all(isinstance(part, int) for part in size)
-            and math.prod(size) > 1_000_000
+            and math.prod(size) > _WORTH_A_LOOK
         ):
             check_fits(self._what, math.prod(size), self._mend)
         return func(*args, **(kwargs or {}))

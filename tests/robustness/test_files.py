@@ -257,3 +257,12 @@ def test_a_subspace_s_files_belong_together(study, tmp_path):
     with pytest.raises(DeltaspaceError, match=r"vectors\.safetensors is missing"):
         load_subspace(tmp_path / "b")
     assert read_tensors(study / "subspace/3/0.safetensors")
+
+
+def test_writing_a_file_touches_nothing_in_the_folders_below(tmp_path):
+    """Whose these are nobody knows: an output may go to a home folder. A study's own are cleared by its runs."""
+    below = tmp_path / "others" / ".x.0123456789abcdef.tmp"
+    below.mkdir(parents=True)
+    (below / "x").touch()
+    write_text(tmp_path / "page", "")
+    assert (below / "x").exists()

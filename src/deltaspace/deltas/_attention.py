@@ -11,12 +11,13 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from deltaspace.memory import check_fits
+
 if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
 
-from deltaspace.backbone import Backbone
-from deltaspace.memory import check_fits
+    from deltaspace.backbone import Backbone
 
 ATTENTION = "deltaspace_prefix"
 _PROBE = "deltaspace_probe"

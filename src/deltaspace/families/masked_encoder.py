@@ -86,12 +86,6 @@ class MaskedEncoder(Family[MaskedItem, MaskedBatch]):
 
     def check(self, task: Task) -> None:
         self.only_ranked(task)
-        if self.tokenizer.mask_token is None:
-            raise DeltaspaceError(
-                f"task {task.name}: the model's tokenizer has no mask token, in whose place a label's word is read",
-                expected="a tokenizer with a mask token, such as [MASK]",
-                mend="add it to the tokenizer's files, or choose another model",
-            )
         self.check_prompt(task, ["input", "mask"])
         words = {word for split in (task.train, task.dev, task.test) for e in split for word in candidate_texts(task, e)}
         for word in sorted(words):

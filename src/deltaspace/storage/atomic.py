@@ -116,7 +116,7 @@ def _beside(path: Path, kind: str) -> Iterator[Path]:
     lock = -1
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        clear_left(path.parent)
+        _clean(path.parent)
         folder = path.parent / f".{path.name[:_LONG]}.{secrets.token_hex(8)}.tmp"
         folder.mkdir()
         lock = os.open(folder, os.O_RDONLY)

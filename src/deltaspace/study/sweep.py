@@ -9,7 +9,6 @@ import itertools
 import json
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +38,6 @@ _MOST_POINTS = 10_000
 # Of what a point's name says of its projection; a digest tells longer ones apart.
 _LONG = 50
 _LAST_SHARED = "independent"
-# What tells a point from others, as tables show it.
-_COORDINATES = ("projection", "source_tasks", "deltas", "left_out", "dim")
 _EACH = "each"
 # Projection (as JSON), how many source tasks and deltas, the task left out, d.
 _Point = tuple[str, int, int, str, int]
@@ -87,9 +84,8 @@ class Sweep(Settings):
         return [value] if isinstance(value, dict) else value
 
 
-@dataclass(frozen=True)
-class Point:
-    """A study of a sweep.
+class Listed(Settings):
+    """What a sweep's file says of a point.
 
     Args:
         name: of its folder.
@@ -98,7 +94,6 @@ class Point:
         deltas: how many.
         left_out: the source task that is unseen here, or "".
         dim: d.
-        recipe: what it computes.
     """
 
     name: str
@@ -107,12 +102,21 @@ class Point:
     deltas: int
     left_out: str
     dim: int
+
+
+class Point(Listed):
+    """A study of a sweep.
+
+    Args:
+        recipe: what it computes.
+    """
+
     recipe: Recipe
 
     @property
-    def coordinates(self) -> dict[str, Any]:
-        """What tells it from other points, as tables show it."""
-        return {key: getattr(self, key) for key in _COORDINATES}
+    def listed(self) -> dict[str, Any]:
+        """What the sweep's file says of it."""
+        return {name: getattr(self, name) for name in Listed.model_fields}
 
 
 def points(sweep: Sweep, recipe: Recipe) -> list[Point]:
@@ -179,7 +183,15 @@ def _point(recipe: Recipe, projection: str, tasks: int, deltas: int, left_out: s
     projected = _short(label)
     without = f"-without-{_short(left_out)}" if left_out else ""
     name = f"{projected}-{tasks - bool(left_out)}-tasks-{deltas}-deltas-{dim}{without}"
-    return Point(name, label, tasks - bool(left_out), deltas, left_out, dim, at_point)
+    return Point(
+        name=name,
+        projection=label,
+        source_tasks=tasks - bool(left_out),
+        deltas=deltas,
+        left_out=left_out,
+        dim=dim,
+        recipe=at_point,
+    )
 
 
 def _short(text: str) -> str:
@@ -233,7 +245,7 @@ def run_sweep(sweep: Sweep, recipe: Recipe, out: Path | str, *, observer: Observ
     out, observer = path_of(out), observer or Observer()
     listed = points(sweep, recipe)
     seeds = tuple(dict.fromkeys(seed for point in listed for seed in point.recipe.seed))
-    written = [{"name": point.name, **point.coordinates} for point in listed]
+    written = [point.listed for point in listed]
     _check_free(out)
     write_text(out / SWEEP, yaml.safe_dump(written, sort_keys=False))
     observer.study("independent solutions")
@@ -241,7 +253,7 @@ def run_sweep(sweep: Sweep, recipe: Recipe, out: Path | str, *, observer: Observ
     solutions = recipe.model_copy(update={"seed": seeds, "rivals": ()})
     made = run_study(solutions, shared.path, until=_LAST_SHARED, observer=observer)
     for number, point in enumerate(listed, start=1):
-        coordinates = ", ".join(f"{key} {value}" for key, value in point.coordinates.items())
+        coordinates = ", ".join(f"{key} {value}" for key, value in point.listed.items() if key != "name" and value != "")
         observer.study(f"point {number} of {len(listed)}: {coordinates}")
         folder = Folder(out / point.name)
         with folder.locked():
@@ -287,17 +299,6 @@ def read_sweep_scores(folder: Path | str) -> list[SweepRow]:
             point = (listed.projection, listed.source_tasks, listed.deltas, listed.left_out)
             rows += [SweepRow.at(row, *point) for row in read_scores(study) if row.stage in ("optimized", "transferred")]
     return rows
-
-
-class Listed(Settings):
-    """What a sweep's file says of a point."""
-
-    name: str
-    projection: str
-    source_tasks: int
-    deltas: int
-    left_out: str
-    dim: int
 
 
 def _listed(path: Path) -> list[Listed]:
