@@ -11,9 +11,10 @@ import torch
 from deltaspace.deltas import attach
 from deltaspace.errors import DeltaspaceError
 from deltaspace.landscape import Grid, Landscape, Mark, Sampling, Slice, regions, sample, sampling
+from deltaspace.landscape.landscape import pack_texts
 from deltaspace.landscape.refinement import filled, levels
 from deltaspace.scoring import Scorer
-from deltaspace.storage import read_metadata, write_tensors
+from deltaspace.storage import read_metadata, read_tensors, write_tensors
 from deltaspace.subspace import approximate
 from deltaspace.tasks import Example, make_task
 from deltaspace.training import Resume
@@ -122,6 +123,44 @@ def test_a_killed_sampling_goes_on_and_ends_with_the_same_numbers(parts, tmp_pat
     other = []
     sample(subspace, attached, task, slice_, exact, resume=resume(lambda *told: other.append(told[0]), "another"))
     assert other[0] == 1
+
+
+def changed(**entries):
+    def damage(path):
+        tensors, said = read_tensors(path)
+        for name, value in entries.items():
+            (tensors if name in tensors else said)[name] = value(tensors) if callable(value) else value
+        write_tensors(path, tensors, said)
+
+    return damage
+
+
+UNFIT = {
+    "cut": (lambda path: path.write_bytes(path.read_bytes()[:-7]), "announces"),
+    "zeroed": (lambda path: path.write_bytes(bytes(900)), "header"),
+    "of other products": (changed(precision="bf16"), "begun in bf16"),
+    "one prediction for all": (changed(predictions=torch.zeros(1, dtype=torch.int32)), "predictions is of shape (1,)"),
+    "other losses": (changed(losses=torch.zeros(3)), "losses is of shape (3,)"),
+    "answers that are none": (changed(answers=torch.zeros(9, dtype=torch.uint8)), ""),
+    "too few answers": (changed(answers=pack_texts(["happy"]), predictions=lambda t: t["predictions"] * 0 + 1), "not among"),
+}
+
+
+@pytest.mark.parametrize("case", UNFIT)
+def test_a_state_that_does_not_fit_is_told_and_the_sampling_begins_anew(parts, tmp_path, monkeypatch, case):
+    damage, why = UNFIT[case]
+    subspace, attached, task, slice_ = parts
+    monkeypatch.setattr(sampling, "_SAVE_SECONDS", 0.0)
+    exact, path = Sampling(precision="fp32"), tmp_path / "state.safetensors"
+    whole = sample(subspace, attached, task, slice_, exact, resume=Resume(path, "a"))
+    damage(path)
+    told, notes = [], []
+    anew = sample(
+        subspace, attached, task, slice_, exact, resume=Resume(path, "a", lambda *t: told.append(t[0]), note=notes.append)
+    )
+    assert np.array_equal(anew.scores(), whole.scores()) and np.array_equal(anew.losses, whole.losses)
+    assert told[0] < told[-1] == anew.losses.size
+    assert len(notes) == 1 and str(path) in notes[0] and why in notes[0]
 
 
 def test_undone_cells_are_nan(parts):

@@ -12,7 +12,7 @@ import torch
 from deltaspace.checkpoints import export_delta, load_delta
 from deltaspace.deltas import AttachedDelta, make_delta
 from deltaspace.errors import DeltaspaceError
-from deltaspace.storage import read_tensors, write_tensors
+from deltaspace.storage import write_tensors
 from deltaspace.study import (
     Observer,
     load_recipe,
@@ -28,6 +28,7 @@ from deltaspace.study.imported import Imports
 from deltaspace.study.stage import STAGES
 from deltaspace.subspace import load_subspace, save_subspace
 from deltaspace.subspace.folder import read_description
+from deltaspace.training import Resume
 from tests.study.test_records import change
 from tests.tiny import tiny_backbone, write_example
 
@@ -200,12 +201,51 @@ def test_a_run_mends_what_is_damaged_and_says_what_it_sets_aside(whole, tmp_path
     assert [row.score for row in read_scores(study)] == [row.score for row in read_scores(whole / "study")]
 
 
-def test_a_damaged_state_of_a_computation(tmp_path):
-    # A state is read whole, or not at all: the message names it.
-    path = tmp_path / "state.safetensors"
+@pytest.mark.parametrize("damage", [name for name in DAMAGE if name not in ("one byte long", "digits")])
+def test_a_damaged_state_of_a_computation(tmp_path, damage):
+    """It is told, and what it was of begins anew: it is nobody's work that could be lost otherwise."""
+    path, notes = tmp_path / "state.safetensors", []
     write_tensors(path, {"0.value": torch.arange(50.0)}, {"fingerprint": "f", "step": 3})
-    read = {"state": lambda folder: plain([{k: t.tolist() for k, t in read_tensors(path)[0].items()}, read_tensors(path)[1]])}
-    check(tmp_path, path.name, read, [path.name])
+    resume = Resume(path, "f", note=notes.append)
+    assert resume.load(lambda tensors, said: said["step"]) == 3 and not notes
+    path.write_bytes(DAMAGE[damage](path.read_bytes()))
+    assert resume.load(lambda tensors, said: said["step"]) is None
+    assert len(notes) == 1 and str(path) in notes[0]
+
+
+@pytest.fixture
+def begun(whole, tmp_path):
+    """A study without one artefact, and where its computation keeps its state."""
+    shutil.copytree(whole / "study", tmp_path / "study")
+    path = "independent/lora/source/0.safetensors"
+    (tmp_path / "study" / path).unlink()
+    state = Folder(tmp_path / "study").resume_state(path)
+    state.parent.mkdir(parents=True)
+    return tmp_path / "study", path, state
+
+
+def test_a_run_tells_which_state_it_passes_over(whole, begun):
+    study, path, state = begun
+    shutil.copy(whole / "study" / path, state)
+    log = Log()
+    run_study(load_recipe(whole / "recipe.yaml"), study, observer=log)
+    assert [str(state) in note and "lacks" in note for note in log.notes] == [True]
+    assert log.made == [(path, "missing")] and not state.exists()
+    assert STUDY["subspace"](study) == STUDY["subspace"](whole / "study")
+
+
+@pytest.mark.parametrize("what", ["a folder", "a link"])
+def test_what_is_no_file_where_a_state_goes(whole, begun, what):
+    study, path, state = begun
+    if what == "a link":
+        state.symlink_to(state)
+    else:
+        state.mkdir()
+    with pytest.raises(DeltaspaceError, match=f"cannot hold the state .*\n.*{what}"):
+        run_study(load_recipe(whole / "recipe.yaml"), study)
+    shutil.copy(whole / "study" / path, study / path)
+    assert run_study(load_recipe(whole / "recipe.yaml"), study) == 0
+    assert state.is_dir() is (what == "a folder")
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,9 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -25,11 +26,12 @@ from deltaspace.landscape.landscape import Landscape, pack_texts, unpack_texts
 from deltaspace.landscape.refinement import Cell, filled, levels
 from deltaspace.landscape.slice import Slice
 from deltaspace.settings import Settings
-from deltaspace.storage import read_tensors, write_tensors
+from deltaspace.storage import write_tensors
 from deltaspace.subspace.subspace import Subspace
 from deltaspace.tasks.metrics import METRICS
 from deltaspace.tasks.task import Task
 from deltaspace.training import NO_RESUME, Resume
+from deltaspace.training.optimizer import fitting
 
 Precision = Literal["auto", "fp32", "bf16"]
 # Padded tokens of one pass: on CPUs what keeps the activations in the cache (docs/results.md), on GPUs what keeps them busy.
@@ -133,8 +135,7 @@ class _Cells:
         self._answers: dict[str, int] = {}
         self._scores = np.full(landscape.losses.shape, np.nan)
         self._total = landscape.losses.size
-        if resume.state is not None and resume.state.exists():
-            self._load(resume.state)
+        resume.load(self._load)
         self._saved = time.perf_counter()
 
     def todo(self, delta: int, level: list[tuple[Cell, dict[Cell, float]]]) -> list[Cell]:
@@ -184,16 +185,20 @@ class _Cells:
         write_tensors(path, tensors, {"fingerprint": self._resume.fingerprint, "precision": landscape.precision})
         self._saved = time.perf_counter()
 
-    def _load(self, path: Path) -> None:
+    def _load(self, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> None:
+        """Take up what `_save` wrote: all of it, or nothing where it does not fit."""
         landscape = self.landscape
-        tensors, metadata = read_tensors(path)
-        if metadata["fingerprint"] != self._resume.fingerprint or metadata["precision"] != landscape.precision:
-            return  # of another landscape, or begun on a machine that multiplies otherwise
-        landscape.predictions[:] = tensors["predictions"].numpy()
-        landscape.losses[:] = tensors["losses"].numpy()
-        landscape.answers[:] = unpack_texts(tensors["answers"])
-        self._answers = {text: index for index, text in enumerate(landscape.answers)}
-        self._scores = landscape.scores()
+        if metadata["precision"] != landscape.precision:
+            raise ValueError(f"it was begun in {metadata['precision']}, and goes on in {landscape.precision}")
+        answers = unpack_texts(tensors["answers"])
+        predictions = fitting(tensors, "predictions", landscape.predictions.shape).numpy()
+        losses = fitting(tensors, "losses", landscape.losses.shape).numpy()
+        if predictions.min() < -1 or predictions.max() >= len(answers):
+            raise ValueError("its predictions are not among its answers")
+        begun = replace(landscape, answers=answers, predictions=predictions, losses=losses)
+        self._scores = begun.scores()
+        landscape.predictions[:], landscape.losses[:], landscape.answers[:] = predictions, losses, answers
+        self._answers = {text: index for index, text in enumerate(answers)}
 
 
 class _Sampler:

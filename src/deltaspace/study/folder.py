@@ -114,7 +114,8 @@ class Folder:
         """Delete the states of an artefact's computation, which is there: its own, and those of the computation's parts."""
         state = self.resume_state(path)
         for kept in state.parent.glob(f"{glob.escape(state.stem)}*{state.suffix}"):
-            kept.unlink(missing_ok=True)
+            if what_is_at(kept) != "a folder":
+                kept.unlink(missing_ok=True)
 
     def keep(self, path: str) -> None:
         """Have what is at a path under `superseded/` as well, so that nothing computed is lost when something takes its place."""

@@ -97,7 +97,7 @@ class Graph:
             observer.note(f"{artefact.path} brought back from superseded/")
             return False
         observer.start(artefact, state)
-        resume = Resume(folder.resume_state(artefact.path), fingerprint, observer.progress)
+        resume = Resume(folder.resume_state(artefact.path), fingerprint, observer.progress, note=observer.note)
         self.write(artefact, STAGES[artefact.stage].make(self.resources, artefact.key, resume))
         folder.forget_states(artefact.path)
         observer.end(artefact)

@@ -6,14 +6,17 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
+from pydantic import ConfigDict, Field
 from torch import Tensor
 
 from deltaspace.errors import DeltaspaceError
 from deltaspace.interruption import Interrupted, held
-from deltaspace.storage import read_tensors, write_tensors
-from deltaspace.training.optimizer import Adam, Loss, Optimizer, StepLoss
+from deltaspace.settings import Settings
+from deltaspace.storage import write_tensors
+from deltaspace.training.optimizer import Adam, Loss, Optimizer, StepLoss, fitting
 from deltaspace.training.resume import NO_RESUME, Resume
 from deltaspace.training.settings import Score, Training
 
@@ -69,11 +72,17 @@ def fit(
     Raises:
         DeltaspaceError: the loss is not finite.
     """
-    values = [parameter.detach().clone().requires_grad_() for parameter in parameters]
-    steps = optimizer(values)
-    state = _State(values, steps, keep_trajectory)
-    if resume.state is not None and resume.state.exists():
-        state.load(resume.state, resume.fingerprint)
+
+    def begin() -> _State:
+        values = [parameter.detach().clone().requires_grad_() for parameter in parameters]
+        return _State(values, optimizer(values), keep_trajectory)
+
+    def go_on(tensors: dict[str, Tensor], said: dict[str, Any]) -> _State:
+        state = begin()
+        state.load(tensors, said, settings.steps)
+        return state
+
+    state = resume.load(go_on) or begin()
     started = saved = time.perf_counter()
     earlier, begun = state.seconds, state.step
     try:
@@ -92,7 +101,7 @@ def fit(
             if state.ended(settings):
                 break
             with held():
-                _step(state, values, steps, loss, settings)
+                _step(state, loss, settings)
     except Interrupted:
         # Steps are whole, and an evaluation that was stopped is due again: this goes on exactly where it is.
         # Before the first step there is nothing to go on from, nor has the optimizer a state.
@@ -106,11 +115,11 @@ def fit(
     return Fit(state.best_values, state.best, state.best_step, state.step, seconds, state.curve, trajectory)
 
 
-def _step(state: _State, values: list[Tensor], steps: Optimizer, loss: Loss, settings: Training) -> None:
+def _step(state: _State, loss: Loss, settings: Training) -> None:
     """One step of the optimizer."""
     first = state.step * settings.accumulate
-    step_loss = StepLoss(values, loss, range(first, first + settings.accumulate))
-    norm = steps.advance(step_loss, settings.lr * _schedule(state.step, settings), settings.clip)
+    step_loss = StepLoss(state.values, loss, range(first, first + settings.accumulate))
+    norm = state.optimizer.advance(step_loss, settings.lr * _schedule(state.step, settings), settings.clip)
     if not torch.isfinite(norm).all():
         raise DeltaspaceError(
             f"the training diverged at step {state.step + 1}",
@@ -176,22 +185,44 @@ class _State:
         for index, points in enumerate(zip(*self.trajectory, strict=True)):
             tensors[f"{index}.trajectory"] = torch.stack(points)
         tensors |= {f"optimizer.{key}": tensor for key, tensor in self.optimizer.state().items()}
-        best = [self.best.value, self.best.loss, self.best.count]
-        rest = {"step": self.step, "seconds": self.seconds, "best": best, "best_step": self.best_step, "curve": self.curve}
-        write_tensors(path, tensors, {"fingerprint": fingerprint, **rest})
+        said = _Said(
+            step=self.step,
+            seconds=self.seconds,
+            best=(self.best.value, self.best.loss, self.best.count),
+            best_step=self.best_step,
+            curve=tuple(self.curve),
+        )
+        write_tensors(path, tensors, {"fingerprint": fingerprint, **said.model_dump(mode="json")})
 
-    def load(self, path: Path, fingerprint: str) -> None:
-        tensors, rest = read_tensors(path)
-        if rest["fingerprint"] != fingerprint or (self.keep_trajectory and "0.trajectory" not in tensors):
-            return  # of an earlier recipe or version: this training starts at its beginning
+    def load(self, tensors: dict[str, Tensor], metadata: dict[str, Any], steps: int) -> None:
+        """Take up what `save` wrote; where it does not fit, an error, and this is half changed."""
+        said = _Said.model_validate({name: metadata[name] for name in _Said.model_fields})
+        if not (said.best_step <= said.step <= steps and said.curve):
+            raise ValueError(f"it is of step {said.step} of {steps}, its best of step {said.best_step}")
         for index, value in enumerate(self.values):
-            value.data.copy_(tensors[f"{index}.value"])
-            self.best_values[index].copy_(tensors[f"{index}.best"])
+            value.data.copy_(fitting(tensors, f"{index}.value", value.shape))
+            self.best_values[index].copy_(fitting(tensors, f"{index}.best", value.shape))
         if self.keep_trajectory:
-            kept = [tensors[f"{index}.trajectory"].to(value.device) for index, value in enumerate(self.values)]
+            shapes = [(said.step + 1, *value.shape) for value in self.values]
+            kept = [
+                fitting(tensors, f"{index}.trajectory", shape).to(value.device)
+                for index, (value, shape) in enumerate(zip(self.values, shapes, strict=True))
+            ]
             self.trajectory = [list(points) for points in zip(*kept, strict=True)]
-        steps = {name.removeprefix("optimizer."): tensor for name, tensor in tensors.items() if name.startswith("optimizer.")}
-        self.optimizer.load(steps)
-        self.step, self.seconds, self.best_step = rest["step"], rest["seconds"], rest["best_step"]
-        self.best = Score(*rest["best"])
-        self.curve = [(step, value, loss) for step, value, loss in rest["curve"]]
+        self.optimizer.load(
+            {name.removeprefix("optimizer."): tensor for name, tensor in tensors.items() if name.startswith("optimizer.")}
+        )
+        self.step, self.seconds, self.best_step = said.step, said.seconds, said.best_step
+        self.best, self.curve = Score(*said.best), list(said.curve)
+
+
+class _Said(Settings):
+    """What a saved state says beside its tensors; losses may be infinite."""
+
+    model_config = ConfigDict(allow_inf_nan=True)
+
+    step: int = Field(ge=1)
+    seconds: float = Field(ge=0)
+    best: tuple[float, float, int]
+    best_step: int = Field(ge=0)
+    curve: tuple[tuple[int, float, float], ...]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -58,7 +58,19 @@ class Optimizer(Protocol):
         """Everything needed to go on, by name."""
 
     def load(self, state: dict[str, Tensor]) -> None:
-        """Go on from a `state`."""
+        """Go on from a `state`; a LookupError or ValueError says that it is of something else."""
+
+
+def fitting(state: Mapping[str, Tensor], name: str, shape: Sequence[int]) -> Tensor:
+    """A tensor of a saved state.
+
+    Raises:
+        KeyError: there is none of this name.
+        ValueError: it has another shape.
+    """
+    if (tensor := state[name]).shape != torch.Size(shape):
+        raise ValueError(f"{name} is of shape {tuple(tensor.shape)}, not {tuple(shape)}")
+    return tensor
 
 
 class Adam:
@@ -109,5 +121,7 @@ class Adam:
     def load(self, state: dict[str, Tensor]) -> None:
         """Go on from a `state`."""
         for index, value in enumerate(self._values):
-            keys = ("step", "exp_avg", "exp_avg_sq")
-            self._adam.state[value] = {key: state[f"{index}.{key}"].to(value.device) for key in keys}
+            shapes = {"step": (), "exp_avg": value.shape, "exp_avg_sq": value.shape}
+            self._adam.state[value] = {
+                key: fitting(state, f"{index}.{key}", shape).to(value.device) for key, shape in shapes.items()
+            }

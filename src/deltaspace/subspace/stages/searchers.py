@@ -15,6 +15,7 @@ from torch import Tensor
 
 from deltaspace.errors import DeltaspaceError
 from deltaspace.training import Adam, Optimizer, StepLoss
+from deltaspace.training.optimizer import fitting
 
 if TYPE_CHECKING:
     from cma import CMAEvolutionStrategy
@@ -83,11 +84,14 @@ class Lbfgs(CandidateAdam):
         return kept
 
     def load(self, state: dict[str, Tensor]) -> None:
-        for index, each in enumerate(self._each):
+        for index, (each, value) in enumerate(zip(self._each, self._values, strict=True)):
             entries: dict[str, Any] = {"old_dirs": [], "old_stps": [], "ro": []}
             for name, tensor in state.items():
                 if name.startswith(f"{index}."):
-                    entries[name.split(".")[1]] = _entry(name.split(".")[1], tensor)
+                    key = name.split(".")[1]
+                    wide = key in ("d", "prev_flat_grad", "old_dirs", "old_stps")
+                    fitting(state, name, (*tensor.shape[:-1], value.numel()) if wide else tensor.shape)
+                    entries[key] = _entry(key, tensor)
             each.state[each.param_groups[0]["params"][0]] = entries
 
 
