@@ -17,6 +17,7 @@ from torch import Tensor
 
 from deltaspace.deltas import AttachedDelta, CheckpointCard
 from deltaspace.deltas.checkpoint import write_model
+from deltaspace.markdown import front_matter, literal, plain
 from deltaspace.storage import exporting, hub_name, write_text
 
 
@@ -59,19 +60,16 @@ def model_card(attached: AttachedDelta, card: CheckpointCard, folder: str, prove
         folder: the name of the checkpoint's folder.
         provenance: rows of its table, by their names.
     """
-    rows = "\n".join(f"| {key} | {value} |" for key, value in provenance.items())
-    return f"""---
-library_name: {card.library}
-base_model: {hub_name(attached.backbone.name)}
-tags: [deltaspace]
----
+    rows = "\n".join(f"| {plain(key)} | {plain(value)} |" for key, value in provenance.items())
+    matter = front_matter(library_name=card.library, base_model=hub_name(attached.backbone.name), tags=["deltaspace"])
+    return f"""{matter}
 
-# {card.title} for {attached.backbone.name}, decoded from a deltaspace subspace
+# {card.title} for {plain(attached.backbone.name)}, decoded from a deltaspace subspace
 
 | | |
 | --- | --- |
 | delta | {attached.name}, {attached.layout.size:,} parameters |
 {rows}
 
-    {card.loading.replace("{folder}", folder)}
+    {card.loading.replace("{folder}", literal(folder))}
 """

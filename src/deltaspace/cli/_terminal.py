@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sys
 from collections.abc import Iterable
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.text import Text
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -20,8 +22,15 @@ if TYPE_CHECKING:
 _WIDTH = 100
 
 
+# A terminal does what control characters say; a line's end and a tab are only themselves.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
 class _Console(Console):
-    """A console that says when nobody reads it, in place of ending the process."""
+    """A console that shows what would control the terminal, and says when nobody reads it, in place of ending the process."""
+
+    def render_str(self, text: str, **rest: Any) -> Text:
+        return super().render_str(_CONTROL.sub(lambda control: f"\\x{ord(control[0]):02x}", text), **rest)
 
     def on_broken_pipe(self) -> None:
         raise  # again, as rich calls this while it handles the error

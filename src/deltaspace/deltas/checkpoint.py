@@ -33,7 +33,7 @@ class CheckpointCard:
     Args:
         title: what it is: `A lora`.
         library: which loads it, by its name on the Hugging Face Hub.
-        loading: the line of Python that loads it; `{folder}` stands for the folder's name.
+        loading: the line of Python that loads it; `{folder}` stands for the folder's name, as a text of Python.
     """
 
     title: str
@@ -119,7 +119,7 @@ def write_checkpoint(
     tensors = {name: parameter.clone() for name, parameter in parameters.items()}
     write_tensors(folder / _TENSORS, tensors | {f"fixed/{name}": buffer for name, buffer in fixed.items()}, {"format": FORMAT})
     write_description(folder, description)
-    return CheckpointCard(f"A {description.name}", "deltaspace", 'deltaspace.load_delta("{folder}", backbone)')
+    return CheckpointCard(f"A {description.name}", "deltaspace", "deltaspace.load_delta({folder}, backbone)")
 
 
 def read_checkpoint(
@@ -166,7 +166,7 @@ def write_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, fold
     """Write a plain model, which any program that knows transformers loads."""
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    return CheckpointCard("A model", "transformers", 'AutoModel.from_pretrained("{folder}")')
+    return CheckpointCard("A model", "transformers", "AutoModel.from_pretrained({folder})")
 
 
 def unmergeable(name: str, why: str) -> DeltaspaceError:

@@ -86,7 +86,7 @@ class PeftBacked(Delta):
     def write(self, attached: AttachedDelta, parameters: Float[Tensor, " params"], folder: Path) -> CheckpointCard:
         with without_warnings():
             self.as_peft(attached, parameters).save_pretrained(folder)
-        return CheckpointCard(f"A {attached.name}", "peft", 'PeftModel.from_pretrained(model, "{folder}")')
+        return CheckpointCard(f"A {attached.name}", "peft", "PeftModel.from_pretrained(model, {folder})")
 
     def read(
         self, attached: AttachedDelta, folders: Sequence[Path], *, same_base: bool = False

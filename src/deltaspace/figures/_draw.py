@@ -47,4 +47,4 @@ def draw(name: str, folder: Path | str, options: Options | None = None) -> Figur
     scores = results.sweep_scores if kind == "sweep" else results.scores  # says what is wrong where the folder is no study
     if options.dim is not None:
         check_dim(options.dim, scores)
-    return drawing.draw(results, options)
+    return drawing.figure(results, options)

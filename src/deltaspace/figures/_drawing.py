@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from deltaspace.figures._style import verbatim
 from deltaspace.registry import Registry
 
 if TYPE_CHECKING:
@@ -38,6 +39,10 @@ class Drawing:
     each_landscape: bool = False
     takes: tuple[str, ...] = ("dim", "seed")
     order: int = 100
+
+    def figure(self, results: Results, options: Options) -> Figure:
+        """What `draw` draws, every text as it is."""
+        return verbatim(self.draw(results, options))
 
 
 FIGURES: Registry[Drawing] = Registry(

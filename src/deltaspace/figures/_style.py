@@ -102,6 +102,17 @@ def matrix(
         axes.text(column, row, text, ha="center", va="center", fontsize=8, color="white" if dark else "black")
 
 
+def verbatim(figure: Figure) -> Figure:
+    """A figure in which a text with $ is that text, and no mathematics."""
+    from matplotlib.text import Text
+
+    for text in figure.findobj(Text):
+        assert isinstance(text, Text)
+        if "$" in text.get_text():
+            text.set_parse_math(False)
+    return figure
+
+
 def check_format(path: Path) -> None:
     """Raise DeltaspaceError unless a figure can be written there: in the format that the name ends with, over nothing else."""
     if path.suffix not in FORMATS:

@@ -133,7 +133,7 @@ def _figures(results: Results, progress: Progress | None) -> Iterator[str]:
     wanted += [(drawing, drawing.caption, Options(dim=dim)) for drawing in drawings if not drawing.each_landscape]
     wanted = [entry for entry in wanted if entry[0].drawable(results, entry[2])]
     for number, (drawing, caption, options) in enumerate(wanted, start=1):
-        yield _figure(drawing.draw(results, options), caption, number)
+        yield _figure(drawing.figure(results, options), caption, number)
         if progress is not None:
             progress(number, len(wanted), drawing.name)
 

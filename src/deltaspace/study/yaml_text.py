@@ -23,6 +23,7 @@ _FORMS = {
     "bool": re.compile("yes|no|true|false|on|off", re.IGNORECASE),
     "null": re.compile("~|null|Null|NULL|"),
 }
+_HALVES = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 _KNOWN = ("str", "merge", "seq", "map", *_FORMS)
 
 
@@ -133,6 +134,8 @@ def _check_scalar(node: yaml.ScalarNode, kind: str, line: int) -> None:
         raise NotYaml(f"{shown(node.value)} is no !!{kind}", line, "a value without a tag")
     if kind == "int" and len(node.value) > _DIGITS:
         raise NotYaml(f"a number of {len(node.value)} digits", line, f"at most {_DIGITS}")
+    # JSON's escapes write a character beyond the first 65,536 as two halves, which YAML leaves as they are.
+    node.value = _HALVES.sub(lambda pair: pair[0].encode("utf-16", "surrogatepass").decode("utf-16"), node.value)
     if wrong := re.search("[\0\ud800-\udfff]", node.value):
         what = "a NUL" if wrong[0] == "\0" else "half of a character (a surrogate)"
         raise NotYaml(f"a text holds {what}", line, "characters that can be written")

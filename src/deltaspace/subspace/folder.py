@@ -14,6 +14,7 @@ from typing import Any
 
 from deltaspace.deltas.checkpoint import DESCRIPTION as DELTA
 from deltaspace.errors import DeltaspaceError
+from deltaspace.markdown import front_matter, literal, plain
 from deltaspace.storage import (
     check_format,
     download,
@@ -144,12 +145,9 @@ def _checksums(folder: Path) -> dict[str, str]:
 def _card(subspace: Subspace) -> str:
     described = describe(subspace)["deltas"]
     deltas = "\n".join(f"| {name} | {delta['parameters']:,} | {delta['map']} |" for name, delta in described.items())
-    return f"""---
-library_name: deltaspace
-base_model: {hub_name(subspace.plm.name)}
----
+    return f"""{front_matter(library_name="deltaspace", base_model=hub_name(subspace.plm.name))}
 
-# A subspace of {subspace.plm.name}
+# A subspace of {plain(subspace.plm.name)}
 
 One space of {subspace.dim} dimensions in which {", ".join(subspace.entries)} have their solutions. A task is {subspace.dim}
 numbers; each of its {len(subspace.vectors)} vectors decodes as any of these deltas.
@@ -163,7 +161,7 @@ Source tasks: {", ".join(subspace.sources) or "none"}. Tasks: {", ".join(subspac
     from deltaspace import SubspaceModel, load_backbone, load_subspace
 
     subspace = load_subspace("this folder, or its name on the Hub")
-    model = SubspaceModel(subspace, load_backbone("{subspace.plm.name}"))
+    model = SubspaceModel(subspace, load_backbone({literal(subspace.plm.name)}))
     model.set_task("{next(iter([*subspace.vectors.tasks, *subspace.sources]), "name of a task")}", \
 delta="{next(iter(subspace.entries))}")
 """

@@ -1,18 +1,29 @@
 // Tables: sorted by a heading, copied with every digit.
 
+// What means something else in the format that a text is copied into.
+const inMarkdown = (text) => text.replace(/[\\`*[\]<>|&~$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])/g, "\\$&").replace(/\s*[\r\n]+\s*/g, " ");
+const latex = {
+  "\\": "\\textbackslash{}", "{": "\\{", "}": "\\}", "^": "\\textasciicircum{}", "~": "\\textasciitilde{}", "<": "\\textless{}",
+  ">": "\\textgreater{}", "|": "\\textbar{}", "[": "{[}", "]": "{]}", "→": "$\\to$", "–": "--",
+};
+const inLatex = (text) => text.replace(/[\\{}^~<>|[\]→–]|[&%$#_]/g, (sign) => latex[sign] ?? `\\${sign}`).replace(/\s*[\r\n]+\s*/g, " ");
+// A spreadsheet takes a text that begins so for a formula, and runs it.
+const inCsv = (text, number) => {
+  const safe = !number && /^[=+@\-\t\r]/.test(text) ? `'${text}` : text;
+  return /[",\r\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
+};
 const formats = {
   CSV: (columns, rows) => {
-    const cell = (value) => (/[",\n]/.test(value) ? `"${value.replaceAll('"', '""')}"` : value);
-    return [columns.map((c) => cell(c.label)), ...rows.map((r) => columns.map((c) => cell(exact(r[c.key]))))].map((r) => r.join(",")).join("\n");
+    const lines = rows.map((r) => columns.map((c) => inCsv(exact(r[c.key]), c.number)));
+    return [columns.map((c) => inCsv(c.label, false)), ...lines].map((r) => r.join(",")).join("\n");
   },
   Markdown: (columns, rows) => {
-    const line = (cells) => `| ${cells.map((cell) => cell.replaceAll("|", "\\|")).join(" | ")} |`;
-    const rule = line(columns.map((c) => (c.number ? "---:" : "---")));
+    const line = (cells) => `| ${cells.map(inMarkdown).join(" | ")} |`;
+    const rule = `| ${columns.map((c) => (c.number ? "---:" : "---")).join(" | ")} |`;
     return [line(columns.map((c) => c.label)), rule, ...rows.map((r) => line(columns.map((c) => exact(r[c.key]))))].join("\n");
   },
   LaTeX: (columns, rows) => {
-    const escaped = (text) => text.replace(/\\/g, "\\textbackslash{}").replace(/([&%$#_])/g, "\\$1").replace(/→/g, "$\\to$");
-    const line = (cells) => cells.map(escaped).join(" & ") + " \\\\";
+    const line = (cells) => cells.map(inLatex).join(" & ") + " \\\\";
     const body = rows.map((r) => line(columns.map((c) => exact(r[c.key]))));
     const kinds = columns.map((c) => (c.number ? "r" : "l")).join("");
     return [`\\begin{tabular}{${kinds}}`, "\\hline", line(columns.map((c) => c.label)), "\\hline", ...body, "\\hline", "\\end{tabular}"].join("\n");
