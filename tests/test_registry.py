@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 from abc import ABC, abstractmethod
@@ -149,6 +150,39 @@ def test_a_package_that_exits_is_named(monkeypatch):
     monkeypatch.setattr(module, "entry_points", lambda group: points)
     with pytest.raises(DeltaspaceError, match=r"'leaving' of another package cannot be loaded(.|\n)*SystemExit\(7\)"):
         list(Tools.of_objects())
+
+
+def test_a_package_that_fails_half_way_leaves_nothing_behind(monkeypatch, tmp_path):
+    """In no registry, so that it can be mended and loaded again in the same process."""
+    tools, others = Tools.of_objects(), Tools.of_objects()
+    registries = ModuleType("the_registries")
+    registries.tools, registries.others, registries.Named = tools, others, Named
+    monkeypatch.setitem(sys.modules, "the_registries", registries)
+    package = tmp_path / "half_way"
+    package.mkdir()
+    part = "from the_registries import Named, others, tools\n\nclass Mine(Named): ...\n\n"
+    (package / "part.py").write_text(f"{part}tools.register(Mine('first'))\nothers.register(Mine('second'))\n")
+    (package / "__init__.py").write_text("import half_way.part\nraise RuntimeError('too late')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    points = [EntryPoint("half", "half_way", "deltaspace.tools")]
+    monkeypatch.setattr(module, "entry_points", lambda group: points if group == "deltaspace.tools" else [])
+    for _ in range(2):
+        with pytest.raises(DeltaspaceError, match=r"'half' of another package cannot be loaded(.|\n)*half_way: too late"):
+            list(tools)
+        assert not tools._things and not others._things
+        assert not [name for name in sys.modules if name.startswith("half_way")]
+    (package / "__init__.py").write_text("import half_way.part  # mended\n")
+    importlib.invalidate_caches()
+    assert list(tools) == ["first"] and list(others) == ["second"]
+
+
+def test_who_knows_no_such_thing_is_told_how_a_package_s_is_known():
+    from deltaspace.deltas import DELTAS, make_delta
+
+    with pytest.raises(DeltaspaceError, match=r"entry point in the group deltaspace\.deltas, or once its module is imported"):
+        DELTAS.find("mine")
+    with pytest.raises(ValueError, match=r"no delta 'mine'; .*entry point in the group deltaspace\.deltas"):
+        make_delta("mine", {})
 
 
 def test_all_of_ours_are_collected_from_their_packages():

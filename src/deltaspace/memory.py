@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -53,14 +54,19 @@ def _size(count: int) -> str:
 
 
 @contextmanager
-def bounded(what: str, mend: str) -> Iterator[None]:
+def bounded(what: str, mend: str, most: int | None = None) -> Iterator[None]:
     """In here no tensor is made that is larger than the memory that is free; it is refused before it is asked for.
 
+    Args:
+        what: is made, for messages.
+        mend: how to make less of it.
+        most: numbers that all tensors made in here have together, those that are let go again too.
+
     Raises:
-        DeltaspaceError: one is; or the memory ends all the same.
+        DeltaspaceError: one is, or they have; or the memory ends all the same.
     """
     try:
-        with _Bounded(what, mend):
+        with _Bounded(what, mend, most):
             yield
     except (MemoryError, RuntimeError) as error:
         # torch raises a RuntimeError where memory ends, or where a size is none that it can count.
@@ -74,19 +80,28 @@ def bounded(what: str, mend: str) -> Iterator[None]:
 _SAID = ("can't allocate memory", "out of memory", "Storage size calculation overflowed", "Overflow when unpacking long")
 
 
+# What makes a tensor and is given its size, first or behind the tensor that it is like.
+_MAKES = re.compile(r"aten::(new_)?(empty|zeros|ones|full|rand)")
+
+
 class _Bounded(TorchDispatchMode):
-    def __init__(self, what: str, mend: str) -> None:
+    def __init__(self, what: str, mend: str, most: int | None) -> None:
         super().__init__()
-        self._what, self._mend = what, mend
+        self._what, self._mend, self._most = what, mend, most
+        self._made = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None) -> Any:
-        size = args[0] if args else None
-        # Whatever makes a tensor is given its size first.
-        if (
-            isinstance(size, list | tuple)
-            and size
-            and all(isinstance(part, int) for part in size)
-            and math.prod(size) > _WORTH_A_LOOK
-        ):
-            check_fits(self._what, math.prod(size), self._mend)
+        if _MAKES.match(func.name()):
+            sizes = [part for part in args[:2] if isinstance(part, list | tuple) and all(isinstance(n, int) for n in part)]
+            count = math.prod(sizes[0]) if sizes else args[0].numel() if args and isinstance(args[0], torch.Tensor) else 0
+            self._made += count
+            if self._most is not None and self._made > self._most:
+                raise DeltaspaceError(
+                    f"{self._what} is too large",
+                    found=f"more than {self._most:,} numbers, the last {count:,} of them in one tensor",
+                    expected="far less than the model itself",
+                    mend=self._mend,
+                )
+            if count > _WORTH_A_LOOK:
+                check_fits(self._what, count, self._mend)
         return func(*args, **(kwargs or {}))

@@ -15,12 +15,15 @@ from importlib.metadata import EntryPoint, entry_points
 from operator import attrgetter
 from types import FrameType
 from typing import Any, TypeVar
+from weakref import WeakValueDictionary
 
 from deltaspace.errors import DeltaspaceError, first_line
 from deltaspace.names import check_name
 
 Thing = TypeVar("Thing")
 Registered = TypeVar("Registered")
+# All there are, of which a package may have added to several before it failed.
+_REGISTRIES: WeakValueDictionary[int, Registry[Any]] = WeakValueDictionary()
 
 
 class Registry(Mapping[str, Thing]):
@@ -62,6 +65,7 @@ class Registry(Mapping[str, Thing]):
         self._package, self._named, self._position = package, named, position
         self._things: dict[str, Thing] = {}
         self._collected = self._collecting = False
+        _REGISTRIES[id(self)] = self
 
     def register(self, entry: Registered) -> Registered:
         """Add a thing; a decorator.
@@ -81,6 +85,11 @@ class Registry(Mapping[str, Thing]):
         self._things[name] = checked
         return entry
 
+    @property
+    def hint(self) -> str:
+        """How one of another package comes to be known, for messages."""
+        return f"one of another package is known by its entry point in the group {self.group}, or once its module is imported"
+
     def find(self, name: str) -> Thing:
         """The thing of this name.
 
@@ -88,7 +97,7 @@ class Registry(Mapping[str, Thing]):
             DeltaspaceError: there is none; those that there are are listed.
         """
         if name not in self:
-            raise DeltaspaceError(f"no {self.kind} {name!r}", expected=", ".join(self))
+            raise DeltaspaceError(f"no {self.kind} {name!r}", expected=f"{', '.join(self)}; {self.hint}")
         return self[name]
 
     def __getitem__(self, name: str) -> Thing:
@@ -156,14 +165,30 @@ class Registry(Mapping[str, Thing]):
             self._collecting = False
 
     def _load(self, entry: EntryPoint) -> None:
+        modules = set(sys.modules)
         try:
             entry.load()
         except (Exception, SystemExit) as error:  # somebody else's package may fail in any way, and even exit; the cause is told
+            _forget({name for name in set(sys.modules) - modules | {entry.module} if _package(name) == _package(entry.module)})
             raise DeltaspaceError(
                 f"the {self.kind} {entry.name!r} of another package cannot be loaded",
                 found=f"{entry.value}: {first_line(error) if isinstance(error, Exception) else repr(error)}",
                 mend=f"mend or uninstall {entry.dist.name if entry.dist else 'that package'}",
             ) from error
+
+
+def _forget(modules: set[str]) -> None:
+    """Take back what modules of a package registered that failed half-way, in whatever registry; they can be loaded again."""
+    for registry in list(_REGISTRIES.values()):
+        for name, thing in list(registry._things.items()):
+            if (thing if isinstance(thing, type) else type(thing)).__module__ in modules:
+                del registry._things[name]
+    for name in modules:
+        sys.modules.pop(name, None)
+
+
+def _package(module: str) -> str:
+    return module.partition(".")[0]
 
 
 def _running_module() -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import shutil
 import stat
 import subprocess
@@ -12,12 +13,17 @@ from pathlib import Path
 import pytest
 import torch
 
+from deltaspace.cli import main
 from deltaspace.errors import DeltaspaceError
 from deltaspace.figures import draw, save_figure
+from deltaspace.model_files import check_config, weight_files
 from deltaspace.report import write_report
 from deltaspace.storage import (
     atomic,
+    check_export,
+    check_output,
     exporting,
+    file_digest,
     read_json,
     read_metadata,
     read_tensors,
@@ -30,6 +36,7 @@ from deltaspace.storage import (
 from deltaspace.study import load_recipe, load_sweep, read_subspace, run_study, run_sweep
 from deltaspace.study.folder import Folder
 from deltaspace.subspace import load_subspace, save_subspace
+from deltaspace.tasks.sources.folder import read_file
 
 
 def tree(folder):
@@ -184,6 +191,161 @@ def test_a_full_disk_leaves_the_old_file(small):
         with pytest.raises(DeltaspaceError, match="no space left"):
             write()
     assert tree(small) == {"t": b"old", "t.safetensors": b"old"}
+
+
+@pytest.fixture
+def short(tmp_path):
+    """A folder in which no file may have more than 1 MB."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, hard))
+    yield tmp_path
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_limit_of_files_leaves_the_old_one(short):
+    write_text(short / "t", "old")
+    write_text(short / "t.safetensors", "old")
+    for write in (
+        lambda: write_tensors(short / "t.safetensors", {"a": torch.zeros(1_000_000)}, {}),
+        lambda: write_text(short / "t", "x" * 3_000_000),
+        lambda: save_large(short / "out"),
+    ):
+        with pytest.raises(DeltaspaceError, match="files may not be that large here"):
+            write()
+    assert tree(short) == {"t": b"old", "t.safetensors": b"old"}
+
+
+def as_nobody(do):
+    """What a function says, or raises as its message, in a process that has no rights."""
+    if os.geteuid() != 0:
+        return told(do)
+    out, into = os.pipe()
+    if (child := os.fork()) == 0:
+        try:
+            os.setgroups([])
+            os.setgid(NOBODY)
+            os.setuid(NOBODY)
+            os.write(into, told(do).encode())
+        finally:
+            os._exit(0)
+    os.close(into)
+    with os.fdopen(out, "rb") as answer:
+        said = answer.read().decode()
+    os.waitpid(child, 0)
+    return said
+
+
+NOBODY = 65534
+
+
+def told(do):
+    try:
+        return f"done: {do()}"
+    except DeltaspaceError as error:
+        return f"refused: {error}"
+    except BaseException as error:
+        return f"failed: {error!r}"
+
+
+@pytest.fixture
+def open_path(tmp_path):
+    """A folder that everybody can reach; pytest's own are their user's alone."""
+    for folder in (tmp_path, *tmp_path.parents):
+        if folder.stat().st_uid == os.geteuid() and folder != Path("/"):
+            folder.chmod(folder.stat().st_mode | 0o055)
+    return tmp_path
+
+
+READERS = {
+    "JSON": (read_json, "file"),
+    "tensors": (read_metadata, "file"),
+    "a checksum": (file_digest, "file"),
+    "a recipe": (load_recipe, "file"),
+    "a sweep": (load_sweep, "file"),
+    "a task": (read_file, "file"),
+    "a model's configuration": (lambda path: check_config(path.parent), "config.json"),
+    "a model's weights": (lambda path: weight_files(path.parent), "model.safetensors"),
+    "an output": (lambda path: check_output(path, ".png"), "file"),
+}
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_a_file_that_may_not_be_read(open_path, name):
+    read, file = READERS[name]
+    path = open_path / file
+    path.write_text("{}")
+    path.chmod(0)
+    said = as_nobody(lambda: read(path))
+    assert said.startswith("refused: ") and str(path) in said and "ermission denied" in said
+
+
+WRITERS = {
+    "a file": lambda folder: write_text(folder / "new", "x"),
+    "a file in its place": lambda folder: write_text(folder / "old", "x"),
+    "tensors": lambda folder: write_tensors(folder / "t.safetensors", {"a": torch.zeros(2)}, {}),
+    "an export": lambda folder: save_to(folder / "out"),
+    "a folder below": lambda folder: write_text(folder / "a" / "b" / "new", "x"),
+    "a study": lambda folder: Folder(folder / "study").locked().__enter__(),
+}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_a_folder_that_may_not_be_written(open_path, name):
+    folder = open_path / "folder"
+    folder.mkdir()
+    (folder / "old").write_text("precious")
+    folder.chmod(0o555)
+    said = as_nobody(lambda: WRITERS[name](folder))
+    folder.chmod(0o755)
+    assert said.startswith("refused: ") and str(folder) in said and "ermission denied" in said
+    assert tree(folder) == {"old": b"precious"}
+
+
+LISTERS = {
+    "a stage's artefacts": lambda folder: list(Folder(folder.parent).files(folder.name)),
+    "a study": lambda folder: Folder(folder.parent).check_free(),
+    "an earlier export": lambda folder: check_export(folder.parent),
+    "a file inside": lambda folder: read_json(folder / "x.json"),
+}
+
+
+@pytest.mark.parametrize("name", LISTERS)
+def test_a_folder_that_may_not_be_listed_is_not_taken_for_an_empty_one(open_path, name):
+    folder = open_path / "part" / "stage"
+    folder.mkdir(parents=True)
+    folder.parent.chmod(0o755)
+    (folder.parent / "recipe.yaml").touch()
+    (folder.parent / "runs.json").touch()
+    if name == "an earlier export":
+        (folder.parent / "README.md").write_text("<!-- deltaspace wrote: recipe.yaml, runs.json -->")
+    (folder / "x.json").write_text("{}")
+    folder.chmod(0)
+    said = as_nobody(lambda: LISTERS[name](folder))
+    folder.chmod(0o755)
+    assert said.startswith("refused: ") and str(folder) in said and "ermission denied" in said
+
+
+def test_a_system_that_denies_is_no_mistake_of_ours(monkeypatch, capsys):
+    def deny(*_, **__):
+        raise PermissionError(errno.EACCES, "Permission denied", "/some/where")
+
+    monkeypatch.setattr("deltaspace.cli.application.app", deny)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2 and "/some/where cannot be read or written" in capsys.readouterr().err
+
+
+def test_a_large_study_is_walked_once_before_a_run(tmp_path, monkeypatch):
+    (tmp_path / "recipe.yaml").touch()
+    (tmp_path / ".lock").touch()
+    for left in (tmp_path / ".x.0123456789abcdef.tmp", tmp_path / "independent" / "lora" / ".x.0123456789abcdef.tmp"):
+        left.mkdir(parents=True)
+        (left / "half").touch()
+    walked, real = [], os.walk
+    monkeypatch.setattr(os, "walk", lambda top, **rest: (walked.append(top), real(top, **rest))[1])
+    with Folder(tmp_path).locked():
+        assert not list(tmp_path.rglob("*.tmp"))
+    assert walked == [tmp_path]
 
 
 def save_large(folder):

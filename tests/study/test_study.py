@@ -13,7 +13,7 @@ import yaml
 
 from deltaspace.errors import DeltaspaceError
 from deltaspace.study import Observer, load_recipe, read_scores, run_study
-from tests.tiny import save_tiny, write_task
+from tests.tiny import save_tiny, write_example, write_task
 
 SHORT = {"steps": 6, "evaluate_every": 2, "batch_size": 4, "lr": 0.02}
 
@@ -187,3 +187,19 @@ def test_the_command_line(recipe_file, tmp_path):
 def test_help_needs_neither_torch_nor_transformers():
     script = "import sys, deltaspace.cli.application; sys.exit(any(m in sys.modules for m in ('torch', 'transformers')))"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+def test_a_run_checks_once_and_a_finished_study_pays_nothing_for_it(tmp_path, monkeypatch):
+    from deltaspace.study import run
+
+    checked, check = [], run.check_resources
+    monkeypatch.setattr(run, "check_resources", lambda resources: (checked.append(resources), check(resources)))
+    recipe = load_recipe(write_example(tmp_path))
+    assert run_study(recipe, tmp_path / "study", until="independent") > 0 and len(checked) == 1
+    assert run_study(recipe, tmp_path / "study") > 0 and len(checked) == 2
+
+    def never(*_, **__):
+        raise AssertionError("a finished study needs no model")
+
+    monkeypatch.setattr("deltaspace.backbone.load_backbone", never)
+    assert run_study(recipe, tmp_path / "study") == 0 and len(checked) == 2

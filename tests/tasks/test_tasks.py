@@ -137,7 +137,7 @@ def test_a_folder_whose_name_cannot_be_a_task_s_is_told():
 
 
 def test_a_source_that_is_not_there_is_told_with_those_that_are():
-    with pytest.raises(DeltaspaceError, match=r"expected: a folder, demo:NAME or hub:NAME\[/CONFIG\]"):
+    with pytest.raises(DeltaspaceError, match=r"there are a folder, demo:NAME and hub:NAME\[/CONFIG\]"):
         load_task("web:two")
 
 

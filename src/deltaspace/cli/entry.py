@@ -11,6 +11,7 @@ from deltaspace.errors import DeltaspaceError
 from deltaspace.interruption import arrived, interruptible
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 def main() -> None:
@@ -44,9 +45,14 @@ def _verb() -> int:
     except OSError as error:
         if arrived() is None:
             # Files are written by `replacing`, which tells: what is full without a name is what the output goes to.
-            if error.filename is not None or error.errno not in _FULL:
+            if error.filename is not None and error.errno in _DENIED:
+                denied = f"error: {error.filename} cannot be read or written\n  found: {error.strerror}\n"
+                _tell(f"{denied}  mend: have the right to it, or choose another path", style="red")
+                code = 2
+            elif error.filename is not None or error.errno not in _FULL:
                 raise
-            code = _no_output(error)
+            else:
+                code = _no_output(error)
     try:
         sys.stdout.flush()
     except BrokenPipeError:

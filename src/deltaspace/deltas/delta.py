@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from deltaspace.families import Batch, Evaluation
 
 Result = TypeVar("Result")
+# Decompositions of the weights make several tensors of their size; tiny models may have deltas larger than they are.
+_TIMES, _SMALL = 10, 50_000_000
 
 
 class Delta(Settings, ABC):
@@ -133,7 +135,7 @@ class AttachedDelta:
         self.seed = seed
         self.name = name or delta.name
         try:
-            with self.drawing(), bounded(f"the delta {self.name}", "choose smaller settings of the delta"):
+            with self.drawing(), bounded(f"the delta {self.name}", "choose smaller settings of the delta", _most(backbone)):
                 model, names = delta.install(backbone.share(), backbone)
         except RuntimeError as error:  # shapes that do not fit the model's, as more positions than it has
             raise DeltaspaceError(
@@ -155,6 +157,12 @@ class AttachedDelta:
         }
         self.layout = Layout(tuple((name, tuple(parameters[name].shape)) for name in names))
         self.initial: Float[Tensor, " params"] = self.layout.flatten(parameters).detach().clone()
+        if not bool(self.initial.isfinite().all()):
+            raise DeltaspaceError(
+                f"the delta {self.name} has no initial values",
+                found="NaN or infinite numbers: memory that the method leaves uninitialized",
+                mend="choose another way to begin, such as init_weights: true",
+            )
         if initial is not None:
             if initial.shape != self.initial.shape:
                 raise DeltaspaceError(
@@ -261,6 +269,11 @@ class AttachedDelta:
     def evaluate(self, vector: Float[Tensor, "*groups params"], batch: Batch) -> Evaluation:
         """Predictions and losses of `batch` with `vector` applied, or several, each to its part of the batch (see `call`)."""
         return self.call(vector, lambda model: self.backbone.family.evaluate(model, batch))
+
+
+def _most(backbone: Backbone) -> int:
+    """How many numbers all tensors may have together that are made for a delta, those that it only draws or decomposes too."""
+    return _TIMES * sum(parameter.numel() for parameter in backbone.model.parameters()) + _SMALL
 
 
 class _Scope(nn.Module):

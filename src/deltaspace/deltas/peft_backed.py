@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,30 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from deltaspace.backbone import Backbone
+
+
+def _fingerprints(model: PreTrainedModel) -> dict[str, tuple[Tensor, int]]:
+    """Each weight by its name, with a number that changes with it."""
+    return {name: (parameter, _fingerprint(parameter)) for name, parameter in model.named_parameters()}
+
+
+def _fingerprint(weight: Tensor) -> int:
+    bits = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[weight.element_size()]
+    return int(weight.detach().contiguous().view(bits).sum(dtype=torch.int64))
+
+
+@contextmanager
+def _uninitialized_is_nan() -> Iterator[None]:
+    """In here memory that nobody initializes is NaN, so that it is noticed where it stays."""
+    before, warned = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    filled = torch.utils.deterministic.fill_uninitialized_memory
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = True
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before, warn_only=warned)
+        torch.utils.deterministic.fill_uninitialized_memory = filled
 
 
 class PeftBacked(Delta):
@@ -45,8 +70,9 @@ class PeftBacked(Delta):
         """
         from peft import get_peft_model
 
+        before = _fingerprints(model)
         try:
-            with without_warnings():
+            with without_warnings(), _uninitialized_is_nan():
                 wrapped: PeftModel = get_peft_model(model, self.config(model, backbone))
         except DeltaspaceError:
             raise
@@ -56,6 +82,13 @@ class PeftBacked(Delta):
                 found=first_line(error),
                 expected="settings that peft takes for this model, such as target_modules: names of its linear modules",
             ) from error
+        if changed := [name for name, fingerprint in before.items() if _fingerprint(fingerprint[0]) != fingerprint[1]]:
+            raise DeltaspaceError(
+                f"{self.title} changes the model's own weights, which no vector says",
+                found=f"{len(changed)} of them, such as {changed[0]}",
+                expected="parameters of its own, beside the model as it is",
+                mend="choose another way to begin, or another method; load the model again before it is used for anything else",
+            )
         return wrapped
 
     def as_peft(

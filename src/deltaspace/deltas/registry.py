@@ -30,7 +30,7 @@ def make_delta(name: str, settings: dict[str, Any]) -> Delta:
     rest = {key: value for key, value in settings.items() if key != "method"}
     method = settings.get("method") or ("peft" if "peft" in settings else name)
     if not isinstance(method, str) or method not in DELTAS:
-        raise ValueError(f"no delta {method!r}; there are {', '.join(DELTAS)}")
+        raise ValueError(f"no delta {method!r}; there are {', '.join(DELTAS)}; {DELTAS.hint}")
     return DELTAS[method](**rest)
 
 
@@ -45,8 +45,10 @@ def read_delta(name: str, settings: dict[str, Any], where: str) -> Delta:
         DeltaspaceError: this version has no such method or setting, or it may load or run something.
     """
     given = settings.get("settings")
-    if isinstance(given, dict) and "peft" in settings:
-        check_known(given, where)
+    if "peft" in settings:
+        # What is no field of the delta is of peft, wherever it stands.
+        beside = {key: value for key, value in settings.items() if key not in ("method", *DELTAS["peft"].model_fields)}
+        check_known(beside | (given if isinstance(given, dict) else {}), where)
     try:
         return make_delta(name, settings)
     except ValueError as error:

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from deltaspace.figures._style import verbatim
 from deltaspace.registry import Registry
 
 if TYPE_CHECKING:
@@ -42,6 +41,9 @@ class Drawing:
 
     def figure(self, results: Results, options: Options) -> Figure:
         """What `draw` draws, every text as it is."""
+        # Here, because it imports numpy, which help does not need.
+        from deltaspace.figures._style import verbatim
+
         return verbatim(self.draw(results, options))
 
 

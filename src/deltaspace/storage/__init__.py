@@ -3,6 +3,7 @@
 from deltaspace.storage.atomic import (
     cache_folder,
     clear_left,
+    is_temporary,
     replacing,
     replacing_folder,
     write_copy,
@@ -10,12 +11,12 @@ from deltaspace.storage.atomic import (
     write_text,
 )
 from deltaspace.storage.digests import digest, file_digest, seal_holds, sealed
-from deltaspace.storage.hub import download, fetch, push_to_hub
+from deltaspace.storage.hub import download, fetch, hub_answers, push_to_hub
 from deltaspace.storage.json_text import parse_json
 from deltaspace.storage.models import hub_name, model_fingerprint, model_folder
 from deltaspace.storage.outputs import check_export, check_output, exporting, output
 from deltaspace.storage.paths import path_of
-from deltaspace.storage.reading import read_json, readable, what_is_at
+from deltaspace.storage.reading import read_json, readable, walk, what_is_at
 from deltaspace.storage.tensors import check_format, read_metadata, read_packed, read_tensors, vector_location, write_tensors
 
 __all__ = [
@@ -29,7 +30,9 @@ __all__ = [
     "exporting",
     "fetch",
     "file_digest",
+    "hub_answers",
     "hub_name",
+    "is_temporary",
     "model_fingerprint",
     "model_folder",
     "output",
@@ -46,6 +49,7 @@ __all__ = [
     "seal_holds",
     "sealed",
     "vector_location",
+    "walk",
     "write_copy",
     "write_json",
     "write_tensors",

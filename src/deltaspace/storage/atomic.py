@@ -13,7 +13,7 @@ import shutil
 import stat
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -116,7 +116,7 @@ def _beside(path: Path, kind: str) -> Iterator[Path]:
     lock = -1
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _clean(path.parent)
+        clear_left(path.parent.iterdir())
         folder = path.parent / f".{path.name[:_LONG]}.{secrets.token_hex(8)}.tmp"
         folder.mkdir()
         lock = os.open(folder, os.O_RDONLY)
@@ -137,18 +137,16 @@ def _beside(path: Path, kind: str) -> Iterator[Path]:
             os.close(lock)
 
 
-def clear_left(folder: Path) -> None:
-    """Delete what dead processes left in a folder and in those below it."""
-    for path, _, _ in os.walk(folder):
-        _clean(Path(path))
+def is_temporary(name: str) -> bool:
+    """Whether a folder of this name is one in which a file is written before it takes its place."""
+    return _LEFTOVER.fullmatch(name) is not None
 
 
-def _clean(folder: Path) -> None:
-    """Delete what dead processes left in a folder: living ones hold their temporary folders locked."""
-    for left in folder.iterdir():
-        if _LEFTOVER.fullmatch(left.name) is None or left.is_symlink() or not left.is_dir() or _living(left):
-            continue
-        shutil.rmtree(left, ignore_errors=True)
+def clear_left(folders: Iterable[Path]) -> None:
+    """Delete those temporary folders that dead processes left: living ones hold theirs locked."""
+    for left in folders:
+        if is_temporary(left.name) and not left.is_symlink() and left.is_dir() and not _living(left):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def _living(folder: Path) -> bool:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import ssl
+import urllib.error
+import urllib.request
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 from deltaspace.errors import DeltaspaceError, first_line
 from deltaspace.storage.paths import path_of
 
+# How long the Hub may take to say that it is there.
+_SECONDS = 5.0
 # Never pickles.
 _PATTERNS = ("*.json", "*.safetensors", "*.md", "*.txt", "*.model")
 
@@ -47,14 +53,32 @@ def fetch(name: str, patterns: Sequence[str]) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(name, allow_patterns=list(patterns)))
+        return Path(snapshot_download(name, allow_patterns=list(patterns), local_files_only=not hub_answers()))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise DeltaspaceError(
             f"{name} cannot be fetched from the Hugging Face Hub",
-            found=first_line(error),
+            found=first_line(error) if hub_answers() else "the Hub does not answer, and the cache has no such copy",
             expected="a name on the Hub and a network, one in the Hub's cache, or a local folder",
             mend="check the name; without a network, give a local folder",
         ) from None
+
+
+@cache
+def hub_answers() -> bool:
+    """Whether the Hub can be reached: asked once, as its libraries try for half a minute what cannot be."""
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        return False
+    request = urllib.request.Request(constants.ENDPOINT, method="HEAD")
+    try:
+        urllib.request.urlopen(request, timeout=_SECONDS).close()
+    except urllib.error.HTTPError:
+        return True  # it answers, whatever
+    except OSError as error:
+        # Whose certificates are trusted is the library's affair.
+        return isinstance(getattr(error, "reason", error), ssl.SSLError)
+    return True
 
 
 def push_to_hub(folder: Path, repo: str, *, private: bool = False, message: str = "deltaspace") -> str:

@@ -1,4 +1,4 @@
-"""JSON as people write it: what is doubtful is refused."""
+"""JSON from bytes; as people write it, what is doubtful is refused."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ import json
 from typing import Any
 
 
-def parse_json(content: bytes) -> Any:
+def parse_json(content: bytes, *, strict: bool = True) -> Any:
     """What JSON in UTF-8 says; a byte order mark before it is passed over.
 
+    Args:
+        content: of a file, or of a line of it.
+        strict: refuse what people write by mistake, and programs on purpose: NaN, a key twice, half of a character.
+
     Raises:
-        ValueError: it is not UTF-8 or not JSON (NaN is none), a key stands twice, a number has thousands of digits, it is nested
-            too deep, or a text holds half of a character.
+        ValueError: it is not UTF-8 or not JSON, a number has thousands of digits, it is nested too deep, or `strict` refuses it.
 
     Example:
         >>> parse_json(b'{"input": "a"}')
@@ -26,13 +29,13 @@ def parse_json(content: bytes) -> Any:
     except UnicodeDecodeError as error:
         raise ValueError(f"not UTF-8 ({error.reason} at byte {error.start})") from None
     try:
-        value = json.loads(text, object_pairs_hook=_once, parse_constant=_no_number)
+        value = json.loads(text, object_pairs_hook=_once, parse_constant=_no_number) if strict else json.loads(text)
     except json.JSONDecodeError as error:
         raise ValueError(f"not JSON ({error})") from None
     except RecursionError:
         raise ValueError("not JSON (nested too deep)") from None
     # Only an escape can hold a half of a character: UTF-8 cannot.
-    if b"\\u" in content:
+    if strict and b"\\u" in content:
         try:
             json.dumps(value, ensure_ascii=False).encode("utf-8")
         except UnicodeEncodeError:

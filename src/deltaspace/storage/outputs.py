@@ -10,7 +10,7 @@ from pathlib import Path
 
 from deltaspace.errors import DeltaspaceError
 from deltaspace.storage.atomic import replacing, replacing_folder
-from deltaspace.storage.reading import readable, what_is_at
+from deltaspace.storage.reading import readable, walk, what_is_at
 
 # How files of each kind begin.
 _STARTS = {
@@ -95,7 +95,7 @@ def _strangers(folder: Path) -> list[str]:
 
 def _files(folder: Path) -> Iterator[str]:
     """All that is in a folder and no folder of files, relative to it."""
-    for below, folders, files in os.walk(folder):
+    for below, folders, files in walk(folder):
         names = files + [name for name in folders if (Path(below) / name).is_symlink()]
         if not files and not folders and Path(below) != folder:
             names = [""]  # an empty folder

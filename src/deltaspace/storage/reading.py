@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from deltaspace.errors import DeltaspaceError, first_line
+from deltaspace.storage.json_text import parse_json
 
 _KINDS = {
     stat.S_IFREG: "a file",
@@ -36,6 +37,22 @@ def what_is_at(path: Path, *, follow: bool = False) -> str | None:
         raise DeltaspaceError(f"{path} cannot be looked at", found=error.strerror, mend="choose another path") from None
 
 
+def walk(folder: Path) -> Iterator[tuple[str, list[str], list[str]]]:
+    """As `os.walk`, which passes over what is not there; but a folder that cannot be listed is not taken for an empty one.
+
+    Raises:
+        DeltaspaceError: one cannot be.
+    """
+
+    def refuse(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):
+            raise DeltaspaceError(
+                f"{error.filename} cannot be listed", found=error.strerror, mend="have the right to read it, or choose another"
+            )
+
+    return os.walk(folder, onerror=refuse)
+
+
 @contextmanager
 def readable(path: Path, expected: str) -> Iterator[None]:
     """Whatever keeps a file from being read ends as a message.
@@ -58,13 +75,13 @@ def readable(path: Path, expected: str) -> Iterator[None]:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file.
+    """Read a JSON file that a program wrote.
 
     Raises:
         DeltaspaceError: the file is missing, cannot be read or is not UTF-8 JSON.
     """
     with readable(path, "a JSON file"):
         try:
-            return json.loads(path.read_text(encoding="utf-8"))
-        except (ValueError, RecursionError) as error:
+            return parse_json(path.read_bytes(), strict=False)
+        except ValueError as error:
             raise DeltaspaceError(f"{path} cannot be read", found=first_line(error), expected="UTF-8 JSON") from None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,11 +15,13 @@ from deltaspace.errors import DeltaspaceError
 from deltaspace.storage import (
     clear_left,
     file_digest,
+    is_temporary,
     read_json,
     read_metadata,
     read_tensors,
     seal_holds,
     sealed,
+    walk,
     what_is_at,
     write_copy,
     write_json,
@@ -90,9 +91,12 @@ class Folder:
 
     def files(self, stage: str) -> Iterator[str]:
         """The paths of all artefacts of a stage that are there, sorted."""
-        for path in sorted((self.path / stage).rglob("*")):
-            # A task may be called "tweets.json": its folder is no artefact.
-            if path.suffix in (".safetensors", ".json") and not path.name.startswith(".") and path.is_file():
+        if not (self.path / stage).is_dir():
+            return
+        # A task may be called "tweets.json": its folder is no artefact.
+        listed = (Path(below) / name for below, _, names in walk(self.path / stage) for name in names)
+        for path in sorted(path for path in listed if path.suffix in (".safetensors", ".json")):
+            if not path.name.startswith(".") and path.is_file():
                 yield path.relative_to(self.path).as_posix()
 
     def has_artefacts(self, stage: str) -> bool:
@@ -168,8 +172,12 @@ class Folder:
                 expected="the folder given to 'deltaspace run --out'",
             )
 
-    def check_free(self) -> None:
-        """Raise DeltaspaceError where a run would write among somebody's files, or through a link in the study."""
+    def check_free(self) -> list[Path]:
+        """Raise DeltaspaceError where a run would write among somebody's files, or through a link in the study.
+
+        Returns:
+            The temporary folders in it, of living processes and dead ones: a large study is walked once.
+        """
         present = what_is_at(self.path, follow=True)
         if present == "a folder":
             present = ", ".join(self._others()[:_SHOWN])
@@ -180,12 +188,16 @@ class Folder:
                 expected="a study, or a new folder",
                 mend="choose another",
             )
-        for folder, folders, _ in os.walk(self.path):
+        temporary = []
+        for folder, folders, _ in walk(self.path):
+            temporary += [Path(folder) / name for name in folders if is_temporary(name)]
+            folders[:] = [name for name in folders if not is_temporary(name)]
             for name in folders:
                 if (link := Path(folder) / name).is_symlink():
                     raise DeltaspaceError(
                         f"{link} is a link", found=str(link.readlink()), expected="a folder; nothing is written through links"
                     )
+        return temporary
 
     def _others(self) -> list[str]:
         """What is in the folder, unless it is a study's: a run locks it before it writes anything else."""
@@ -201,9 +213,9 @@ class Folder:
         Raises:
             DeltaspaceError: another run holds it, something else is in it, or it cannot be written.
         """
-        self.check_free()
+        temporary = self.check_free()
         with locked(self.path):
-            clear_left(self.path)
+            clear_left(temporary)
             yield
 
 

@@ -7,12 +7,9 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from deltaspace.errors import DeltaspaceError
-from deltaspace.tasks.sources import TASK_SOURCES, TaskSource
+from deltaspace.tasks.sources import source_of
 from deltaspace.tasks.spec import Limits, TaskSpec
 from deltaspace.tasks.task import SPLITS, Task, make_task
-
-# Of texts that name no source.
-_DEFAULT = "folder"
 
 
 def load_task(spec: str | TaskSpec, *, folder: Path | None = None, limits: Limits | None = None) -> Task:
@@ -27,7 +24,7 @@ def load_task(spec: str | TaskSpec, *, folder: Path | None = None, limits: Limit
         DeltaspaceError: there is no such task, or its examples are not what they should be.
     """
     spec = spec if isinstance(spec, TaskSpec) else _spec(spec)
-    source, where = _source_of(spec.origin)
+    source, where = source_of(spec.origin)
     contents = source.read(where, spec, folder)
     common = limits or Limits()
     counts = {str(split): getattr(spec.limits, split) or getattr(common, split) for split in SPLITS}
@@ -50,20 +47,3 @@ def _spec(text: str) -> TaskSpec:
     except ValidationError as error:
         told = error.errors()[0]["msg"].removeprefix("Value error, ")
         raise DeltaspaceError(f"no task {text!r}: {told}", mend="TaskSpec(origin=…, name=…)") from None
-
-
-def _source_of(origin: str) -> tuple[TaskSource, str]:
-    """The source that a spec's `from` names, and what stands behind the name."""
-    name, colon, where = origin.partition(":")
-    # A colon further inside is one of a file's name.
-    if not colon or "/" in name:
-        return TASK_SOURCES[_DEFAULT], origin
-    if name not in TASK_SOURCES:
-        first = TASK_SOURCES[_DEFAULT].form
-        *others, last = [source.form for source in TASK_SOURCES.values() if source.name != _DEFAULT]
-        raise DeltaspaceError(
-            f"no task source {origin!r}",
-            expected=f"{', '.join([first, *others])} or {last}",
-            mend="correct 'from' in the recipe",
-        )
-    return TASK_SOURCES[name], where

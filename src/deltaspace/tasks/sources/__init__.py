@@ -1,5 +1,5 @@
 """Where tasks come from. Each source is one module here, and registers itself."""
 
-from deltaspace.tasks.sources.source import TASK_SOURCES, Contents, TaskSource
+from deltaspace.tasks.sources.source import TASK_SOURCES, Contents, TaskSource, source_of
 
-__all__ = ["TASK_SOURCES", "Contents", "TaskSource"]
+__all__ = ["TASK_SOURCES", "Contents", "TaskSource", "source_of"]

@@ -46,10 +46,13 @@ class Demo(TaskSource):
     name = "demo"
     form = "demo:NAME"
 
+    def check(self, where: str) -> None:
+        """Its tasks are four."""
+        if where not in _FILES:
+            raise ValueError(f"no demo task {where!r}; there are {', '.join(f'demo:{task}' for task in DEMO_TASKS)}")
+
     def read(self, where: str, spec: TaskSpec, base: Path | None) -> Contents:
         """The task of one of the four files; DeltaspaceError where the archive cannot be fetched or is not the expected one."""
-        if where not in _FILES:
-            raise DeltaspaceError(f"no demo task {where!r}", expected=", ".join(f"demo:{task}" for task in DEMO_TASKS))
         examples = _examples(_ratings_file(fetch_archive(), _FILES[where]))
         random.Random(_SPLIT_SEED).shuffle(examples)
         test, dev = int(len(examples) * _TEST_SHARE), int(len(examples) * _DEV_SHARE)

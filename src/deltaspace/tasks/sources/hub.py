@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from deltaspace.errors import DeltaspaceError, first_line
+from deltaspace.storage import hub_answers
 from deltaspace.tasks.sources.fields import check_fields
 from deltaspace.tasks.sources.source import TASK_SOURCES, Contents, TaskSource
 from deltaspace.tasks.spec import Columns, TaskSpec
@@ -25,15 +28,17 @@ class Hub(TaskSource):
         except ImportError:
             raise DeltaspaceError("hub: tasks need the package datasets", mend="pip install 'deltaspace[hub]'") from None
         path, config = _parts(where)
+        away = not Path(path).exists() and not hub_answers()
         splits: dict[str, list[Example]] = {}
         for split in SPLITS:
             wanted = getattr(spec.splits, split)
             try:
-                data = load_dataset(path, config, split=wanted)
+                with _cache_alone() if away else nullcontext():
+                    data = load_dataset(path, config, split=wanted)
             except Exception as error:  # datasets raises whatever its loaders do; the cause is kept and told
                 raise DeltaspaceError(
                     f"hub:{where}: the split {wanted!r} cannot be loaded",
-                    found=first_line(error),
+                    found=first_line(error) + ("; the Hub does not answer" if away else ""),
                     expected="a data set on the Hub (and a network), in the cache, or a local folder",
                     mend="check the name, the network and 'splits'",
                 ) from error
@@ -41,6 +46,23 @@ class Hub(TaskSource):
                 _example(data.features, row, spec.columns, f"hub:{where}, {split} row {i}") for i, row in enumerate(data, start=1)
             ]
         return Contents(splits)
+
+
+@contextmanager
+def _cache_alone() -> Iterator[None]:
+    """In here `datasets` asks no network, of which it would try every question for half a minute."""
+    import datasets
+    from huggingface_hub import constants
+
+    modules = (datasets.config, constants)
+    before = [module.HF_HUB_OFFLINE for module in modules]
+    try:
+        for module in modules:
+            module.HF_HUB_OFFLINE = True
+        yield
+    finally:
+        for module, offline in zip(modules, before, strict=True):
+            module.HF_HUB_OFFLINE = offline
 
 
 def _parts(name: str) -> tuple[str, str | None]:

@@ -41,6 +41,13 @@ class TaskSource(ABC):
     # How a recipe writes a task of it, for messages.
     form: ClassVar[str]
 
+    def check(self, where: str) -> None:  # noqa: B027 - most sources cannot tell from the text alone
+        """See that a recipe's text names something of this source, as far as the text tells.
+
+        Raises:
+            ValueError: it does not.
+        """
+
     @abstractmethod
     def read(self, where: str, spec: TaskSpec, base: Path | None) -> Contents:
         """The examples of a task.
@@ -55,6 +62,26 @@ class TaskSource(ABC):
         """
 
 
+# Of texts that name no source.
+_DEFAULT = "folder"
 TASK_SOURCES: Registry[TaskSource] = Registry(
     "task source", TaskSource, "deltaspace.task_sources", "deltaspace.tasks.sources", objects=True
 )
+
+
+def source_of(origin: str) -> tuple[TaskSource, str]:
+    """The source that a spec's `from` names, and what stands behind the name.
+
+    Raises:
+        ValueError: there is no such source, or it knows nothing of that name.
+    """
+    name, colon, where = origin.partition(":")
+    # A colon further inside is one of a file's name.
+    if not colon or "/" in name:
+        return TASK_SOURCES[_DEFAULT], origin
+    if name not in TASK_SOURCES:
+        first = TASK_SOURCES[_DEFAULT].form
+        *others, last = [source.form for source in TASK_SOURCES.values() if source.name != _DEFAULT]
+        raise ValueError(f"no task source {origin!r}; there are {', '.join([first, *others])} and {last}; {TASK_SOURCES.hint}")
+    TASK_SOURCES[name].check(where)
+    return TASK_SOURCES[name], where
