@@ -10,8 +10,21 @@ from deltaspace.cli._terminal import broken_pipe, console
 from deltaspace.errors import DeltaspaceError
 from deltaspace.interruption import arrived, interruptible
 
+_SHOWN = 300
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
+# What the system says of a path that somebody named.
+_DENIED = (
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENAMETOOLONG,
+    errno.ELOOP,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.ENXIO,
+    errno.EIO,
+    errno.ESTALE,
+)
 
 
 def main() -> None:
@@ -46,8 +59,8 @@ def _verb() -> int:
         if arrived() is None:
             # Files are written by `replacing`, which tells: what is full without a name is what the output goes to.
             if error.filename is not None and error.errno in _DENIED:
-                denied = f"error: {error.filename} cannot be read or written\n  found: {error.strerror}\n"
-                _tell(f"{denied}  mend: have the right to it, or choose another path", style="red")
+                denied = f"error: {str(error.filename)[:_SHOWN]} cannot be read or written\n  found: {error.strerror}\n"
+                _tell(f"{denied}  mend: choose another path, or have the right to this one", style="red")
                 code = 2
             elif error.filename is not None or error.errno not in _FULL:
                 raise
