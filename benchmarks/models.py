@@ -8,7 +8,15 @@ import torch
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
-from transformers import BertConfig, BertModel, PreTrainedTokenizerFast, T5Config, T5ForConditionalGeneration
+from transformers import (
+    BertConfig,
+    BertModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+    T5Config,
+    T5ForConditionalGeneration,
+)
 
 from deltaspace.backbone import Backbone, make_backbone
 from deltaspace.deltas import AttachedDelta, attach
@@ -106,6 +114,21 @@ def make_sentence_encoder(sizes: Sizes = TINY) -> Backbone:
         vocab_size=sizes.vocabulary,
     )
     return make_backbone("sentences", BertModel(config), make_tokenizer(), family="sentence_encoder", device="cpu")
+
+
+def make_llama(sizes: Sizes = TINY) -> Backbone:
+    """A decoder with random weights, in place of the demo's language model."""
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        hidden_size=sizes.width,
+        intermediate_size=sizes.inner,
+        num_hidden_layers=sizes.layers,
+        num_attention_heads=sizes.heads,
+        vocab_size=sizes.vocabulary,
+        eos_token_id=1,
+        pad_token_id=0,
+    )
+    return make_backbone("decoder", LlamaForCausalLM(config), make_tokenizer(), family="decoder", device="cpu")
 
 
 def attach_deltas(sizes: Sizes, tokens: int) -> list[AttachedDelta]:

