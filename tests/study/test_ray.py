@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 
 import pytest
 
 from deltaspace.errors import DeltaspaceError
 from deltaspace.study import Ray, load_recipe, read_history, run_study
 from tests.robustness.test_kills import contents
-from tests.study.test_workers import Log, longer
+from tests.study.test_workers import Log, longer, read_until, start
 from tests.tiny import write_example
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'deltaspace[ray]'")
@@ -97,6 +98,21 @@ def test_a_cluster_that_is_not_there_is_told(example, tmp_path, monkeypatch):
     with pytest.raises(DeltaspaceError, match="there is no Ray cluster at auto"):
         run_study(load_recipe(example[0]), tmp_path / "study", engine=Ray())
     assert os.environ["RAY_TMPDIR"] == str(tmp_path)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_a_run_at_a_saved_step(example, tmp_path, number):
+    recipe, wanted = example
+    out = tmp_path / "study"
+    process = start(tmp_path, "run", recipe, "--out", out, "--ray", "local")
+    told = read_until(process, 4)
+    os.kill(process.pid, number)
+    told += process.communicate(timeout=500)[1]
+    assert process.returncode == 128 + number, told
+    assert f"interrupted by {number.name}: what is finished is kept" in told and "Traceback" not in told
+    assert read_history(out)[-1].ended == f"interrupted by {number.name}"
+    run_study(load_recipe(recipe), out)
+    assert contents(out) == wanted
 
 
 @pytest.mark.parametrize("wrong", [{"cpus_per_task": 0.0}, {"gpus_per_task": -1.0}])

@@ -9,6 +9,7 @@ import queue
 import socket
 import threading
 import time
+from contextlib import suppress
 from typing import Any
 
 from transformers.utils import logging
@@ -50,7 +51,8 @@ def main(descriptor: int) -> None:
 
 def _read(channel: socket.socket, jobs: queue.SimpleQueue[dict[str, Any] | None]) -> None:
     """Pass on jobs. Where the socket is closed, whoever started this process is dead, and it must not go on beside a new run."""
-    with channel.makefile("r", encoding="utf-8") as lines:
+    # Where it died with something unread, the socket is reset.
+    with suppress(ConnectionError), channel.makefile("r", encoding="utf-8") as lines:
         for line in lines:
             said = json.loads(line)
             jobs.put(said)

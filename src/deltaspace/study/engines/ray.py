@@ -96,9 +96,11 @@ class Ray(Engine):
             made = conduct(crew, graph, todo, observer, self.threads, self.max_retries)
             whole = True
         finally:
-            crew.close(interrupt=not whole)
-            if not self._kept:
-                self.close()
+            try:
+                crew.close(interrupt=not whole)
+            finally:
+                if not self._kept:
+                    self.close()
         return made
 
     def _connect(self) -> None:
