@@ -26,6 +26,7 @@ GROUPS = {
     "deltaspace.task_sources": "mine",
     "deltaspace.rivals": "mine",
     "deltaspace.stages": "mine",
+    "deltaspace.engines": "mine",
     "deltaspace.figures": "lengths",
 }
 
@@ -82,6 +83,15 @@ def test_everything_can_be_added_from_a_package_of_its_own(installed, tmp_path):
         assert {row["rival"] for row in rows if row["stage"] == "rivals"} == {"lora-2"}
         kinds = {delta["map"] for delta in json.loads(command("info", tmp_path / "study", "--json"))["deltas"].values()}
         assert kinds == {"twice": {"doubled"}, "shrunk": {"dense"}}[projection]
+    engine = "import sys, deltaspace as ds; print(ds.run_study(ds.load_recipe(sys.argv[1]), sys.argv[2], engine='mine'))"
+    ran = subprocess.run(
+        [sys.executable, "-c", engine, str(path), str(tmp_path / "mine")],
+        capture_output=True,
+        text=True,
+        env=installed,
+        check=False,
+    )
+    assert (ran.returncode, ran.stdout.split()[-1:]) == (0, ["0"]), ran.stderr
     assert "common region" in command("landscape", tmp_path / "study", "--task", "unseen", "--point", "zero", "--point", "source")
     command("figure", "lengths", tmp_path / "study", "-o", tmp_path / "lengths.svg")
     assert "lengths" in command("figure", "--help")

@@ -271,3 +271,16 @@ def test_a_stage_says_of_which_keys_it_is():
     assert Lengths.key_type is Length
     with pytest.raises(TypeError, match="Nameless does not say of which keys it is"):
         type("Nameless", (Stage,), {})
+
+
+def test_planning_looks_at_each_artefact_a_few_times_only(recipe_file, tmp_path, monkeypatch):
+    """However deep the graph is: fingerprints are not sought through all that is known already."""
+    change(recipe_file, seed=[0, 1, 2, 3])
+    graph = Graph(Resources(load_recipe(recipe_file), Folder(tmp_path / "study")))
+    looks, made_from = [], graph.made_from
+    monkeypatch.setattr(graph, "made_from", lambda artefact: looks.append(artefact.path) or made_from(artefact))
+    ordered = graph.order(graph.wanted())
+    fingerprints = {graph.fingerprint(artefact) for artefact in ordered}
+    assert len(fingerprints) == len(ordered)
+    edges = sum(len(made_from(artefact).artefacts) for artefact in ordered)
+    assert len(looks) <= 5 * len(ordered) + edges

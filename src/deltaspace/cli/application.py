@@ -57,6 +57,7 @@ for verb in (
     translation.translate,
     sweeps.sweep,
     results.show,
+    results.status,
     results.landscape,
     results.figure,
     results.report,

@@ -67,6 +67,29 @@ def _tell_interruption(study: Path) -> None:
         print(f"the last run, started {history[-1].started}, was {history[-1].ended}; run the recipe again to go on")
 
 
+def status(
+    study: Annotated[Path, typer.Argument(metavar="STUDY", help="A study's folder.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+) -> None:
+    """How far a study is: what is there, what is being made and where, what failed, how long it will take.
+
+    It may be asked for while a run goes on, from another terminal or machine, and when none does.
+
+    Example: deltaspace status runs/demo
+    """
+    from deltaspace.cli._status import status_tables, status_text
+    from deltaspace.study import read_status
+
+    refuse_sweep(study)
+    read = read_status(study)
+    if as_json:
+        print_json({**asdict(read), "complete": read.complete})
+        return
+    print_tables(status_tables(read))
+    for line in status_text(read):
+        print(line)
+
+
 def landscape(
     study: Annotated[Path, typer.Argument(metavar="STUDY", help="A finished study's folder.")],
     task: Annotated[str, typer.Option(help="Whose examples are scored.")],

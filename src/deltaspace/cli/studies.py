@@ -5,16 +5,36 @@ from __future__ import annotations
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from deltaspace.cli._engines import (
+    CpusOption,
+    GpusOption,
+    JointThreadsOption,
+    RayOption,
+    ThreadsOption,
+    WorkersOption,
+    chosen_engine,
+)
 from deltaspace.cli._options import Out, RecipeFile, Tracker
 from deltaspace.cli._terminal import bars, print_made, quiet
 from deltaspace.cli.results import report, show
 
+if TYPE_CHECKING:
+    from deltaspace.study import Engine
 
-def demo(out: Out = Path("runs/demo")) -> None:
+
+def demo(
+    out: Out = Path("runs/demo"),
+    workers: WorkersOption = None,
+    threads: ThreadsOption = None,
+    joint_threads: JointThreadsOption = None,
+    ray: RayOption = None,
+    cpus_per_task: CpusOption = None,
+    gpus_per_task: GpusOption = None,
+) -> None:
     """The whole method on a real model and real sentences, in minutes on a laptop.
 
     Example: deltaspace demo
@@ -22,7 +42,7 @@ def demo(out: Out = Path("runs/demo")) -> None:
     from importlib.resources import as_file, files
 
     with as_file(files("deltaspace") / "demo.yaml") as recipe:
-        _run(recipe, out)
+        _run(recipe, out, engine=chosen_engine(workers, threads, joint_threads, ray, cpus_per_task, gpus_per_task))
     show(out)
     report(out)
 
@@ -34,44 +54,92 @@ def run(
     verify: Annotated[
         bool, typer.Option("--verify", help="Read the tensors of what is there too, and make anew what is damaged inside.")
     ] = False,
+    workers: WorkersOption = None,
+    threads: ThreadsOption = None,
+    joint_threads: JointThreadsOption = None,
+    ray: RayOption = None,
+    cpus_per_task: CpusOption = None,
+    gpus_per_task: GpusOption = None,
 ) -> None:
     """Run all stages of a recipe; what is there and valid is kept.
 
     Example: deltaspace run recipes/sentiment.yaml --out runs/sentiment
     """
-    _run(recipe, out, tracker=track, verify=verify)
+    _run(
+        recipe,
+        out,
+        tracker=track,
+        verify=verify,
+        engine=chosen_engine(workers, threads, joint_threads, ray, cpus_per_task, gpus_per_task),
+    )
 
 
-def train(recipe: RecipeFile, out: Out) -> None:
+def train(
+    recipe: RecipeFile,
+    out: Out,
+    workers: WorkersOption = None,
+    threads: ThreadsOption = None,
+    joint_threads: JointThreadsOption = None,
+    ray: RayOption = None,
+    cpus_per_task: CpusOption = None,
+    gpus_per_task: GpusOption = None,
+) -> None:
     """Stage 0 only: the independent solutions.
 
     Example: deltaspace train recipes/sentiment.yaml --out runs/sentiment
     """
-    _run(recipe, out, "independent")
+    _run(recipe, out, "independent", engine=chosen_engine(workers, threads, joint_threads, ray, cpus_per_task, gpus_per_task))
 
 
-def approximate(recipe: RecipeFile, out: Out) -> None:
+def approximate(
+    recipe: RecipeFile,
+    out: Out,
+    workers: WorkersOption = None,
+    threads: ThreadsOption = None,
+    joint_threads: JointThreadsOption = None,
+    ray: RayOption = None,
+    cpus_per_task: CpusOption = None,
+    gpus_per_task: GpusOption = None,
+) -> None:
     """Up to stage 1: the subspace, from the source tasks' solutions.
 
     Example: deltaspace approximate recipes/sentiment.yaml --out runs/sentiment
     """
-    _run(recipe, out, "subspace")
+    _run(recipe, out, "subspace", engine=chosen_engine(workers, threads, joint_threads, ray, cpus_per_task, gpus_per_task))
 
 
-def optimize(recipe: RecipeFile, out: Out) -> None:
+def optimize(
+    recipe: RecipeFile,
+    out: Out,
+    workers: WorkersOption = None,
+    threads: ThreadsOption = None,
+    joint_threads: JointThreadsOption = None,
+    ray: RayOption = None,
+    cpus_per_task: CpusOption = None,
+    gpus_per_task: GpusOption = None,
+) -> None:
     """Up to stage 2: the unseen tasks' intrinsic vectors, and the recipe's rivals.
 
     Example: deltaspace optimize recipes/sentiment.yaml --out runs/sentiment
     """
-    _run(recipe, out, "rivals")
+    _run(recipe, out, "rivals", engine=chosen_engine(workers, threads, joint_threads, ray, cpus_per_task, gpus_per_task))
 
 
-def transfer(recipe: RecipeFile, out: Out) -> None:
+def transfer(
+    recipe: RecipeFile,
+    out: Out,
+    workers: WorkersOption = None,
+    threads: ThreadsOption = None,
+    joint_threads: JointThreadsOption = None,
+    ray: RayOption = None,
+    cpus_per_task: CpusOption = None,
+    gpus_per_task: GpusOption = None,
+) -> None:
     """Up to stage 3: every vector decoded as every other delta. `run` samples the recipe's landscapes too.
 
     Example: deltaspace transfer recipes/sentiment.yaml --out runs/sentiment
     """
-    _run(recipe, out, "transferred")
+    _run(recipe, out, "transferred", engine=chosen_engine(workers, threads, joint_threads, ray, cpus_per_task, gpus_per_task))
 
 
 def check(
@@ -97,7 +165,15 @@ def check(
     print(f"# {recipe} is right")
 
 
-def _run(recipe: Path, out: Path, until: str | None = None, tracker: Tracker | None = None, *, verify: bool = False) -> None:
+def _run(
+    recipe: Path,
+    out: Path,
+    until: str | None = None,
+    tracker: Tracker | None = None,
+    *,
+    engine: Engine,
+    verify: bool = False,
+) -> None:
     from deltaspace.study import Observer, load_recipe, run_study
     from deltaspace.study.observer import Observers
 
@@ -111,5 +187,5 @@ def _run(recipe: Path, out: Path, until: str | None = None, tracker: Tracker | N
             from deltaspace.cli.trackers import Tracking
 
             observers.append(stack.enter_context(Tracking(tracker.value, out, loaded)))
-        made = run_study(loaded, out, until=until, verify=verify, observer=Observers(observers))
+        made = run_study(loaded, out, until=until, verify=verify, observer=Observers(observers), engine=engine)
     print_made(out, made, time.perf_counter() - started, shown)

@@ -3,35 +3,48 @@
 from deltaspace.study.artefact import Artefact, Content, MadeFrom
 from deltaspace.study.check import check_recipe
 from deltaspace.study.disagreements import DisagreementRow, VectorRadius, read_disagreements, read_radii
+from deltaspace.study.engines import ENGINES, Engine, Ray, Serial, Workers
 from deltaspace.study.explore import sample_landscape
 from deltaspace.study.history import RunRecord, read_history
 from deltaspace.study.imports import Imported, import_checkpoints
-from deltaspace.study.observer import Observer
+from deltaspace.study.live import Live, Running
+from deltaspace.study.observer import Observer, Worker
 from deltaspace.study.recipe import Recipe, load_recipe
 from deltaspace.study.results import Curve, outdated, read_curves, read_landscapes, read_scores, read_subspace
 from deltaspace.study.run import run_study
 from deltaspace.study.scores import ScoreRow, SweepRow, measures
 from deltaspace.study.slices import SliceSpec
 from deltaspace.study.stage import STAGES, Stage
+from deltaspace.study.status import StageStatus, StudyStatus, read_status
 from deltaspace.study.sweep import Sweep, is_sweep, load_sweep, read_sweep_scores, run_sweep
 
 __all__ = [
+    "ENGINES",
     "STAGES",
     "Artefact",
     "Content",
     "Curve",
     "DisagreementRow",
+    "Engine",
     "Imported",
+    "Live",
     "MadeFrom",
     "Observer",
+    "Ray",
     "Recipe",
     "RunRecord",
+    "Running",
     "ScoreRow",
+    "Serial",
     "SliceSpec",
     "Stage",
+    "StageStatus",
+    "StudyStatus",
     "Sweep",
     "SweepRow",
     "VectorRadius",
+    "Worker",
+    "Workers",
     "check_recipe",
     "import_checkpoints",
     "is_sweep",
@@ -45,6 +58,7 @@ __all__ = [
     "read_landscapes",
     "read_radii",
     "read_scores",
+    "read_status",
     "read_subspace",
     "read_sweep_scores",
     "run_study",

@@ -25,6 +25,10 @@ class Artefact:
     key: Hashable
     path: str
 
+    def __hash__(self) -> int:
+        # No two artefacts of a study have one path, and a graph looks for them by the million.
+        return hash(self.path)
+
 
 @dataclass(frozen=True)
 class MadeFrom:

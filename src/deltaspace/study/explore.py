@@ -11,6 +11,7 @@ from deltaspace.study.engines import Serial
 from deltaspace.study.folder import RECIPE, Folder
 from deltaspace.study.graph import Graph
 from deltaspace.study.history import logged
+from deltaspace.study.live import live
 from deltaspace.study.observer import Observer, Observers
 from deltaspace.study.recipe import load_recipe
 from deltaspace.study.resources import Resources
@@ -57,11 +58,12 @@ def sample_landscape(folder: Path | str, spec: SliceSpec, *, observer: Observer 
         interruptible(),
         graph.resources.folder.locked(),
         logged(folder, LANDSCAPES.name, observer) as log,
+        live(graph.resources.folder) as told,
     ):
-        state = graph.state(artefact)
-        observer.plan(int(state != "valid"), int(state == "valid"))
+        state, observers = graph.state(artefact), Observers([log, told, observer])
+        observers.plan(int(state != "valid"), int(state == "valid"))
         if state == "valid":
             graph.resources.folder.forget_states(artefact.path)
         else:
-            Serial().run(graph, [(artefact, state)], Observers([log, observer]))
+            Serial().run(graph, [(artefact, state)], observers)
     return chosen.name, Landscape.load(folder / artefact.path)

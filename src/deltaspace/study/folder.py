@@ -114,6 +114,11 @@ class Folder:
         """Where the computation of an artefact keeps its state while it runs."""
         return self.path / ".running" / f"{path}.safetensors"
 
+    @property
+    def live(self) -> Path:
+        """Where a run says how far it is, while it runs."""
+        return self.path / ".running" / "status.json"
+
     def forget_states(self, path: str) -> None:
         """Delete the states of an artefact's computation, which is there: its own, and those of the computation's parts."""
         state = self.resume_state(path)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 
 from deltaspace.errors import DeltaspaceError
 from deltaspace.storage import digest
@@ -47,8 +47,8 @@ class Graph:
 
     def fingerprint(self, artefact: Artefact) -> str:
         """SHA-256 of everything that it is made from, through all artefacts before it."""
-        for missing in self.order([artefact]):
-            if missing not in self._fingerprints:
+        if artefact not in self._fingerprints:
+            for missing in self._walk([artefact], self._fingerprints):
                 stage, made_from = STAGES[missing.stage], self.made_from(missing)
                 inputs = [self._fingerprints[part] for part in made_from.artefacts]
                 plm = self.resources.model_fingerprint
@@ -62,15 +62,8 @@ class Graph:
             DeltaspaceError: two of them have one path.
         """
         ordered: dict[Artefact, None] = {}
-        for artefact in artefacts:
-            stack = [artefact]
-            while stack:
-                if stack[-1] in ordered:
-                    stack.pop()
-                elif missing := [part for part in self.made_from(stack[-1]).artefacts if part not in ordered]:
-                    stack += reversed(missing)
-                else:
-                    ordered[stack.pop()] = None
+        for artefact in self._walk(artefacts, ordered):
+            ordered[artefact] = None
         paths: dict[str, Artefact] = {}
         for artefact in ordered:
             if (other := paths.setdefault(artefact.path, artefact)) is not artefact:
@@ -80,6 +73,18 @@ class Graph:
                     expected=f"a path for each key of the stage {artefact.stage}",
                 )
         return list(ordered)
+
+    def _walk(self, artefacts: Iterable[Artefact], known: Container[Artefact]) -> Iterator[Artefact]:
+        """Those not known yet, and such that they are made from, each behind these; whoever takes one makes it known."""
+        for artefact in artefacts:
+            stack = [artefact]
+            while stack:
+                if stack[-1] in known:
+                    stack.pop()
+                elif missing := [part for part in self.made_from(stack[-1]).artefacts if part not in known]:
+                    stack += reversed(missing)
+                else:
+                    yield stack.pop()
 
     def state(self, artefact: Artefact, *, tensors: bool = False) -> State:
         """Whether it is there and was made from what it would be made from now; read whole where its tensors count."""

@@ -7,7 +7,7 @@ import platform
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from deltaspace.interruption import Interrupted
 from deltaspace.storage import read_json, seal_holds, sealed, write_json
 from deltaspace.study.artefact import Artefact
 from deltaspace.study.folder import RUNS, Folder, State
-from deltaspace.study.observer import Observer
+from deltaspace.study.observer import Observer, Worker
 from deltaspace.study.stage import STAGES
 from deltaspace.study.typed import typed
 
@@ -36,6 +36,8 @@ class RunRecord:
         machine: where it ran.
         versions: of what numbers depend on.
         ended: `finished`, `failed`, or by which signal: `interrupted by SIGINT`.
+        workers: how many artefacts each process made, by the stage's title, where several did: `process 7 on host`.
+        failed: why artefacts could not be made, by path.
     """
 
     started: str
@@ -45,6 +47,8 @@ class RunRecord:
     machine: dict[str, Any]
     versions: dict[str, str]
     ended: str = "finished"
+    workers: dict[str, dict[str, int]] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
 
     @property
     def interrupted(self) -> bool:
@@ -53,20 +57,33 @@ class RunRecord:
 
 
 class _Log(Observer):
-    """Seconds and artefacts of each stage of a run."""
+    """Seconds and artefacts of each stage of a run, and who made them."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
         self.artefacts: dict[str, int] = {}
-        self._started = 0.0
+        self.workers: dict[str, dict[str, int]] = {}
+        self.given_up: dict[str, str] = {}
+        self._worker: Worker | None = None
+        self._started: dict[Worker | None, float] = {}
+
+    def worker(self, worker: Worker) -> None:
+        self._worker = worker
 
     def start(self, artefact: Artefact, reason: State) -> None:
-        self._started = time.perf_counter()
+        self._started[self._worker] = time.perf_counter()
 
     def end(self, artefact: Artefact) -> None:
-        title = STAGES[artefact.stage].title
-        self.seconds[title] = self.seconds.get(title, 0.0) + time.perf_counter() - self._started
+        title, now = STAGES[artefact.stage].title, time.perf_counter()
+        self.seconds[title] = self.seconds.get(title, 0.0) + now - self._started.get(self._worker, now)
         self.artefacts[title] = self.artefacts.get(title, 0) + 1
+        if self._worker is not None:
+            made = self.workers.setdefault(str(self._worker), {})
+            made[title] = made.get(title, 0) + 1
+
+    def failed(self, artefact: Artefact, why: str, *, again: bool) -> None:
+        if not again:
+            self.given_up[artefact.path] = why
 
 
 @contextmanager
@@ -91,9 +108,10 @@ def logged(folder: Path, until: str | None, observer: Observer) -> Iterator[Obse
         history = _earlier(folder, observer)
         # A run that finished with nothing to do says that what an earlier one left open is there.
         closing = ended == "finished" and history and history[-1].interrupted
-        if log.artefacts or ended.startswith("interrupted") or closing:
+        if log.artefacts or log.given_up or ended.startswith("interrupted") or closing:
             seconds = {title: round(spent, 1) for title, spent in log.seconds.items()}
-            record = RunRecord(started, until, log.artefacts, seconds, machine(), versions(), ended)
+            told = (log.artefacts, seconds, machine(), versions(), ended, log.workers, log.given_up)
+            record = RunRecord(started, until, *told)
             write_json(folder / RUNS, [sealed(asdict(listed)) for listed in [*history, record]])
 
 

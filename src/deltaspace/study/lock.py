@@ -11,6 +11,7 @@ import fcntl
 import os
 import platform
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
@@ -21,6 +22,8 @@ from deltaspace.errors import DeltaspaceError
 LOCK = ".lock"
 # What is read of a note: the file may be anything.
 _LONG = 300
+# Whoever only asks who holds a study has its lock for a moment, in which a run must not be refused.
+_ATTEMPTS, _MOMENT_SECONDS = 5, 0.05
 
 
 @contextmanager
@@ -33,7 +36,7 @@ def locked(study: Path) -> Iterator[None]:
     file = _opened(study)
     try:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _take(file)
         except BlockingIOError:
             raise DeltaspaceError(
                 f"study {study} is being run by another process",
@@ -49,6 +52,30 @@ def locked(study: Path) -> Iterator[None]:
             os.ftruncate(file, 0)
     finally:
         os.close(file)
+
+
+def holder(study: Path) -> str | None:
+    """Who holds a study's folder, as its note says; None where nobody does."""
+    try:
+        file = os.open(study / LOCK, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:  # no run was ever here, or what is there is no lock
+        return None
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return os.pread(file, _LONG, 0).decode(errors="replace").strip() or "another process"
+    finally:
+        os.close(file)
+    return None
+
+
+def _take(file: int) -> None:
+    for _ in range(_ATTEMPTS - 1):
+        try:
+            return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(_MOMENT_SECONDS)
+    return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _opened(study: Path) -> int:

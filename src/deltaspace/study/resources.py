@@ -52,6 +52,11 @@ class Resources:
         recipe = self.recipe
         return self.once("backbone", lambda: load_backbone(recipe.model, family=recipe.family, max_length=recipe.max_length))
 
+    def share(self, other: Resources) -> None:
+        """Take over the PLM of another study, where it is the same one and was loaded."""
+        if other.model_fingerprint == self.model_fingerprint and "backbone" in other._kept:
+            self._kept["backbone"] = other._kept["backbone"]
+
     def attached(self, delta: str, seed: int) -> AttachedDelta:
         """One of the recipe's deltas on the PLM."""
         initial = self.imports.initial(delta, seed)

@@ -11,10 +11,11 @@ from deltaspace.interruption import interruptible
 from deltaspace.storage import path_of, write_text
 from deltaspace.study.artefact import Artefact
 from deltaspace.study.check import check_resources
-from deltaspace.study.engines import Engine, Serial
+from deltaspace.study.engines import ENGINES, Engine
 from deltaspace.study.folder import RECIPE, SWEEP, Folder
 from deltaspace.study.graph import Graph
 from deltaspace.study.history import logged
+from deltaspace.study.live import live
 from deltaspace.study.observer import Observer, Observers
 from deltaspace.study.recipe import Recipe
 from deltaspace.study.record import is_artefact
@@ -29,7 +30,7 @@ def run_study(
     until: str | None = None,
     verify: bool = False,
     observer: Observer | None = None,
-    engine: Engine | None = None,
+    engine: Engine | str = "serial",
 ) -> int:
     """Make everything of a study that is missing, stale or damaged.
 
@@ -39,21 +40,28 @@ def run_study(
         until: the last stage, a name of `deltaspace.study.STAGES`; all of them by default.
         verify: read the tensors of all that is there too: what is damaged inside is made anew.
         observer: told what goes on.
-        engine: what makes the artefacts; one after another by default.
+        engine: what makes the artefacts, or its name (`deltaspace.study.ENGINES`); one after another by default.
 
     Returns:
         The number of artefacts made.
 
     Raises:
         DeltaspaceError: a mistake in the recipe or the tasks, a full disk, a study that is already running.
+        ArtefactsFailed: an engine that goes on without what fails could not make everything, through no user's mistake.
         Interrupted: Ctrl-C, SIGTERM or SIGHUP came (a `KeyboardInterrupt`); what was made is kept.
     """
     out, observer = Path(out), observer or Observer()
+    engine = ENGINES.find(engine)() if isinstance(engine, str) else engine
     if (out / SWEEP).exists():
         raise DeltaspaceError(f"{out} is a sweep", expected="a study's folder, or a new one", mend="choose another --out")
     graph = Graph(Resources(recipe, Folder(out)))
     graph.order(graph.wanted(until))  # mistakes show before anything is written
-    with interruptible(), graph.resources.folder.locked(), logged(out, until, observer) as log:
+    with (
+        interruptible(),
+        graph.resources.folder.locked(),
+        logged(out, until, observer) as log,
+        live(graph.resources.folder) as told,
+    ):
         graph = graph.renewed()
         ordered = graph.order(graph.wanted(until))
         for text in graph.resources.imports.doubts:
@@ -63,11 +71,12 @@ def run_study(
         for artefact, state in states:
             if state == "valid":  # a run may be killed between an artefact and the end of its state
                 graph.resources.folder.forget_states(artefact.path)
-        observer.plan(len(todo), len(states) - len(todo))
+        observers = Observers([log, told, observer])
+        observers.plan(len(todo), len(states) - len(todo))
         if todo:
             check_resources(graph.resources)
         keep_recipe(recipe, out)
-        made = (engine or Serial()).run(graph, todo, Observers([log, observer]))
+        made = engine.run(graph, todo, observers)
         if until is None:
             set_aside_unwanted(graph, ordered, observer)
     return made

@@ -28,8 +28,9 @@ class Stage(ABC, Generic[Key]):
 
     `name` is that of its folder and of its scores' `stage`; `title` is what people read. `position` is where it stands among the
     stages: in tables, and for runs that end at a stage. Each artefact of a stage that is `scored` has a row. Artefacts of a stage
-    that is `explored` may be asked for beside the recipe, and stay when a recipe does not speak of them. `version` is raised when
-    the numbers that it computes change.
+    that is `explored` may be asked for beside the recipe, and stay when a recipe does not speak of them. For one of a stage that
+    is `joint` many others wait: where there are several workers it may have all cores. `version` is raised when the numbers that
+    it computes change.
     """
 
     name: ClassVar[str]
@@ -38,6 +39,7 @@ class Stage(ABC, Generic[Key]):
     suffix: ClassVar[str] = ".safetensors"
     scored: ClassVar[bool] = False
     explored: ClassVar[bool] = False
+    joint: ClassVar[bool] = False
     version: ClassVar[int] = 1
     key_type: ClassVar[type[Any]]
 

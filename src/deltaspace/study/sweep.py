@@ -20,6 +20,7 @@ from deltaspace.mistakes import plainly, shown
 from deltaspace.names import check_name, plain_name
 from deltaspace.settings import Settings
 from deltaspace.storage import digest, path_of, what_is_at, write_text
+from deltaspace.study.engines import ENGINES, Engine
 from deltaspace.study.folder import RECIPE, SWEEP, Folder
 from deltaspace.study.numbers import Counts, Dims, Seeds
 from deltaspace.study.observer import Observer
@@ -227,7 +228,9 @@ def load_sweep(path: Path | str) -> tuple[Sweep, Recipe]:
     return sweep, recipe
 
 
-def run_sweep(sweep: Sweep, recipe: Recipe, out: Path | str, *, observer: Observer | None = None) -> int:
+def run_sweep(
+    sweep: Sweep, recipe: Recipe, out: Path | str, *, observer: Observer | None = None, engine: Engine | str = "serial"
+) -> int:
     """Make everything of a sweep that is missing, stale or damaged: the solutions once, then each point.
 
     Args:
@@ -235,6 +238,7 @@ def run_sweep(sweep: Sweep, recipe: Recipe, out: Path | str, *, observer: Observ
         recipe: what is common to them.
         out: the sweep's folder.
         observer: told what goes on.
+        engine: as in `run_study`; its processes are kept from point to point.
 
     Returns:
         The number of artefacts made.
@@ -243,6 +247,11 @@ def run_sweep(sweep: Sweep, recipe: Recipe, out: Path | str, *, observer: Observ
         DeltaspaceError: as `run_study`.
     """
     out, observer = path_of(out), observer or Observer()
+    with ENGINES.find(engine)() if isinstance(engine, str) else engine as kept:
+        return _run_points(sweep, recipe, out, observer, kept)
+
+
+def _run_points(sweep: Sweep, recipe: Recipe, out: Path, observer: Observer, engine: Engine) -> int:
     listed = points(sweep, recipe)
     seeds = tuple(dict.fromkeys(seed for point in listed for seed in point.recipe.seed))
     written = [point.listed for point in listed]
@@ -251,7 +260,7 @@ def run_sweep(sweep: Sweep, recipe: Recipe, out: Path | str, *, observer: Observ
     observer.study("independent solutions")
     shared = Folder(out / _SHARED)
     solutions = recipe.model_copy(update={"seed": seeds, "rivals": ()})
-    made = run_study(solutions, shared.path, until=_LAST_SHARED, observer=observer)
+    made = run_study(solutions, shared.path, until=_LAST_SHARED, observer=observer, engine=engine)
     for number, point in enumerate(listed, start=1):
         coordinates = ", ".join(f"{key} {value}" for key, value in point.listed.items() if key != "name" and value != "")
         observer.study(f"point {number} of {len(listed)}: {coordinates}")
@@ -259,7 +268,7 @@ def run_sweep(sweep: Sweep, recipe: Recipe, out: Path | str, *, observer: Observ
         with folder.locked():
             keep_recipe(point.recipe, folder.path)
             folder.take(shared, _shared_paths(point.recipe))
-        made += run_study(point.recipe, folder.path, observer=observer)
+        made += run_study(point.recipe, folder.path, observer=observer, engine=engine)
     return made
 
 

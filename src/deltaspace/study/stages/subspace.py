@@ -30,6 +30,7 @@ class SubspaceStage(Stage[Key]):
     name = "subspace"
     title = "approximation"
     position = 20
+    joint = True
 
     def keys(self, recipe: Recipe) -> Iterator[Key]:
         return itertools.starmap(Key, itertools.product(recipe.dim, recipe.seed))

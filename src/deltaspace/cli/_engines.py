@@ -1,0 +1,75 @@
+"""Options that say what makes the artefacts, for all verbs that make many."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from deltaspace.errors import DeltaspaceError
+
+if TYPE_CHECKING:
+    from deltaspace.study import Engine
+
+AUTO = "auto"
+WorkersOption = Annotated[
+    str | None,
+    typer.Option(
+        "--workers",
+        metavar="N|auto",
+        help="Make artefacts in so many processes, each with --threads; auto: as many as cores and memory allow.",
+    ),
+]
+ThreadsOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Threads for each artefact; numbers depend on it. 1 with --workers or --ray, else all cores or OMP_NUM_THREADS.",
+    ),
+]
+JointThreadsOption = Annotated[
+    int | None,
+    typer.Option(min=1, help="The same for each subspace, for which others wait; all cores or OMP_NUM_THREADS by default."),
+]
+RayOption = Annotated[
+    str | None,
+    typer.Option(
+        "--ray", metavar="auto|local|ADDRESS", help="Make artefacts as tasks of a Ray cluster; --out is a shared folder."
+    ),
+]
+CpusOption = Annotated[float | None, typer.Option(help="Of Ray: CPUs for each artefact; 1 by default.")]
+GpusOption = Annotated[float | None, typer.Option(help="Of Ray: GPUs for each artefact, such as 0.25; 0 by default.")]
+
+
+def chosen_engine(
+    workers: str | None,
+    threads: int | None,
+    joint_threads: int | None,
+    ray: str | None,
+    cpus_per_task: float | None,
+    gpus_per_task: float | None,
+) -> Engine:
+    """What the options ask for.
+
+    Raises:
+        DeltaspaceError: they ask for what cannot be.
+    """
+    from deltaspace.study import Ray, Serial, Workers
+
+    if ray is not None:
+        if workers is not None:
+            raise DeltaspaceError("--workers and --ray are two engines", mend="choose one of them")
+        return Ray(ray, cpus_per_task or 1.0, gpus_per_task or 0.0, threads, joint_threads)
+    if cpus_per_task is not None or gpus_per_task is not None:
+        raise DeltaspaceError("--cpus-per-task and --gpus-per-task are for --ray")
+    if workers is None:
+        return Serial(threads, joint_threads)
+    return Workers(_count(workers), threads or 1, joint_threads)
+
+
+def _count(workers: str) -> int | None:
+    if workers == AUTO:
+        return None
+    if not workers.isascii() or not workers.isdecimal() or int(workers) < 1:
+        raise DeltaspaceError(f"--workers {workers}", expected=f"{AUTO}, or a number from 1")
+    return int(workers)

@@ -1,0 +1,50 @@
+"""How far a study is, for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.table import Table
+
+from deltaspace.study import StudyStatus
+
+
+def status_tables(status: StudyStatus) -> Iterator[Table]:
+    """What is there of each stage; what is being made; what failed."""
+    table = Table(title="What is there", title_justify="left")
+    table.add_column("stage")
+    kinds = ("valid", "missing", "stale", "damaged")
+    for kind in kinds:
+        table.add_column(kind, justify="right")
+    for stage in status.stages:
+        table.add_row(stage.stage, *(str(getattr(stage, kind)) for kind in kinds))
+    yield table
+    if status.live is not None and status.live.running:
+        running = Table(title="What is being made", title_justify="left")
+        for heading in ("artefact", "worker", "since (UTC)", "progress"):
+            running.add_column(heading, overflow="fold")
+        for job in status.live.running:
+            steps = f"{job.step} of {job.steps} {job.text}" if job.steps else job.text
+            running.add_row(job.artefact, job.worker or status.holder or "", job.since.partition("+")[0], steps.strip())
+        yield running
+    if status.failed:
+        failed = Table(title="What could not be made", title_justify="left")
+        failed.add_column("artefact", overflow="fold")
+        failed.add_column("why", overflow="fold")
+        for path, why in status.failed.items():
+            failed.add_row(path, why)
+        yield failed
+
+
+def status_text(status: StudyStatus) -> Iterator[str]:
+    """Who runs it and how long that will take; without a run how the last one ended."""
+    if status.holder is not None:
+        yield f"run by {status.holder}"
+        if (live := status.live) is not None:
+            left = "" if live.seconds_left is None else f", about {live.seconds_left:.0f} s left"
+            yield f"{live.done} of {live.todo} made by this run{left}"
+    elif status.complete:
+        yield "everything is there; no run is going on"
+    else:
+        last = "there was none before" if status.ended is None else f"the last one: {status.ended}"
+        yield f"not everything is there, and no run is going on ({last}); run the recipe again to go on"

@@ -1,0 +1,109 @@
+"""The side of a worker: it makes one artefact after another, each known by its study, its path and its fingerprint."""
+
+from __future__ import annotations
+
+import platform
+import time
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from deltaspace.errors import DeltaspaceError, first_line
+from deltaspace.study.artefact import Artefact
+from deltaspace.study.engines.threads import threads_of_torch
+from deltaspace.study.folder import RECIPE, Folder, State
+from deltaspace.study.graph import Graph
+from deltaspace.study.observer import Observer
+from deltaspace.study.recipe import load_recipe
+from deltaspace.study.resources import Resources
+from deltaspace.study.stage import STAGES
+
+
+class Outcome(NamedTuple):
+    """What came of an artefact.
+
+    Args:
+        made: whether it was made; else it was brought back.
+        seconds: that it took, without what a worker loads once.
+    """
+
+    made: bool
+    seconds: float
+
+
+class Making:
+    """What a worker keeps from one artefact to the next: the study with its PLM, for as long as one run of it lasts."""
+
+    def __init__(self) -> None:
+        self._run = ""
+        self._graph: Graph | None = None
+        self._artefacts: dict[str, Artefact] = {}
+
+    def make(self, run: str, study: str, path: str, fingerprint: str, state: State, threads: int, observer: Observer) -> Outcome:
+        """Make an artefact; there are many parameters since this is all that passes between two processes.
+
+        Args:
+            run: tells runs apart, since their recipes and files may differ.
+            study: the folder.
+            path: the artefact's, in the study.
+            fingerprint: that it has for the process that asks.
+            state: why it is made.
+            threads: of torch.
+            observer: told what goes on.
+
+        Raises:
+            DeltaspaceError: a user's mistake, or this process sees other files than the one that asks.
+        """
+        graph = self._opened(run, study)
+        artefact = self._artefact(graph, path)
+        if (seen := graph.fingerprint(artefact)) != fingerprint:
+            raise DeltaspaceError(
+                f"{path} would be made from something else on {platform.node()}",
+                found=f"the fingerprint {seen[:12]}",
+                expected=f"{fingerprint[:12]}, as where the run was started",
+                mend="have the same model, tasks and version of deltaspace on every machine",
+            )
+        started = time.perf_counter()
+        with threads_of_torch(threads):
+            made = graph.make(artefact, state, observer)
+        return Outcome(made, time.perf_counter() - started)
+
+    def _opened(self, run: str, study: str) -> Graph:
+        if self._graph is None or self._run != run:
+            before = self._graph
+            resources = Resources(load_recipe(Path(study) / RECIPE), Folder(study))
+            if before is not None:
+                resources.share(before.resources)
+            # Loaded now, so that no artefact's time has it.
+            assert resources.backbone
+            self._run, self._graph, self._artefacts = run, Graph(resources), {}
+        return self._graph
+
+    def _artefact(self, graph: Graph, path: str) -> Artefact:
+        if path not in self._artefacts:
+            stage = STAGES.find(path.partition("/")[0])
+            listed = map(stage.artefact, stage.keys(graph.resources.recipe))
+            self._artefacts |= {artefact.path: artefact for artefact in listed}
+        if path not in self._artefacts:
+            raise DeltaspaceError(f"the recipe does not ask for {path}", found=str(graph.resources.folder.path / RECIPE))
+        return self._artefacts[path]
+
+
+def said_of(making: Making, job: Mapping[str, Any], observer: Observer) -> dict[str, Any]:
+    """Make an artefact; what came of it as plain values, which any channel takes: `crew.heard_of` reads them.
+
+    Args:
+        making: this process's.
+        job: the arguments of `Making.make`.
+        observer: told what goes on.
+    """
+    try:
+        return {"what": "end", **making.make(**job, observer=observer)._asdict()}
+    except DeltaspaceError as error:
+        details = {name: None if (said := getattr(error, name)) is None else str(said) for name in ("found", "expected", "mend")}
+        return {"what": "mistake", "error": error.what, **details}
+    except ConnectionError:  # nobody hears it any more
+        raise
+    except Exception as error:  # whatever it is, the other artefacts can be made
+        return {"what": "error", "text": f"{type(error).__name__}: {first_line(error)}", "details": traceback.format_exc()}

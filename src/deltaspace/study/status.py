@@ -1,0 +1,89 @@
+"""What of a study is there, what is being made and where, what failed: while a run is going on, and when none is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from deltaspace.study.folder import RECIPE, Folder, State
+from deltaspace.study.graph import Graph
+from deltaspace.study.history import read_history
+from deltaspace.study.live import Live, read_live
+from deltaspace.study.lock import holder
+from deltaspace.study.recipe import load_recipe
+from deltaspace.study.resources import Resources
+from deltaspace.study.stage import STAGES
+
+
+@dataclass
+class StageStatus:
+    """The artefacts of a stage that the recipe asks for.
+
+    Args:
+        stage: its title.
+        valid: how many are there as they should be.
+        missing: how many are not there.
+        stale: how many were made from something else than they would be now.
+        damaged: how many are not whole.
+    """
+
+    stage: str
+    valid: int = 0
+    missing: int = 0
+    stale: int = 0
+    damaged: int = 0
+
+
+@dataclass(frozen=True)
+class StudyStatus:
+    """How far a study is.
+
+    Args:
+        study: its folder.
+        stages: what is there of each.
+        holder: who runs it now: `process 7 on host, since …`; None where nobody does.
+        live: what that run is doing, where it has begun to make something.
+        ended: how the last run before it ended; None where there was none.
+        failed: why artefacts could not be made, in the run that goes on, else in the last one; what is there by now is left out.
+    """
+
+    study: str
+    stages: list[StageStatus]
+    holder: str | None
+    live: Live | None
+    ended: str | None
+    failed: dict[str, str]
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything is there."""
+        return not any(stage.missing or stage.stale or stage.damaged for stage in self.stages)
+
+
+def read_status(study: Path | str) -> StudyStatus:
+    """How far a study is; its files are read, and nothing is locked or changed.
+
+    Raises:
+        DeltaspaceError: the folder is no study, its model or tasks are gone, or a record of it is damaged.
+    """
+    folder = Folder(study)
+    folder.check()
+    held_by = holder(folder.path)
+    live = None if held_by is None else read_live(folder)
+    graph = Graph(Resources(load_recipe(folder.path / RECIPE), folder))
+    stages: dict[str, StageStatus] = {}
+    states: dict[str, State] = {}
+    for artefact in graph.order(graph.wanted()):
+        counted = stages.setdefault(artefact.stage, StageStatus(STAGES[artefact.stage].title))
+        state = states[artefact.path] = graph.state(artefact)
+        setattr(counted, state, getattr(counted, state) + 1)
+    history = read_history(folder.path)
+    failed = live.failed if live is not None else history[-1].failed if history else {}
+    return StudyStatus(
+        str(study),
+        [stages[name] for name in STAGES if name in stages],
+        held_by,
+        live,
+        history[-1].ended if history else None,
+        {path: why for path, why in failed.items() if states.get(path) != "valid"},
+    )
