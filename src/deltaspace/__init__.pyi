@@ -3,8 +3,10 @@ from . import landscape as landscape
 from . import study as study
 from . import tasks as tasks
 from .backbone import Backbone, load_backbone, make_backbone
+from .checkpoints.conversion import Conversion, convert
 from .checkpoints.export import export_delta
 from .checkpoints.load import load_delta
+from .checkpoints.read_any import load_tuned
 from .deltas.delta import AttachedDelta, Delta
 from .deltas.registry import attach
 from .errors import DeltaspaceError
@@ -31,6 +33,7 @@ __all__ = [
     "Approximation",
     "AttachedDelta",
     "Backbone",
+    "Conversion",
     "Delta",
     "DeltaspaceError",
     "Optimization",
@@ -43,6 +46,7 @@ __all__ = [
     "Vectors",
     "approximate",
     "attach",
+    "convert",
     "export_delta",
     "figures",
     "landscape",
@@ -51,6 +55,7 @@ __all__ = [
     "load_recipe",
     "load_subspace",
     "load_task",
+    "load_tuned",
     "make_backbone",
     "make_task",
     "optimize",

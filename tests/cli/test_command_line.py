@@ -30,9 +30,7 @@ from deltaspace.storage import write_json
 from deltaspace.study import STAGES, Content, MadeFrom, ScoreRow, Stage, read_scores
 from deltaspace.study.stages.zero_shot import Key
 
-VERBS = (
-    "demo run train approximate optimize transfer translate sweep show landscape figure report check import export info".split()
-)
+VERBS = "demo run train approximate optimize transfer translate sweep show landscape figure report check import export info convert".split()
 
 
 def told(capsys, *words):
