@@ -1,8 +1,8 @@
 """`python -m benchmarks.convert [DATA]`: deltas trained on real tasks, each converted to a LoRA of rank 8 without labels.
 
-For each of three tasks (folders in DATA) and each source: the source's score and the LoRA's on test, the share of held-out inputs that
-both decide alike, the share of the source's change that the LoRA misses, steps, inputs, seconds; and beside it what peft's own
-`convert_to_lora` makes of the source, where it can: it takes methods that add to weights.
+For each of three tasks (folders in DATA) and each source: the source's score and the LoRA's on test, the share of held-out inputs
+that both decide alike, the share of the source's change that the LoRA misses, steps, inputs, seconds; and beside it what peft's
+own `convert_to_lora` makes of the source, where it can: it takes methods that add to weights.
 
 What is done is kept in the results and not done again: run it as often as needed.
 """
@@ -39,7 +39,7 @@ SOURCES: dict[str, dict[str, Any]] = {
     "p-tuning": {"peft": "P_TUNING", "num_virtual_tokens": 8},
 }
 LORA: dict[str, Any] = {"r": 8, "target_modules": ("query", "key", "value", "dense")}
-TRAIN = Training(steps=300, lr=2e-3, evaluate_every=100)
+TRAIN = Training(steps=200, lr=2e-3, evaluate_every=100)
 INPUTS = 2000
 
 
@@ -102,8 +102,8 @@ def main() -> None:
     options = parser.parse_args()
     kept = read_json(RESULTS) if RESULTS.exists() else {"rows": []}
     backbone = load_backbone("demo")
-    for name in SOURCES:
-        for task_name in TASKS:
+    for task_name in TASKS:
+        for name in SOURCES:
             if any((row["task"], row["source"]) == (task_name, name) for row in kept["rows"]):
                 continue
             task = load_task(str(options.data / task_name))
