@@ -3,10 +3,9 @@ from . import landscape as landscape
 from . import study as study
 from . import tasks as tasks
 from .backbone import Backbone, load_backbone, make_backbone
-from .checkpoints.conversion import Conversion, convert
+from .checkpoints.conversion import convert
 from .checkpoints.export import export_delta
 from .checkpoints.load import load_delta
-from .checkpoints.read_any import load_tuned
 from .deltas.delta import AttachedDelta, Delta
 from .deltas.registry import attach
 from .errors import DeltaspaceError
@@ -33,7 +32,6 @@ __all__ = [
     "Approximation",
     "AttachedDelta",
     "Backbone",
-    "Conversion",
     "Delta",
     "DeltaspaceError",
     "Optimization",
@@ -55,7 +53,6 @@ __all__ = [
     "load_recipe",
     "load_subspace",
     "load_task",
-    "load_tuned",
     "make_backbone",
     "make_task",
     "optimize",

@@ -92,7 +92,7 @@ def convert(
     """Tune a delta until it computes what another one computes; no target is read, and no subspace needed.
 
     Args:
-        source: a delta and its parameters, (n,), such as `load_tuned` gives.
+        source: a delta and its parameters, (n,), such as `deltaspace.checkpoints.load_tuned` gives.
         target: the delta that follows, on the same PLM.
         inputs: texts; or a task, whose training inputs are tuned on, dev inputs held out and test examples scored.
         settings: `deltaspace.checkpoints.CONVERT` by default; the learning rate is multiplied by the target's `rate`.

@@ -11,6 +11,7 @@ from deltaspace.storage import parse_json, path_of
 from deltaspace.tasks import Task, load_task, make_task, read_inputs
 from deltaspace.tasks.inputs import read_lines
 from deltaspace.tasks.sources.folder import read_file
+from deltaspace.tasks.task import infer_kind
 
 
 def conversion_inputs(name: str, settings: Conversion, *, prompt: str | None = None, seed: int = 0) -> Sequence[str] | Task:
@@ -39,7 +40,7 @@ def conversion_inputs(name: str, settings: Conversion, *, prompt: str | None = N
     if count < 1:
         raise DeltaspaceError("conversion needs at least two inputs", found=f"{len(examples)} in {name}")
     splits = {"train": examples[count:], "dev": examples[:count], "test": examples[:count]}
-    return make_task("inputs", splits, source=name, prompt=prompt)
+    return make_task("inputs", splits, source=name, kind=infer_kind(examples), prompt=prompt)
 
 
 def _has_targets(name: str) -> bool:
