@@ -3,6 +3,7 @@ from . import landscape as landscape
 from . import study as study
 from . import tasks as tasks
 from .backbone import Backbone, load_backbone, make_backbone
+from .checkpoints.conversion import convert
 from .checkpoints.export import export_delta
 from .checkpoints.load import load_delta
 from .deltas.delta import AttachedDelta, Delta
@@ -43,6 +44,7 @@ __all__ = [
     "Vectors",
     "approximate",
     "attach",
+    "convert",
     "export_delta",
     "figures",
     "landscape",

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler
 from pydantic_core import CoreSchema
 
 # Of pydantic's schemas, those that would convert what they are given.
 _PLAIN = ("int", "float", "bool", "str")
+
+Changed = TypeVar("Changed", bound="Settings")
 
 
 def _strict(schema: Any) -> Any:
@@ -39,3 +41,17 @@ class Settings(BaseModel):
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         # Not pydantic's `strict` for whole models, which refuses a list for a tuple too.
         return _strict(handler(source))
+
+
+def changed(settings: Changed, **values: Any) -> Changed:
+    """Settings with other values, checked as all are; None leaves one as it is.
+
+    Example:
+        >>> class Size(Settings):
+        ...     width: int
+        ...     height: int = 1
+        >>> changed(Size(width=2), width=None, height=3)
+        Size(width=2, height=3)
+    """
+    given = {name: value for name, value in values.items() if value is not None}
+    return type(settings)(**{**settings.model_dump(), **given})

@@ -20,6 +20,8 @@ from deltaspace.deltas.checkpoint import write_model
 from deltaspace.markdown import front_matter, literal, plain
 from deltaspace.storage import exporting, hub_name, write_text
 
+DECODED, CONVERTED = "decoded from a deltaspace subspace", "converted by deltaspace"
+
 
 def export_delta(
     attached: AttachedDelta,
@@ -28,6 +30,7 @@ def export_delta(
     *,
     merge: bool = False,
     provenance: Mapping[str, object] | None = None,
+    origin: str = DECODED,
 ) -> Path:
     """Write a delta's parameters as a checkpoint with its model card.
 
@@ -37,6 +40,7 @@ def export_delta(
         folder: where to: an earlier export, which goes, an empty folder, or none.
         merge: add them to the PLM's weights and write a plain model.
         provenance: where they come from, for the model card.
+        origin: how they came to be, for its title.
 
     Raises:
         DeltaspaceError: the delta cannot be merged, something else is in the folder, or it cannot be written.
@@ -47,11 +51,13 @@ def export_delta(
             card = write_model(delta.merge(attached, parameters), attached.backbone.tokenizer, made)
         else:
             card = delta.write(attached, parameters, made)
-        write_text(made / "README.md", model_card(attached, card, folder.name, provenance or {}))
+        write_text(made / "README.md", model_card(attached, card, folder.name, provenance or {}, origin))
     return folder
 
 
-def model_card(attached: AttachedDelta, card: CheckpointCard, folder: str, provenance: Mapping[str, object]) -> str:
+def model_card(
+    attached: AttachedDelta, card: CheckpointCard, folder: str, provenance: Mapping[str, object], origin: str = DECODED
+) -> str:
     """The model card, as Markdown.
 
     Args:
@@ -59,12 +65,13 @@ def model_card(attached: AttachedDelta, card: CheckpointCard, folder: str, prove
         card: what it was written as.
         folder: the name of the checkpoint's folder.
         provenance: rows of its table, by their names.
+        origin: how it came to be.
     """
     rows = "\n".join(f"| {plain(key)} | {plain(value)} |" for key, value in provenance.items())
     matter = front_matter(library_name=card.library, base_model=hub_name(attached.backbone.name), tags=["deltaspace"])
     return f"""{matter}
 
-# {card.title} for {plain(attached.backbone.name)}, decoded from a deltaspace subspace
+# {card.title} for {plain(attached.backbone.name)}, {origin}
 
 | | |
 | --- | --- |

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from deltaspace.cli import checkpoints, results, studies, sweeps, translation
+from deltaspace.cli import checkpoints, conversion, results, studies, sweeps, translation
 from deltaspace.cli._terminal import broken_pipe
 
 
@@ -66,4 +66,5 @@ for verb in (
     app.command()(verb)
 app.command("import")(checkpoints.import_)
 app.command()(checkpoints.export)
+app.command()(conversion.convert)
 app.command()(checkpoints.info)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from deltaspace.cli._options import Dim, Seed, refuse_sweep
+from deltaspace.cli._subspaces import choose, is_study, refuse_choice, subspace_of
 from deltaspace.cli._terminal import bars, print_json, print_tables, quiet
 from deltaspace.errors import DeltaspaceError
 
@@ -91,7 +92,7 @@ def export(
     check_export(out)
     if push is not None and re.fullmatch(r"[\w.-]+/[\w.-]+", push) is None:
         raise DeltaspaceError(f"--push-to-hub {push}", expected="OWNER/NAME")
-    subspace = _subspace(study, dim, seed)
+    subspace = subspace_of(study, dim, seed)
     if task is not None:
         _export_task(subspace, out, task, delta, through, merge)
     elif delta or through or merge:
@@ -122,10 +123,10 @@ def info(
 
     study = Path(source)
     refuse_sweep(study)
-    if _is_study(study):
-        described = describe(_subspace(study, dim, seed))
+    if is_study(study):
+        described = describe(subspace_of(study, dim, seed))
     else:
-        _refuse_choice(source, dim, seed)
+        refuse_choice(source, dim, seed)
         described = read_description(source)
     if as_json:
         print_json(described)
@@ -134,47 +135,10 @@ def info(
 
 
 def _export_task(subspace: Subspace, out: Path, task: str, delta: str | None, through: str | None, merge: bool) -> None:
-    from deltaspace.backbone import load_backbone
     from deltaspace.checkpoints.export import export_delta
-    from deltaspace.subspace import SubspaceModel
 
-    if delta is None:
-        raise DeltaspaceError("as which delta?", expected="--delta and one of " + ", ".join(subspace.entries))
-    # The task's vectors say themselves through which deltas there are some.
-    if through is not None and task in subspace.sources and not subspace.vectors.deltas_of(task):
-        subspace.entry(through)
-        if through != delta:
-            raise DeltaspaceError(
-                f"no vector of {task} was tuned through {through}",
-                found="a source task, whose code all deltas read",
-                mend="leave out --through",
-            )
-    through = through or subspace.through(task, delta)
-    vector = subspace.vector(task, through)
-    origin = f"found through {through}" if subspace.vectors.deltas_of(task) else "the source task's code"
-    attached = SubspaceModel(subspace, load_backbone(subspace.plm.name, family=subspace.plm.family or None)).attached(delta)
-    parameters = subspace.to(attached.backbone.device).decode(delta, vector)
-    provenance = {"task": task, "vector": origin, "d": subspace.dim, "seed": subspace.seed}
+    chosen = choose(subspace, task, delta, through)
+    attached, parameters = chosen.on_plm()
+    provenance = {"task": task, "vector": chosen.origin, "d": subspace.dim, "seed": subspace.seed}
     export_delta(attached, parameters, out, merge=merge, provenance=provenance)
-    print(f"{out}: {task} as {delta}, {origin}" + (", merged into the model" if merge else ""))
-
-
-def _is_study(folder: Path) -> bool:
-    return (folder / "recipe.yaml").exists()
-
-
-def _subspace(folder: Path, dim: int | None, seed: int | None) -> Subspace:
-    """The subspace of a study, or of an exported folder."""
-    from deltaspace.study import read_subspace
-    from deltaspace.subspace.folder import load_subspace
-
-    refuse_sweep(folder)
-    if _is_study(folder):
-        return read_subspace(folder, dim, seed)
-    _refuse_choice(folder, dim, seed)
-    return load_subspace(folder)
-
-
-def _refuse_choice(folder: Path | str, dim: int | None, seed: int | None) -> None:
-    if dim is not None or seed is not None:
-        raise DeltaspaceError(f"{folder} is no study", expected="a study's folder, where --dim or --seed chooses a subspace")
+    print(f"{out}: {task} as {attached.name}, {chosen.origin}" + (", merged into the model" if merge else ""))

@@ -79,7 +79,7 @@ def read_peft_checkpoint(
             found=", ".join(weights) or "no weights",
             expected="safetensors; pickles are never read",
         )
-    tensors = _tensors(path)
+    tensors = read_weights(path)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     with without_warnings():
         expected = get_peft_model_state_dict(model)
@@ -91,7 +91,12 @@ def read_peft_checkpoint(
     return torch.cat([parameter.detach().reshape(-1) for parameter in trained]).clone()
 
 
-def _tensors(path: Path) -> dict[str, Tensor]:
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The tensors of a file that peft wrote.
+
+    Raises:
+        DeltaspaceError: it is missing or no safetensors file.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -152,7 +157,7 @@ def _check_config(path: Path, attached: AttachedDelta, model: PeftModel, same_ba
             expected=str(expected["peft_type"]).split(".")[-1],
         )
     base = config.get("base_model_name_or_path")
-    if not same_base and base and not _same_model(str(base), backbone):
+    if not same_base and base and not same_model(str(base), backbone):
         raise DeltaspaceError(
             f"{path} is of another model",
             found=base,
@@ -174,6 +179,6 @@ def _check_config(path: Path, attached: AttachedDelta, model: PeftModel, same_ba
             )
 
 
-def _same_model(base: str, backbone: Backbone) -> bool:
+def same_model(base: str, backbone: Backbone) -> bool:
     """Whether two names are of the same model: owners and folders differ between machines."""
     return base.rstrip("/").split("/")[-1].lower() == hub_name(backbone.name).rstrip("/").split("/")[-1].lower()

@@ -133,6 +133,16 @@ def _known_delta(name: str, settings: dict[str, Any], base: Path) -> dict[str, A
     return {"method": given["method"], **made} if "method" in given else made
 
 
+def delta_of(entry: Any) -> tuple[str, Delta]:
+    """A delta as an entry of a recipe's list of deltas says it, with its name.
+
+    Raises:
+        ValueError: there is no such delta or setting.
+    """
+    name, settings = _named(entry)
+    return name, make_delta(name, _known_delta(name, settings, Path()))
+
+
 class Recipe(Settings):
     """A study: a PLM, deltas, tasks, d, seeds, and how each stage trains."""
 

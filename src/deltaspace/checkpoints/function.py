@@ -1,0 +1,173 @@
+"""A delta's function as it is followed by another: what the PLM decides, in all states in which it decides something.
+
+Told from `Family.decision`. A decoder-only model decides at every token that it writes, so that its prompts are followed by what
+it may have written so far: of a ranked task the beginnings of the candidates, else what it writes itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from deltaspace.deltas.delta import AttachedDelta
+from deltaspace.families import Item
+from deltaspace.families.decoder import Decoder
+from deltaspace.families.sentence_encoder import SentenceEncoder
+from deltaspace.families.text import RankedText, TextItem, most_new_tokens
+from deltaspace.memory import check_fits
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+# Texts in one pass.
+_PASS = 64
+# Of a distribution over a whole vocabulary so many of the likeliest are kept apart, all others as one.
+_KEPT = 256
+# States of one prompt: all beginnings of few short candidates, or a short answer.
+_STATES = 8
+_TINY = 1e-12
+
+
+@dataclass(frozen=True)
+class Function:
+    """Decisions of a delta on some items, kept.
+
+    Args:
+        values: features of each decision, (items, kept).
+        indices: which features these are, where not all are kept.
+    """
+
+    values: Float[Tensor, "items kept"]
+    indices: Int[Tensor, "items kept"] | None = None
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def rows(self, chosen: Sequence[int]) -> Function:
+        """That on some of the items."""
+        index = torch.tensor(chosen, device=self.values.device)
+        return Function(self.values[index], None if self.indices is None else self.indices[index])
+
+    def distance(self, decided: Float[Tensor, "items features"]) -> Float[Tensor, " items"]:
+        """The squared distance of others' decisions, all features, on the same items; what is not kept counts as one feature."""
+        return (self._same_features(decided) - self._whole()).square().sum(1)
+
+    def divergence(self, decided: Float[Tensor, "items features"]) -> Float[Tensor, " items"]:
+        """KL from other distributions on the same items, in nats; features are square roots of probabilities."""
+        wanted, given = self._whole().square(), self._same_features(decided).square()
+        return (wanted * (wanted.clamp_min(_TINY).log() - given.clamp_min(_TINY).log())).sum(1)
+
+    def likeliest(self) -> Int[Tensor, " items"]:
+        """The feature that is largest in each decision."""
+        first = self.values.argmax(1)
+        return first if self.indices is None else self.indices.gather(1, first.unsqueeze(1)).squeeze(1)
+
+    def _whole(self) -> Tensor:
+        return self.values if self.indices is None else _with_rest(self.values)
+
+    def _same_features(self, decided: Tensor) -> Tensor:
+        return decided if self.indices is None else _with_rest(decided.gather(1, self.indices))
+
+
+def _with_rest(kept: Tensor) -> Tensor:
+    """Roots of probabilities with the root of what is left of 1."""
+    rest = (1 - kept.square().sum(1, keepdim=True)).clamp_min(_TINY).sqrt()
+    return torch.cat([kept, rest], dim=1)
+
+
+@torch.no_grad()
+def function_of(attached: AttachedDelta, parameters: Float[Tensor, " params"], items: Sequence[Item]) -> Function:
+    """What a delta decides on items, in their order.
+
+    Raises:
+        DeltaspaceError: this does not fit into memory.
+    """
+    whole = not distributions(attached)
+    parts: list[Function] = []
+    order = by_length(items)
+    for _, decided in decisions_on(attached, parameters, items):
+        if whole or decided.shape[1] <= _KEPT:
+            parts.append(Function(decided))
+        else:
+            largest = decided.topk(_KEPT, dim=1)
+            parts.append(Function(largest.values, largest.indices))
+        if len(parts) == 1:
+            count = 2 * len(items) * parts[0].values.shape[1]
+            check_fits("what the source computes", count, "give fewer inputs", attached.backbone.device)
+    back = torch.tensor(order).argsort()
+    values = torch.cat([part.values for part in parts])[back]
+    indices = [part.indices for part in parts if part.indices is not None]
+    return Function(values, torch.cat(indices)[back] if indices else None)
+
+
+@torch.no_grad()
+def decisions_on(
+    attached: AttachedDelta, parameters: Float[Tensor, " params"], items: Sequence[Item]
+) -> Iterator[tuple[list[int], Float[Tensor, "chosen features"]]]:
+    """Positions of some items, in the order of `by_length`, with what a delta decides on them, until all are done."""
+    order = by_length(items)
+    for start in range(0, len(order), _PASS):
+        chosen = order[start : start + _PASS]
+        yield chosen, attached.decision(parameters, attached.backbone.family.collate([items[index] for index in chosen]))
+
+
+def distributions(attached: AttachedDelta) -> bool:
+    """Whether decisions are square roots of probabilities; else they are embeddings."""
+    return not isinstance(attached.backbone.family, SentenceEncoder)
+
+
+def by_length(items: Sequence[Item]) -> list[int]:
+    """Positions of the items, those of like length together: what is padded is computed."""
+    return sorted(range(len(items)), key=lambda index: len(items[index].input_ids))
+
+
+def states_of(attached: AttachedDelta, parameters: Float[Tensor, " params"], items: Sequence[Item]) -> list[Item]:
+    """All states in which the delta decides something on the items; see the top of this file."""
+    if not isinstance(attached.backbone.family, Decoder):
+        return list(items)
+    texts = [item for item in items if isinstance(item, TextItem)]
+    states: list[Item] = []
+    written = _written(attached, parameters, [item for item in texts if not isinstance(item, RankedText)])
+    for item in texts:
+        beginnings = _beginnings(item.candidate_ids) if isinstance(item, RankedText) else _beginnings([next(written)])
+        states += [replace(item, input_ids=[*item.input_ids, *beginning]) for beginning in beginnings[:_STATES]]
+    return states
+
+
+def _beginnings(texts: Sequence[Sequence[int]]) -> list[tuple[int, ...]]:
+    """What may have been written before each token of some texts, the shortest first."""
+    return sorted({tuple(text[:end]) for text in texts for end in range(len(text))}, key=lambda text: (len(text), text))
+
+
+@torch.no_grad()
+def _written(attached: AttachedDelta, parameters: Float[Tensor, " params"], items: Sequence[TextItem]) -> Iterator[list[int]]:
+    """What the delta writes behind each of the items, greedily, its end token included."""
+    family = attached.backbone.family
+    end = family.tokenizer.eos_token_id
+    written: dict[int, list[int]] = {}
+    order = by_length(items)
+    for start in range(0, len(order), _PASS):
+        positions = order[start : start + _PASS]
+        inputs = family.pad_inputs([items[index].input_ids for index in positions], left=True)
+        options = {
+            "attention_mask": inputs.attention_mask,
+            "max_new_tokens": min(_STATES, most_new_tokens([items[index] for index in positions])),
+            "do_sample": False,
+            "num_beams": 1,
+            "pad_token_id": family.pad_id,
+        }
+        generate = partial(_generate, input_ids=inputs.input_ids, options=options)
+        for index, row in zip(positions, attached.call(parameters, generate), strict=True):
+            written[index] = row[: row.index(end) + 1] if end in row else row
+    return iter([written[index] for index in range(len(items))])
+
+
+def _generate(model: PreTrainedModel, input_ids: Tensor, options: dict[str, Any]) -> list[list[int]]:
+    tokens: Tensor = model.generate(input_ids=input_ids, **options)  # type: ignore[operator, assignment]
+    return tokens[:, input_ids.shape[1] :].tolist()
