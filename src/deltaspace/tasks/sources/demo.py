@@ -13,7 +13,6 @@ import random
 import tarfile
 from pathlib import Path
 
-from deltaspace.errors import DeltaspaceError
 from deltaspace.storage import cache_folder, check_digest, distribution, file_digest, write_copy
 from deltaspace.tasks.sources.source import TASK_SOURCES, Contents, TaskSource
 from deltaspace.tasks.spec import TaskSpec
