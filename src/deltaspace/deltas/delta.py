@@ -259,12 +259,32 @@ class AttachedDelta:
 
     def decision(self, vector: Float[Tensor, "*groups params"], batch: Batch) -> Float[Tensor, "batch features"]:
         """What the PLM decides by (`Family.decision`) with `vector` applied, or several, each to its part of the batch."""
+        return self._rows(vector, batch, self.backbone.family.decision)
+
+    def answer(self, vector: Float[Tensor, "*groups params"], batch: Batch) -> Float[Tensor, "batch features"]:
+        """What it answers to the batch's own tasks (`Family.answer`), likewise."""
+        return self._rows(vector, batch, self.backbone.family.answer)
+
+    def loss_and_answer(
+        self, vector: Float[Tensor, "*groups params"], batch: Batch
+    ) -> tuple[Float[Tensor, ""], Float[Tensor, "batch features"]]:
+        """`loss` and `answer`, in one pass of the model where the family can."""
         family = self.backbone.family
         if vector.dim() == 1 or self.delta.grouped:
-            return self.call(vector, lambda model: family.decision(model, batch))
-        size = len(batch.items) // len(vector)
+            return self.call(vector, lambda model: family.loss_and_answer(model, batch))
+        return self.loss(vector, batch), self.answer(vector, batch)
+
+    def _rows(
+        self,
+        vector: Float[Tensor, "*groups params"],
+        batch: Batch,
+        function: Callable[[PreTrainedModel, Batch], Float[Tensor, "batch features"]],
+    ) -> Float[Tensor, "batch features"]:
+        if vector.dim() == 1 or self.delta.grouped:
+            return self.call(vector, lambda model: function(model, batch))
+        family, size = self.backbone.family, len(batch.items) // len(vector)
         parts = [family.collate(batch.items[i * size : (i + 1) * size]) for i in range(len(vector))]
-        return torch.cat([self.decision(row, part) for row, part in zip(vector, parts, strict=True)])
+        return torch.cat([self._rows(row, part, function) for row, part in zip(vector, parts, strict=True)])
 
     def evaluate(self, vector: Float[Tensor, "*groups params"], batch: Batch) -> Evaluation:
         """Predictions and losses of `batch` with `vector` applied, or several, each to its part of the batch (see `call`)."""

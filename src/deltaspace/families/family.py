@@ -111,6 +111,16 @@ class Family(ABC, Generic[AnyItem, AnyBatch]):
         so that the squared distance is twice the squared Hellinger distance. The targets are not read.
         """
 
+    def answer(self, model: PreTrainedModel, batch: AnyBatch) -> Float[Tensor, "batch features"]:
+        """As `decision`, but only of what the batch's own tasks ask for; the same unless a family decides by more than that."""
+        return self.decision(model, batch)
+
+    def loss_and_answer(
+        self, model: PreTrainedModel, batch: AnyBatch
+    ) -> tuple[Float[Tensor, ""], Float[Tensor, "batch features"]]:
+        """`loss` and `answer`; a family that has both from one pass of the model says so here."""
+        return self.loss(model, batch), self.answer(model, batch)
+
     @property
     def device(self) -> torch.device:
         """Where the PLM is."""

@@ -144,3 +144,9 @@ class MaskedEncoder(Family[MaskedItem, MaskedBatch]):
     def decision(self, model: PreTrainedModel, batch: MaskedBatch) -> Float[Tensor, "batch features"]:
         """Of the candidates' probabilities at the mask."""
         return roots(self._scores(model, batch))
+
+    def loss_and_answer(
+        self, model: PreTrainedModel, batch: MaskedBatch
+    ) -> tuple[Float[Tensor, ""], Float[Tensor, "batch features"]]:
+        scores = self._scores(model, batch)
+        return F.cross_entropy(scores, batch.gold), roots(scores)

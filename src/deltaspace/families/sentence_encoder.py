@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from deltaspace.errors import DeltaspaceError
 from deltaspace.families.batch import Batch, Evaluation, Inputs, Item
 from deltaspace.families.family import FAMILIES, Family
-from deltaspace.families.ranking import Choice, candidate_texts, choices, ranked
+from deltaspace.families.ranking import Choice, candidate_texts, choices, ranked, roots
 from deltaspace.storage import read_json
 from deltaspace.tasks.task import Example, Task
 
@@ -156,3 +156,13 @@ class SentenceEncoder(Family[SentenceItem, SentenceBatch]):
     def decision(self, model: PreTrainedModel, batch: SentenceBatch) -> Float[Tensor, "batch features"]:
         """The sentences' embeddings."""
         return self.embed(model, batch.inputs).float()
+
+    def answer(self, model: PreTrainedModel, batch: SentenceBatch) -> Float[Tensor, "batch features"]:
+        """Of the candidates' probabilities: the embedding tells more than any task asks."""
+        return roots(self._scores(model, batch))
+
+    def loss_and_answer(
+        self, model: PreTrainedModel, batch: SentenceBatch
+    ) -> tuple[Float[Tensor, ""], Float[Tensor, "batch features"]]:
+        scores = self._scores(model, batch)
+        return F.cross_entropy(scores, batch.gold), roots(scores)

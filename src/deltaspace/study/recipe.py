@@ -262,6 +262,12 @@ class Recipe(Settings):
         return self
 
     @model_validator(mode="after")
+    def _deltas_to_agree(self) -> Recipe:
+        if self.optimize.agreement and len(self.deltas) == 1:
+            raise ValueError("'optimize: {agreement: …}' needs several deltas; leave it out, or add one")
+        return self
+
+    @model_validator(mode="after")
     def _known_landscapes(self) -> Recipe:
         names = []
         for number, spec in enumerate(self.landscapes, start=1):

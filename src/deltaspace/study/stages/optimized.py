@@ -50,13 +50,18 @@ class OptimizedStage(Stage[Key]):
                 yield Key(dim, delta, task, seed)
 
     def made_from(self, resources: Resources, key: Key) -> MadeFrom:
-        settings = [resources.tasks[key.task].fingerprint, key.delta, resources.recipe.optimize.model_dump()]
+        how = resources.recipe.optimize
+        settings = [resources.tasks[key.task].fingerprint, key.delta, how.model_dump()]
+        if how.agreement:
+            settings.append(sorted(resources.recipe.deltas))
         return MadeFrom((SUBSPACE.artefact(key.subspace),), settings)
 
     def make(self, resources: Resources, key: Key, resume: Resume) -> Content:
         attached, task = resources.attached(key.delta, key.seed), resources.tasks[key.task]
         subspace = SUBSPACE.load(resources, key.subspace)
-        tuned = optimize(subspace, attached, task, resources.recipe.optimize, seed=key.seed, resume=resume)
+        how = resources.recipe.optimize
+        others = [resources.attached(name, key.seed) for name in resources.recipe.deltas if how.agreement and name != key.delta]
+        tuned = optimize(subspace, attached, task, how, others=others, seed=key.seed, resume=resume)
         result = transfer(subspace, tuned.vector, attached, task)
         row = self.row(key, task, result, source_delta=key.delta, tuned=key.dim)
         radius = float(radius_of(tuned.vector.unsqueeze(0), subspace.codes_of(key.delta)))

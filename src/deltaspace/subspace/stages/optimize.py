@@ -1,8 +1,9 @@
 """Stage 2, subspace optimization: arXiv 2210.13311, section 3. Only the intrinsic vector is tuned, through one delta:
 
-min_I task_loss(theta0_t + up_t(I)) + prior * radius(I)^2
+min_I task_loss(theta0_t + up_t(I)) + prior * radius(I)^2 + agreement * mean over s, x of |a_s(x; I) - a_t(x; I)|^2
 
-radius(I) is how far I lies from the source tasks' codes (`deltaspace.subspace.codes`): the deltas agree near them.
+radius(I) is how far I lies from the source tasks' codes (`deltaspace.subspace.codes`): the deltas agree near them. a(x; I) is
+what the PLM answers to an input x of the batch (`Family.answer`), s one of the subspace's other deltas; only t reads targets.
 
 Several starts and learning rates are tuned side by side: each is a candidate with its own Adam and clipping,
 and one pass of the model serves all of them (each candidate's parameters on its own copy of the batch). The best on dev is kept.
@@ -21,6 +22,7 @@ from pydantic import Field
 from torch import Tensor
 
 from deltaspace.deltas.delta import AttachedDelta
+from deltaspace.errors import DeltaspaceError
 from deltaspace.scoring import Scorer
 from deltaspace.seeds import derived_seed
 from deltaspace.subspace.codes import squared_radius
@@ -50,6 +52,11 @@ class Optimization(Training):
         default=0.0,
         ge=0,
         description="weight of the squared radius (distance from the source tasks' codes), within which transfer can be trusted",
+    )
+    agreement: float = Field(
+        default=0.0,
+        ge=0,
+        description="weight of how far the subspace's other deltas answer otherwise on each batch (0 to 2); they read no targets",
     )
     nearest_dev: int = Field(default=64, ge=1, description="dev examples by which the nearest source task is found")
 
@@ -83,6 +90,7 @@ def optimize(
     task: Task,
     settings: Optimization | None = None,
     *,
+    others: Sequence[AttachedDelta] = (),
     seed: int = 0,
     resume: Resume = NO_RESUME,
 ) -> Optimized:
@@ -93,11 +101,12 @@ def optimize(
         attached: one of its deltas.
         task: an unseen task (or any).
         settings: `deltaspace.OPTIMIZE` by default.
+        others: deltas that are to answer as this one does, where `settings.agreement` asks for that.
         seed: decides the order of the examples.
         resume: see `deltaspace.training.fit`.
 
     Raises:
-        DeltaspaceError: the delta is not the subspace's, or the training diverges.
+        DeltaspaceError: a delta is not the subspace's, agreement is asked for and there are no others, or the training diverges.
 
     Example:
         >>> lora = attach("lora", backbone, r=2)
@@ -107,7 +116,12 @@ def optimize(
         (torch.Size([3]), 'mean')
     """
     settings = settings or OPTIMIZE
-    subspace.check(attached)
+    for delta in (attached, *others):
+        subspace.check(delta)
+    if settings.agreement and not others:
+        raise DeltaspaceError(
+            "agreement needs deltas to agree with", found=f"{attached.name} alone", mend="others=[...], or agreement 0"
+        )
     family = attached.backbone.family
     batches = Batches(family.encode(task, task.train), settings.batch_size, derived_seed(seed, "batches", task.name))
     scorer = Scorer(attached, task, "dev")
@@ -118,12 +132,18 @@ def optimize(
     def loss(values: list[Tensor], step: int) -> Tensor:
         # L-BFGS compares the gradients of its steps, so that they must be of the same examples.
         batch = batches.at(step % settings.accumulate if settings.optimizer == "lbfgs" else step)
-        vectors = subspace.decode(attached.name, torch.stack(values))
+        rows, batch = torch.stack(values), family.collate(batch * len(values))
+        vectors = subspace.decode(attached.name, rows)
+        if settings.agreement:
+            total, answer = attached.loss_and_answer(vectors, batch)
+            answers = [other.answer(subspace.decode(other.name, rows), batch) for other in others]
+            apart = torch.stack([(other - answer).square().sum(1).mean() for other in answers]).mean()
+            total = total + settings.agreement * apart
+        else:
+            total = attached.loss(vectors, batch)
         # The sum over candidates: each has the gradient that it would have alone.
-        task_loss = len(values) * attached.loss(vectors, family.collate(batch * len(values)))
-        if not settings.prior:
-            return task_loss
-        return task_loss + settings.prior * squared_radius(torch.stack(values), codes).sum()
+        total = len(values) * total
+        return total + settings.prior * squared_radius(rows, codes).sum() if settings.prior else total
 
     def scores(values: Sequence[Tensor]) -> list[Score]:
         return [scorer.score(subspace.decode(attached.name, value)) for value in values]
