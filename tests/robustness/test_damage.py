@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import shutil
 from dataclasses import asdict
 
@@ -277,3 +279,35 @@ def test_a_list_of_imports_says_what_was_imported(tmp_path):
         again.initial("lora", 0)
     said = json.loads((tmp_path / "imported/imports.json").read_text())
     assert set(said) == {"lora/movies/0", "digest"}
+
+
+def made_strange(path, what):
+    """Put something in a file's place that is no plain file."""
+    path.unlink()
+    if what == "loop":
+        path.symlink_to(path)
+    elif what == "nowhere":
+        path.symlink_to(path.parent / "nowhere")
+    elif what == "device":
+        path.symlink_to("/dev/zero")
+    else:
+        os.mkfifo(path)
+
+
+@pytest.mark.parametrize("what", ["loop", "nowhere", "device", "pipe"])
+@pytest.mark.parametrize("stage", ["zero_shot", "independent", "subspace", "optimized"])
+def test_what_is_no_file_in_an_artefact_s_place_is_told(whole, tmp_path, stage, what):
+    """By whoever reads it; it is not taken for an artefact that was never made."""
+    shutil.copytree(whole / "study", tmp_path / "study")
+    path = next(Folder(tmp_path / "study").files(stage))
+    made_strange(tmp_path / "study" / path, what)
+    with pytest.raises(DeltaspaceError, match=re.escape(path)):
+        read_scores(tmp_path / "study")
+
+
+def test_a_linked_folder_in_a_study_is_told(whole, tmp_path):
+    shutil.copytree(whole / "study", tmp_path / "study")
+    (tmp_path / "study" / "zero_shot" / "lora").rename(tmp_path / "elsewhere")
+    (tmp_path / "study" / "zero_shot" / "lora").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(DeltaspaceError, match="zero_shot/lora is a link"):
+        read_scores(tmp_path / "study")

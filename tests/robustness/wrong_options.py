@@ -25,6 +25,22 @@ ANY = [
     ("sweep sweep.yaml -o STUDY", "is not a sweep"),
 ]
 
+# A name that no file system takes, wherever a path is asked for.
+_LONG = "x" * 300
+LONG = [
+    (f"{words} {_LONG}", "File name too long")
+    for words in (
+        *(f"{verb} recipe.yaml -o" for verb in ("run", "train", "approximate", "optimize", "transfer")),
+        "sweep sweep.yaml -o",
+        "show",
+        "report",
+        "landscape --task three --point lora --point adapter",
+        "figure scores -o x.png",
+        "export -o x",
+        "translate --task three --from lora --to prefix --inputs one",
+    )
+]
+
 SHOW = [
     ("show nothing", "nothing is not a study"),
     ("show one", "one is not a study"),
@@ -177,4 +193,4 @@ IMPORT = [
     ("import x one --task one --recipe recipe.yaml", "one"),
 ]
 
-WORDS = [*ANY, *SHOW, *FIGURE, *LANDSCAPE, *TRANSLATE, *EXPORT, *IMPORT]
+WORDS = [*ANY, *LONG, *SHOW, *FIGURE, *LANDSCAPE, *TRANSLATE, *EXPORT, *IMPORT]

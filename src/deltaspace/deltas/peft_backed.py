@@ -40,14 +40,11 @@ def _fingerprint(weight: Tensor) -> int:
 def _uninitialized_is_nan() -> Iterator[None]:
     """In here memory that nobody initializes is NaN, so that it is noticed where it stays."""
     before, warned = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    filled = torch.utils.deterministic.fill_uninitialized_memory
     torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = True
     try:
         yield
     finally:
         torch.use_deterministic_algorithms(before, warn_only=warned)
-        torch.utils.deterministic.fill_uninitialized_memory = filled
 
 
 class PeftBacked(Delta):

@@ -55,8 +55,8 @@ class Folder:
         self.path = Path(path)
 
     def has(self, path: str) -> bool:
-        """Whether there is an artefact at this path, whatever it says."""
-        return (self.path / path).is_file()
+        """Whether there is something at this path, whatever it is."""
+        return what_is_at(self.path / path) is not None
 
     def metadata(self, path: str) -> dict[str, Any]:
         """An artefact's metadata; its tensors are not read.
@@ -90,13 +90,20 @@ class Folder:
             write_tensors(self.path / path, dict(tensors), dict(metadata))
 
     def files(self, stage: str) -> Iterator[str]:
-        """The paths of all artefacts of a stage that are there, sorted."""
+        """The paths of all artefacts of a stage that are there, sorted; of whatever is called like one and is no folder.
+
+        Raises:
+            DeltaspaceError: a folder cannot be listed, or is a link.
+        """
         if not (self.path / stage).is_dir():
             return
         # A task may be called "tweets.json": its folder is no artefact.
-        listed = (Path(below) / name for below, _, names in walk(self.path / stage) for name in names)
-        for path in sorted(path for path in listed if path.suffix in (".safetensors", ".json")):
-            if not path.name.startswith(".") and path.is_file():
+        listed = []
+        for below, folders, names in walk(self.path / stage):
+            _refuse_links(Path(below), folders)
+            listed += [Path(below) / name for name in names if not name.startswith(".")]
+        for path in sorted(listed):
+            if path.suffix in (".safetensors", ".json"):
                 yield path.relative_to(self.path).as_posix()
 
     def has_artefacts(self, stage: str) -> bool:
@@ -197,11 +204,7 @@ class Folder:
         for folder, folders, _ in walk(self.path):
             temporary += [Path(folder) / name for name in folders if is_temporary(name)]
             folders[:] = [name for name in folders if not is_temporary(name)]
-            for name in folders:
-                if (link := Path(folder) / name).is_symlink():
-                    raise DeltaspaceError(
-                        f"{link} is a link", found=str(link.readlink()), expected="a folder; nothing is written through links"
-                    )
+            _refuse_links(Path(folder), folders)
         return temporary
 
     def _others(self) -> list[str]:
@@ -222,6 +225,18 @@ class Folder:
         with locked(self.path):
             clear_left(temporary)
             yield
+
+
+def _refuse_links(folder: Path, names: Iterable[str]) -> None:
+    """Raise DeltaspaceError where a folder in a study is a link: it is neither written through, nor passed over."""
+    for name in names:
+        if (link := folder / name).is_symlink():
+            raise DeltaspaceError(
+                f"{link} is a link",
+                found=str(link.readlink()),
+                expected="a folder; nothing is written through links",
+                mend="put the folder itself there, or run the whole study elsewhere",
+            )
 
 
 def read_artefact_metadata(path: Path) -> dict[str, Any]:

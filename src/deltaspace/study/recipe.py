@@ -30,6 +30,7 @@ from deltaspace.subspace import (
 )
 from deltaspace.subspace.agreement import Probing
 from deltaspace.tasks import Limits, TaskSpec
+from deltaspace.tasks.sources import source_of
 from deltaspace.training import Training
 
 
@@ -63,6 +64,19 @@ class Tasks(Settings):
         # A recipe's file says where it is; a recipe made in Python is relative to the current folder.
         base = (info.context or {}).get("base")
         return value if base is None else str((base / _path(value or "")).resolve())
+
+    @field_validator("source", "unseen")
+    @classmethod
+    def _of_sources(cls, value: tuple[TaskSpec, ...]) -> tuple[TaskSpec, ...]:
+        wrong = []
+        for index, spec in enumerate(value):
+            try:
+                source_of(spec.origin)
+            except ValueError as error:
+                wrong.append(Mistake((index,), str(error)))
+        if wrong:
+            raise refuse(wrong)
+        return value
 
     @model_validator(mode="after")
     def _different_names(self) -> Tasks:

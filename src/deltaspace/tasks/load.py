@@ -24,7 +24,10 @@ def load_task(spec: str | TaskSpec, *, folder: Path | None = None, limits: Limit
         DeltaspaceError: there is no such task, or its examples are not what they should be.
     """
     spec = spec if isinstance(spec, TaskSpec) else _spec(spec)
-    source, where = source_of(spec.origin)
+    try:
+        source, where = source_of(spec.origin)
+    except ValueError as error:
+        raise DeltaspaceError(str(error), mend="correct 'from' in the recipe") from None
     contents = source.read(where, spec, folder)
     common = limits or Limits()
     counts = {str(split): getattr(spec.limits, split) or getattr(common, split) for split in SPLITS}

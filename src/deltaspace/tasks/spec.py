@@ -82,15 +82,6 @@ class TaskSpec(Settings):
             fields_of(value)
         return value
 
-    @field_validator("origin")
-    @classmethod
-    def _of_a_source(cls, value: str) -> str:
-        # Here, because sources are told what a spec says.
-        from deltaspace.tasks.sources import source_of
-
-        source_of(value)
-        return value
-
     @model_validator(mode="after")
     def _named(self) -> TaskSpec:
         try:
