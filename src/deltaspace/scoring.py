@@ -36,7 +36,7 @@ class Scorer:
         examples = task.split(split)[:limit]
         encoded = items if items is not None else attached.backbone.family.encode(task, examples)
         # Sorted by length: less padding.
-        order = sorted(range(len(examples)), key=lambda index: len(encoded[index].input_ids))
+        order = sorted(range(len(examples)), key=lambda index: encoded[index].length)
         self._targets = [examples[index].target for index in order]
         self._items = [encoded[index] for index in order]
 

@@ -11,6 +11,7 @@ from deltaspace.backbone import make_backbone
 from deltaspace.deltas import AttachedDelta, attach, make_delta
 from deltaspace.families import packing
 from deltaspace.families.logits import logits_at
+from deltaspace.scoring import score
 from deltaspace.tasks import Example, make_task
 from tests.tiny import VOCABULARY, tiny_backbone, tiny_tokenizer
 
@@ -29,6 +30,7 @@ DELTAS = {
 }
 OPTIONS = (("good", "bad film", "very dull plot"), ("happy", "not sad and very happy"), ("a", "the", "fine", "poor film"))
 INPUTS = ("good", "the film was very dull and bad", "a plot")
+evaluate = AttachedDelta.evaluate
 _COMMON = {"vocab_size": len(VOCABULARY), "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
 _SIZES = {
     "hidden_size": 16,
@@ -132,6 +134,21 @@ def test_several_vectors_in_one_batch_give_what_each_gives_alone(name, make, dec
         assert not alone[0].losses.allclose(alone[1].losses, atol=1e-3)
 
 
+def test_examples_of_like_length_are_scored_together(decoder, monkeypatch):
+    monkeypatch.setattr("deltaspace.scoring._BATCH", 2)
+    short, long = Example("the film was very", "good", ("good", "bad")), Example("a", "bad", ("good film " * 4, "bad"))
+    rows = [short, long] * 2
+    task, seen = make_task("mixed", {"train": rows, "dev": rows, "test": rows}, source="here"), []
+    attached = attached_to("lora", decoder)
+    monkeypatch.setattr(
+        AttachedDelta,
+        "evaluate",
+        lambda self, vector, batch: seen.append([i.length for i in batch.items]) or evaluate(self, vector, batch),
+    )
+    assert score(attached, task, attached.initial).count == 4
+    assert [sorted(set(lengths)) for lengths in seen] == [[seen[0][0]], [seen[1][0]]] and seen[0][0] < seen[1][0]
+
+
 def test_gradients_are_those_of_all_logits(decoder):
     attached, family = attached_to("lora", decoder), decoder.family
     vector = moved(attached).requires_grad_()
@@ -165,6 +182,7 @@ def test_an_input_is_read_once_and_logits_are_computed_where_targets_are():
     items = family.encode(choice(), [choice().test[1]] * 2)
     batch = family.collate(items)
     length, candidates = len(items[0].input_ids), items[0].candidate_ids
+    assert items[0].length == length + sum(len(ids) - 1 for ids in candidates)
     with torch.no_grad():
         family.evaluate(backbone.model, batch)
         assert read == [2 * (length + sum(len(ids) - 1 for ids in candidates))]

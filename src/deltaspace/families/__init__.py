@@ -2,5 +2,6 @@
 
 from deltaspace.families.batch import Batch, Evaluation, Inputs, Item
 from deltaspace.families.family import FAMILIES, Family
+from deltaspace.families.prompting import PLAIN, Prompting
 
-__all__ = ["FAMILIES", "Batch", "Evaluation", "Family", "Inputs", "Item"]
+__all__ = ["FAMILIES", "PLAIN", "Batch", "Evaluation", "Family", "Inputs", "Item", "Prompting"]

@@ -20,6 +20,11 @@ class Item:
 
     input_ids: list[int]
 
+    @property
+    def length(self) -> int:
+        """How many tokens a model reads to score it."""
+        return len(self.input_ids)
+
 
 class Inputs(NamedTuple):
     """Padded texts, as every PLM takes them."""

@@ -14,9 +14,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from deltaspace.families.batch import Batch, Evaluation, Inputs
+from deltaspace.families.chat import Chat, read_chat
 from deltaspace.families.family import FAMILIES, Family
 from deltaspace.families.logits import logits_at, takes
 from deltaspace.families.packing import packed_scores
+from deltaspace.families.prompting import answer, demonstrations, question, shown
 from deltaspace.families.ranking import Choice, ranked, roots
 from deltaspace.families.text import (
     IGNORED,
@@ -33,8 +35,6 @@ from deltaspace.tasks.task import Example, Task
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
 
-_PROMPT = "{input}\nAnswer:"
-
 
 # Of two ways to the same log-likelihoods in fp32; ways to others are far more apart.
 _SAME = 1e-4
@@ -46,7 +46,7 @@ class DecoderBatch(Batch):
 
     Args:
         items: what it was made from.
-        inputs: tokens of input and target.
+        inputs: tokens of input and target, the last one left out.
         positions: where the target's tokens are predicted, which is one token before each.
         targets: these tokens; IGNORED behind them.
     """
@@ -65,6 +65,8 @@ class Decoder(Family[TextItem, DecoderBatch]):
     models = "decoder-only models (GPT-2, Llama)"
     peft_task_type = "CAUSAL_LM"
     precedence = 0
+    prompts = True
+    _chat: Chat | None = None
 
     @staticmethod
     def auto_class() -> type[Any]:
@@ -79,30 +81,63 @@ class Decoder(Family[TextItem, DecoderBatch]):
     def check_model(self, name: str) -> None:
         super().check_model(name)
         self.need(name, self.tokenizer.eos_token_id, "end token (eos_token)", "tokenizer_config.json")
+        if self.prompting.style == "chat":
+            self._chat = read_chat(self.tokenizer, name, self.prompting.system)
 
     def check(self, task: Task) -> None:
         self.check_prompt(task, ["input"])
 
     def encode(self, task: Task, examples: Sequence[Example]) -> list[TextItem]:
         self.check(task)
-        inputs = [self._open(self.tokenizer(self.prompted(task, e.input, _PROMPT))["input_ids"]) for e in examples]
+        texts = self._texts(task, examples)
+        if self._chat is None:
+            inputs = [self._open(ids) for ids in self.tokenizer(texts)["input_ids"]]
+        else:  # a template names all special tokens itself
+            inputs = self.tokenizer(texts, add_special_tokens=False)["input_ids"]
         return encode_texts(self, task, examples, inputs, self._target_ids)
+
+    def _texts(self, task: Task, examples: Sequence[Example]) -> list[str]:
+        """What the model reads of each example, up to where its answer begins."""
+        chat, drawn = self._chat, demonstrations(task, self.prompting.examples)
+        asked = question(task, self.prompting)
+        opening, reply, turn, generation = ("", "\nAnswer: ", "\n\n", "\nAnswer:")
+        if chat is not None:
+            opening, reply, turn, generation = chat.opening, chat.reply, chat.turn, chat.generation
+        elif task.prompt is not None:  # it says itself how it ends
+            reply, generation = " ", ""
+
+        def one(example: Example) -> str:
+            before = "".join(
+                (task.prompt or asked).format(input=other.input) + reply + answer(task, other) + turn
+                for other in shown(drawn, example.input)
+            )
+            return self.prompted(task, example.input, asked, (opening + before, generation))
+
+        return [one(example) for example in examples]
 
     def _open(self, ids: list[int]) -> list[int]:
         # Some tokenizers close every text with their end token; a prompt is to be continued.
         return ids[:-1] if len(ids) > 1 and ids[-1] == self.tokenizer.eos_token_id else ids
 
+    @property
+    def _end(self) -> int:
+        """The token that ends an answer."""
+        return int(self.tokenizer.eos_token_id) if self._chat is None else self._chat.end
+
     def _target_ids(self, texts: list[str]) -> list[list[int]]:
+        # Behind a colon a word begins with a space, behind a chat's line it does not.
+        space = " " if self._chat is None else ""
         encoded = self.tokenizer(
-            [" " + text for text in texts], add_special_tokens=False, truncation=True, max_length=self.max_length
+            [space + text for text in texts], add_special_tokens=False, truncation=True, max_length=self.max_length
         )
-        return [[*ids, self.tokenizer.eos_token_id] for ids in encoded["input_ids"]]
+        return [[*ids, self._end] for ids in encoded["input_ids"]]
 
     def collate(self, items: Sequence[TextItem]) -> DecoderBatch:
         return DecoderBatch(items, *self._join([(item.input_ids, item.target_ids) for item in items]))
 
     def _join(self, pairs: Sequence[tuple[list[int], list[int]]]) -> tuple[Inputs, Tensor, Tensor]:
-        inputs = self.pad_inputs([ids + target for ids, target in pairs])
+        # The last token is predicted, and nothing behind it: it need not be read.
+        inputs = self.pad_inputs([ids + target[:-1] for ids, target in pairs])
         positions = self.pad([list(range(len(ids) - 1, len(ids) - 1 + len(target))) for ids, target in pairs], 0)
         return inputs, positions, self.pad([target for _, target in pairs], IGNORED)
 
@@ -166,6 +201,7 @@ class Decoder(Family[TextItem, DecoderBatch]):
             do_sample=False,
             num_beams=1,
             pad_token_id=self.pad_id,
+            **({} if self._chat is None else {"eos_token_id": self._chat.end}),
             return_dict_in_generate=True,
         )
         written = output.sequences[:, inputs.input_ids.shape[1] :]

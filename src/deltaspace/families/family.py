@@ -13,6 +13,7 @@ from torch import Tensor
 
 from deltaspace.errors import DeltaspaceError
 from deltaspace.families.batch import Batch, Evaluation, Inputs, Item
+from deltaspace.families.prompting import PLAIN, Prompting
 from deltaspace.registry import Registry
 from deltaspace.tasks.task import Example, Task
 from deltaspace.tasks.templates import fields_of
@@ -31,6 +32,7 @@ class Family(ABC, Generic[AnyItem, AnyBatch]):
         model: the frozen PLM, as loaded: what the task's text is prepared with (never a delta's).
         tokenizer: its tokenizer.
         max_length: tokens to which an input is cut.
+        prompting: how inputs are put to the model.
     """
 
     name: ClassVar[str]
@@ -43,11 +45,16 @@ class Family(ABC, Generic[AnyItem, AnyBatch]):
     precedence: ClassVar[int] = 10
     # Patterns of the names of weights on which nothing here depends, so that a model may lack them.
     unused: ClassVar[tuple[str, ...]] = ()
+    # Whether inputs can be put in other ways than plainly.
+    prompts: ClassVar[bool] = False
 
-    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, max_length: int) -> None:
+    def __init__(
+        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, max_length: int, prompting: Prompting = PLAIN
+    ) -> None:
         self.model = model
         self.tokenizer = tokenizer
         self.max_length = max_length
+        self.prompting = prompting
 
     @staticmethod
     @abstractmethod
@@ -64,6 +71,13 @@ class Family(ABC, Generic[AnyItem, AnyBatch]):
 
     def check_model(self, name: str) -> None:
         """Raise DeltaspaceError where the PLM called `name` and its tokenizer do not fit, or lack what this family needs."""
+        if not self.prompts and not self.prompting.plain:
+            raise DeltaspaceError(
+                f"model {name} takes no 'prompt' for all tasks",
+                found=f"a {self.name.replace('_', ' ')}",
+                expected="a decoder-only model",
+                mend="leave it out; a task may have a 'prompt' of its own",
+            )
         size = self.model.get_input_embeddings().num_embeddings
         beyond = sorted((token for token, index in self.tokenizer.get_vocab().items() if index >= size))
         if beyond:
@@ -134,19 +148,31 @@ class Family(ABC, Generic[AnyItem, AnyBatch]):
         ends = encoded["offset_mapping"]
         return text[: ends[-1][1]] if ends else text
 
-    def prompted(self, task: Task, text: str, default: str = "{input}", **fields: str) -> str:
-        """The task's prompt (else `default`) around `text`, cut so that the whole stays within `max_length` tokens."""
+    def prompted(self, task: Task, text: str, default: str = "{input}", around: tuple[str, str] = ("", ""), **fields: str) -> str:
+        """The task's prompt (else `default`) around `text`, cut so that the whole stays within `max_length` tokens.
+
+        Args:
+            task: whose prompt.
+            text: the input.
+            default: a prompt.
+            around: what stands before and behind all that, and is never cut.
+            fields: what else the prompt names.
+        """
         template = task.prompt or default
-        frame = template.format(input="", **fields)
+
+        def whole(part: str) -> str:
+            return around[0] + template.format(input=part, **fields) + around[1]
+
+        frame = whole("")
         room = self.max_length - len(self.tokenizer(frame)["input_ids"])
         if room < 1:
             raise DeltaspaceError(
                 f"task {task.name}: the prompt leaves no room for the input",
                 found=f"{self.max_length - room} tokens without it",
                 expected=f"less than max_length, {self.max_length}",
-                mend="shorten the prompt, or raise 'max_length'",
+                mend="shorten the prompt, show fewer examples, or raise 'max_length'",
             )
-        return template.format(input=self.cut(text, room), **fields)
+        return whole(self.cut(text, room))
 
     def check_prompt(self, task: Task, fields: Sequence[str]) -> None:
         """Raise DeltaspaceError unless the task's prompt, if it has one, has each of `fields` once and no other."""

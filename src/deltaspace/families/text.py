@@ -50,6 +50,11 @@ class RankedText(TextItem):
     choice: Choice
     candidate_ids: list[list[int]]
 
+    @property
+    def length(self) -> int:
+        """The input and its candidates, each without its last token, which is only predicted."""
+        return len(self.input_ids) + sum(len(ids) - 1 for ids in self.candidate_ids)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GeneratedText(TextItem):

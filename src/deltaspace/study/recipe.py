@@ -9,6 +9,7 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator, mo
 
 from deltaspace.deltas import Delta, make_delta, peft_settings
 from deltaspace.errors import DeltaspaceError
+from deltaspace.families import PLAIN, Prompting
 from deltaspace.mistakes import Mistake, mistakes_of, refuse, shown
 from deltaspace.names import check_name
 from deltaspace.rivals import RIVALS
@@ -163,6 +164,7 @@ class Recipe(Settings):
     model: str = Field(description="demo, demo-lm, a folder, a GGUF file, or a name on the Hugging Face Hub")
     family: str | None = Field(default=None, description="the model's family, where its configuration does not tell")
     max_length: int = Field(default=128, ge=8, description="tokens to which inputs are cut")
+    prompt: Prompting = Field(default=PLAIN, description="how inputs are put to a decoder: plain, chat, or settings")
     deltas: dict[str, dict[str, Any]] = Field(
         min_length=1,
         description="delta tuning methods with their settings; 'method' or 'peft' says which it is, where the name does not",

@@ -34,7 +34,9 @@ class Resources:
         self.recipe, self.folder = recipe, folder
         self.imports = Imports(folder)
         self.tasks = _load_tasks(recipe)
-        self.model_fingerprint = digest([model_files(recipe.model).fingerprint, recipe.family, recipe.max_length])
+        # What is put plainly is as it was before there were other ways.
+        way = [] if recipe.prompt.plain else [recipe.prompt.model_dump()]
+        self.model_fingerprint = digest([model_files(recipe.model).fingerprint, recipe.family, recipe.max_length, *way])
         self._kept: dict[Hashable, Any] = {}
 
     def once(self, key: Hashable, make: Callable[[], Thing]) -> Thing:
@@ -50,7 +52,8 @@ class Resources:
         from deltaspace.backbone import load_backbone
 
         recipe = self.recipe
-        return self.once("backbone", lambda: load_backbone(recipe.model, family=recipe.family, max_length=recipe.max_length))
+        settings = {"family": recipe.family, "max_length": recipe.max_length, "prompting": recipe.prompt}
+        return self.once("backbone", lambda: load_backbone(recipe.model, **settings))
 
     def share(self, other: Resources) -> None:
         """Take over the PLM of another study, where it is the same one and was loaded."""
