@@ -37,6 +37,8 @@ SOURCES: dict[str, dict[str, Any]] = {
     "finetune": {},
     "ia3": {"peft": "IA3", "lr_factor": 10},
     "p-tuning": {"peft": "P_TUNING", "num_virtual_tokens": 8},
+    # Of these the one that peft converts too.
+    "loha": {"peft": "LOHA", "r": 8},
 }
 LORA: dict[str, Any] = {"r": 8, "target_modules": ("query", "key", "value", "dense")}
 TRAIN = Training(steps=200, lr=2e-3, evaluate_every=100)

@@ -10,12 +10,15 @@ from pathlib import Path
 import benchmarks
 import pytest
 import torch
-from benchmarks import compress, decoders, landscape, measuring, models, native, report, run, text2text
+from benchmarks import compress, convert, decoders, landscape, measuring, models, native, report, run, serving, text2text
 from safetensors.torch import load_file
 
+from deltaspace.checkpoints import Conversion
 from deltaspace.study import load_recipe, read_curves, read_landscapes, read_scores, read_subspace
 from deltaspace.study.folder import Folder
 from deltaspace.study.resources import Resources
+from deltaspace.training import Training
+from tests.tiny import tiny_backbone, tiny_task
 
 TINY_RUNS = {
     "approximation-single": lambda: run.approximation_single(models.TINY, 1),
@@ -133,3 +136,21 @@ def test_text2text_makes_a_model_and_a_recipe(tmp_path):
     assert small.source_tasks == list(text2text.SOURCE) and small.dim == (20,)
     whole = load_recipe(text2text.write_recipe(tmp_path / "whole.yaml", tmp_path / "model", whole=True))
     assert len(whole.tasks.source) == 32 and Path(whole.tasks.folder or "").is_absolute()
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:peft")
+def test_serving_is_measured():
+    sizes = {"tasks": 5, "dim": 4, "batch": 3, "length": 5, "rounds": 2, "rank": 2}
+    result = serving.measure(models.make_sentence_encoder(), **sizes)
+    assert result["largest_difference_from_peft"] < 1e-4
+    assert all(math.isfinite(value) and value > 0 for value in result["throughput"].values())
+
+
+@pytest.mark.filterwarnings("ignore")  # peft's, of how it asks transformers
+@pytest.mark.parametrize("name", ["prefix", "loha"])
+def test_conversion_is_measured(name, monkeypatch):
+    monkeypatch.setattr(convert, "LORA", {"r": 2, "target_modules": ("query", "value", "dense")})
+    short = {"steps": 2, "lr": 0.01, "evaluate_every": 1, "batch_size": 4}
+    row = convert.measure(tiny_backbone("sentence"), tiny_task(), name, Conversion(**short), Training(**short))
+    assert row["after"]["missed"] <= row["before"]["missed"] and row["test_examples"] == 8
+    assert ("cannot" in row["peft"]) == (name == "prefix")

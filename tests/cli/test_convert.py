@@ -8,11 +8,12 @@ import pytest
 from peft import PeftModel
 
 from deltaspace.backbone import load_backbone
-from deltaspace.checkpoints import export_delta, load_tuned
+from deltaspace.checkpoints import CONVERT, export_delta, load_tuned
 from deltaspace.cli import app, main
 from deltaspace.cli.conversion import parse_delta
 from deltaspace.deltas import Lora, attach, make_delta
 from deltaspace.errors import DeltaspaceError
+from deltaspace.settings import changed
 from tests.deltas.test_peft_methods import moved
 from tests.tiny import examples, model, save_tiny, write_task
 
@@ -69,6 +70,19 @@ def test_a_task_of_a_study(study, tmp_path, capsys):
     assert f"three of {study} as adapter" in told(capsys, study, *asked, "-o", tmp_path / "out")
     with pytest.raises(DeltaspaceError, match=r"of several tasks(.|\n)*three"):
         told(capsys, study, "--seed", "0", "--to", "adapter", "--inputs", study.parent / "three", "-o", tmp_path / "other")
+
+
+def test_a_task_of_a_study_is_exported_as_another_delta(study, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("deltaspace.checkpoints.CONVERT", changed(CONVERT, steps=4, evaluate_every=2))
+    words = ("export", study, "--task", "three", "--delta", "prefix", "--seed", "0", "-o", tmp_path / "out")
+    app([*map(str, words), "--as", "lora: {r: 2}", "--inputs", str(study.parent / "three")], standalone_mode=False)
+    assert "converted to lora" in capsys.readouterr().out
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "three as prefix" in card and "agreement" in card and "found through prefix" in card
+    assert json.loads((tmp_path / "out" / "adapter_config.json").read_text())["r"] == 2
+    for more in (["--as", "lora"], ["--inputs", "x"], ["--as", "lora", "--inputs", "x", "--merge"]):
+        with pytest.raises(DeltaspaceError, match="go together"):
+            app([*map(str, words), *more], standalone_mode=False)
 
 
 @pytest.mark.parametrize(

@@ -62,6 +62,10 @@ class Chosen:
     through: str
     origin: str
 
+    def provenance(self) -> dict[str, object]:
+        """Rows of a model card's table."""
+        return {"task": self.task, "vector": self.origin, "d": self.subspace.dim, "seed": self.subspace.seed}
+
     def on_plm(self, backbone: Backbone | None = None) -> tuple[AttachedDelta, Tensor]:
         """The delta on the PLM, and its parameters, (n,).
 

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from deltaspace.cli._options import Dim, Seed, refuse_sweep
-from deltaspace.cli._subspaces import choose, is_study, refuse_choice, subspace_of
+from deltaspace.cli._subspaces import Chosen, choose, is_study, refuse_choice, subspace_of
 from deltaspace.cli._terminal import bars, print_json, print_tables, quiet
 from deltaspace.errors import DeltaspaceError
-
-if TYPE_CHECKING:
-    from deltaspace.subspace import Subspace
 
 
 def import_(
@@ -77,12 +74,21 @@ def export(
     ] = None,
     dim: Dim = None,
     seed: Seed = None,
+    as_delta: Annotated[
+        str | None,
+        typer.Option("--as", help="Convert it to this delta, as recipes write it ('lora: {r: 8}'), on --inputs, without labels."),
+    ] = None,
+    inputs: Annotated[
+        str | None, typer.Option(help="For --as: texts, one a line; JSON Lines with 'input'; or a task (folder, demo:NAME).")
+    ] = None,
     merge: Annotated[bool, typer.Option("--merge", help="Add the delta to the weights and write a plain model.")] = False,
     push: Annotated[
         str | None, typer.Option("--push-to-hub", metavar="OWNER/NAME", help="Put it on the Hugging Face Hub too.")
     ] = None,
 ) -> None:
     """Write a task as a checkpoint of any delta, or the subspace itself with all its vectors.
+
+    With --as it is decoded as --delta, and then tuned on inputs, without labels, until the other delta computes the same.
 
     Example: deltaspace export runs/demo --task products --delta lora -o products-lora
     """
@@ -92,11 +98,17 @@ def export(
     check_export(out)
     if push is not None and re.fullmatch(r"[\w.-]+/[\w.-]+", push) is None:
         raise DeltaspaceError(f"--push-to-hub {push}", expected="OWNER/NAME")
+    if (as_delta is None) != (inputs is None) or (merge and as_delta is not None):
+        raise DeltaspaceError(
+            "--as and --inputs go together, and not with --merge", mend="--as 'lora: {r: 8}' --inputs FILE, or neither of them"
+        )
     subspace = subspace_of(study, dim, seed)
-    if task is not None:
-        _export_task(subspace, out, task, delta, through, merge)
-    elif delta or through or merge:
-        raise DeltaspaceError("--delta, --through and --merge are for one task", mend="name it: --task NAME")
+    if task is not None and as_delta is not None and inputs is not None:
+        _export_converted(choose(subspace, task, delta, through), as_delta, inputs, out)
+    elif task is not None:
+        _export_task(choose(subspace, task, delta, through), out, merge)
+    elif delta or through or merge or as_delta:
+        raise DeltaspaceError("--delta, --through, --as and --merge are for one task", mend="name it: --task NAME")
     else:
         from deltaspace.subspace.folder import save_subspace
 
@@ -134,11 +146,35 @@ def info(
         print_tables(info_tables(described))
 
 
-def _export_task(subspace: Subspace, out: Path, task: str, delta: str | None, through: str | None, merge: bool) -> None:
+def _export_task(chosen: Chosen, out: Path, merge: bool) -> None:
     from deltaspace.checkpoints.export import export_delta
 
-    chosen = choose(subspace, task, delta, through)
     attached, parameters = chosen.on_plm()
-    provenance = {"task": task, "vector": chosen.origin, "d": subspace.dim, "seed": subspace.seed}
-    export_delta(attached, parameters, out, merge=merge, provenance=provenance)
-    print(f"{out}: {task} as {attached.name}, {chosen.origin}" + (", merged into the model" if merge else ""))
+    export_delta(attached, parameters, out, merge=merge, provenance=chosen.provenance())
+    print(f"{out}: {chosen.task} as {attached.name}, {chosen.origin}" + (", merged into the model" if merge else ""))
+
+
+def _export_converted(chosen: Chosen, as_delta: str, inputs: str, out: Path) -> None:
+    """Decode a task and turn what was decoded into another delta."""
+    from deltaspace.checkpoints import CONVERT
+    from deltaspace.checkpoints.conversion_card import told
+    from deltaspace.checkpoints.conversion_inputs import conversion_inputs
+    from deltaspace.checkpoints.converting import convert_to_folder
+    from deltaspace.cli.conversion import parse_delta
+
+    name, target = parse_delta(as_delta)
+    read = conversion_inputs(inputs, CONVERT)
+    source = chosen.on_plm()
+    with bars() as shown:
+        made = convert_to_folder(
+            source,
+            (name, target),
+            read,
+            out,
+            settings=CONVERT,
+            told=(f"{chosen.task} as {chosen.delta}", inputs),
+            provenance=chosen.provenance(),
+            progress=shown.progress,
+        )
+    print(f"{out}: {chosen.task} as {chosen.delta}, {chosen.origin}, converted to {name}")
+    print(told(made.after))
