@@ -17,6 +17,7 @@ from types import FrameType
 from typing import Any, TypeVar
 
 from deltaspace.errors import DeltaspaceError, first_line
+from deltaspace.mistakes import did_you_mean
 from deltaspace.names import check_name
 
 Thing = TypeVar("Thing")
@@ -88,7 +89,7 @@ class Registry(Mapping[str, Thing]):
             DeltaspaceError: there is none; those that there are are listed.
         """
         if name not in self:
-            raise DeltaspaceError(f"no {self.kind} {name!r}", expected=", ".join(self))
+            raise DeltaspaceError(f"no {self.kind} {name!r}{did_you_mean(name, self)}", expected=", ".join(self))
         return self[name]
 
     def __getitem__(self, name: str) -> Thing:
