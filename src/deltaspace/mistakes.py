@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+import difflib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple, get_args
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
+
+from deltaspace.settings import Settings
 
 # A value as a message shows it.
 _SHOWN = 80
@@ -53,6 +56,8 @@ def mistakes_of(error: ValidationError, known: Callable[[tuple[str | int, ...]],
         said = problem.get("ctx", {}).get(_MISTAKES)
         for below, what in said if said is not None else [((), _words(problem))]:
             union, where = _places((*problem["loc"], *below), known)
+            if problem["type"] == "extra_forbidden":
+                what += did_you_mean(str(problem["loc"][-1]), _keys_beside(error.title, problem["loc"]))
             told.setdefault(union, []).append((where, what))
     return [mistake for parts in told.values() for mistake in _joined(parts)]
 
@@ -72,6 +77,42 @@ def shown(value: object) -> str:
     """A value as a message shows it, cut where it is long."""
     text = repr(value) if not isinstance(value, int) or abs(value) < 10**_SHOWN else "a very long number"
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """What to say behind a name that is not known: the known one that it is most like, or nothing.
+
+    Example:
+        >>> did_you_mean("adaptor", ["adapter", "lora"]), did_you_mean("xyz", ["adapter", "lora"])
+        ("; did you mean 'adapter'?", '')
+    """
+    by_form = {text.lower(): text for text in known}
+    like = difflib.get_close_matches(name.lower(), by_form, n=1)
+    return f"; did you mean {by_form[like[0]]!r}?" if like else ""
+
+
+def _keys_beside(title: str, where: Sequence[str | int]) -> list[str]:
+    """The keys that there are where an unknown one was met, in the settings of this name."""
+    models = [model for model in _below(Settings) if model.__name__ == title]
+    for part in where[:-1]:
+        # Positions in lists, and what pydantic calls the members of a union, are no keys.
+        fields = [field for model in models for name, field in model.model_fields.items() if part in (name, field.alias)]
+        models = [inner for field in fields for inner in _models_in(field.annotation)] if fields else models
+    return list(dict.fromkeys(field.alias or name for model in models for name, field in model.model_fields.items()))
+
+
+def _below(model: type[Any]) -> Iterator[type[BaseModel]]:
+    for inner in model.__subclasses__():
+        yield inner
+        yield from _below(inner)
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    """The models in an annotation such as `tuple[TaskSpec, ...]` or `Translation | None`."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from _models_in(inner)
 
 
 def _words(problem: ErrorDetails) -> str:

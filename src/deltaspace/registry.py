@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
 from deltaspace.errors import DeltaspaceError, first_line
+from deltaspace.mistakes import did_you_mean
 from deltaspace.names import check_name
 
 Thing = TypeVar("Thing")
@@ -97,7 +98,8 @@ class Registry(Mapping[str, Thing]):
             DeltaspaceError: there is none; those that there are are listed.
         """
         if name not in self:
-            raise DeltaspaceError(f"no {self.kind} {name!r}", expected=f"{', '.join(self)}; {self.hint}")
+            what = f"no {self.kind} {name!r}{did_you_mean(name, self)}"
+            raise DeltaspaceError(what, expected=f"{', '.join(self)}; {self.hint}")
         return self[name]
 
     def __getitem__(self, name: str) -> Thing:

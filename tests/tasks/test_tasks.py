@@ -62,7 +62,7 @@ def test_hub_data_sets_are_read_through_datasets(tmp_path):
     assert task.train[1].input == "a film 1"
     assert list(task.labels) == ["bad", "good"]
     wrong = TaskSpec.model_validate({"from": f"hub:{tmp_path}", "name": "stars"})
-    with pytest.raises(DeltaspaceError, match="no column 'label'"):
+    with pytest.raises(DeltaspaceError, match="no 'target' or 'label'"):
         load_task(wrong)
 
 
@@ -137,7 +137,7 @@ def test_a_folder_whose_name_cannot_be_a_task_s_is_told():
 
 
 def test_a_source_that_is_not_there_is_told_with_those_that_are():
-    with pytest.raises(DeltaspaceError, match=r"there are a folder, demo:NAME and hub:NAME\[/CONFIG\]"):
+    with pytest.raises(DeltaspaceError, match=r"there are a folder, demo:NAME and hub:NAME\[/CONFIG\]\[@REVISION\]"):
         load_task("web:two")
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from deltaspace.cli import checkpoints, conversion, results, studies, sweeps, translation
+from deltaspace.cli import checkpoints, conversion, init, results, studies, sweeps, tasks, translation
 from deltaspace.cli._terminal import broken_pipe
 
 
@@ -49,6 +49,7 @@ def root(
 
 for verb in (
     studies.demo,
+    init.init,
     studies.run,
     studies.train,
     studies.approximate,
@@ -62,6 +63,7 @@ for verb in (
     results.figure,
     results.report,
     studies.check,
+    tasks.tasks,
 ):
     app.command()(verb)
 app.command("import")(checkpoints.import_)

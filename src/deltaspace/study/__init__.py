@@ -3,8 +3,10 @@
 from deltaspace.study.artefact import Artefact, Content, MadeFrom
 from deltaspace.study.check import check_recipe
 from deltaspace.study.disagreements import DisagreementRow, VectorRadius, read_disagreements, read_radii
+from deltaspace.study.draft import draft_recipe
 from deltaspace.study.engines import ENGINES, Engine, Ray, Serial, Workers
 from deltaspace.study.explore import sample_landscape
+from deltaspace.study.fetch import fetch_tasks
 from deltaspace.study.history import RunRecord, read_history
 from deltaspace.study.imports import Imported, import_checkpoints
 from deltaspace.study.live import Live, Running
@@ -46,6 +48,8 @@ __all__ = [
     "Worker",
     "Workers",
     "check_recipe",
+    "draft_recipe",
+    "fetch_tasks",
     "import_checkpoints",
     "is_sweep",
     "load_recipe",

@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator, mo
 from deltaspace.deltas import Delta, make_delta, peft_settings
 from deltaspace.errors import DeltaspaceError
 from deltaspace.families import PLAIN, Prompting
-from deltaspace.mistakes import Mistake, mistakes_of, refuse, shown
+from deltaspace.mistakes import Mistake, did_you_mean, mistakes_of, refuse, shown
 from deltaspace.names import check_name
 from deltaspace.rivals import RIVALS
 from deltaspace.settings import Settings
@@ -51,8 +51,8 @@ class Tasks(Settings):
         validate_default=True,
         description="where folders of tasks lie; relative to the recipe's folder, the default",
     )
-    source: tuple[TaskSpec, ...] = Field(min_length=1)
-    unseen: tuple[TaskSpec, ...] = Field(min_length=1)
+    source: tuple[TaskSpec, ...] = Field(min_length=1, description="the tasks that the subspace is made from")
+    unseen: tuple[TaskSpec, ...] = Field(min_length=1, description="the tasks that are tuned inside the subspace, and judge it")
     shots: int | None = Field(
         default=None,
         ge=1,
@@ -99,7 +99,7 @@ def known_projection(value: Any) -> dict[str, Any]:
         raise ValueError(f"name one projection, with its settings if need be; not {shown(value)}")
     [(name, settings)] = value.items()
     if name not in PROJECTIONS:
-        raise ValueError(f"no projection {name!r}; there are {', '.join(PROJECTIONS)}")
+        raise ValueError(f"no projection {name!r}; there are {', '.join(PROJECTIONS)}{did_you_mean(name, PROJECTIONS)}")
     settings = _mapping(name, settings)
     try:
         return {name: PROJECTIONS[name](**settings).model_dump()}
@@ -169,18 +169,18 @@ class Recipe(Settings):
         min_length=1,
         description="delta tuning methods with their settings; 'method' or 'peft' says which it is, where the name does not",
     )
-    tasks: Tasks
+    tasks: Tasks = Field(description="source tasks and unseen tasks, each a text that says where it is from, or a mapping")
     dim: Dims = Field(min_length=1, description="d, or several")
     seed: Seeds = Field(default=(0,), min_length=1, description="a seed, or several")
-    limits: Limits = Limits()
-    train: Training = TRAIN
+    limits: Limits = Field(default=Limits(), description="most examples of each split of every task")
+    train: Training = Field(default=TRAIN, description="how independent solutions are trained (stage 0)")
     projection: dict[str, Any] = Field(
         # Not worked out before a recipe is made: other packages' methods are looked for, and these may import this module.
         default_factory=lambda: known_projection("svd"),
         description="projection method, with its settings",
     )
-    approximate: Approximation = APPROXIMATE
-    optimize: Optimization = OPTIMIZE
+    approximate: Approximation = Field(default=APPROXIMATE, description="how projections are trained, where they are (stage 1)")
+    optimize: Optimization = Field(default=OPTIMIZE, description="how the d numbers of an unseen task are tuned (stage 2)")
     disagreement: Probing | None = Field(
         default=Probing(), description="where the deltas' functions are compared before anything is tuned; false: nowhere"
     )
@@ -236,7 +236,7 @@ class Recipe(Settings):
     def _known_rivals(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for name in value:
             if name not in RIVALS:
-                raise ValueError(f"no rival {name!r}; there are {', '.join(RIVALS)}")
+                raise ValueError(f"no rival {name!r}; there are {', '.join(RIVALS)}{did_you_mean(name, RIVALS)}")
             if value.count(name) > 1:
                 raise ValueError(f"the rival {name!r} stands twice")
         return value
@@ -323,7 +323,8 @@ class Recipe(Settings):
                 source tasks where the deltas share none.
         """
         if spec.task not in self.all_tasks:
-            raise DeltaspaceError(f"no task {spec.task!r}", expected=", ".join([*self.unseen_tasks, *self.source_tasks]))
+            meant = did_you_mean(spec.task, self.all_tasks)
+            raise DeltaspaceError(f"no task {spec.task!r}{meant}", expected=", ".join([*self.unseen_tasks, *self.source_tasks]))
         settled = spec.settled(list(self.deltas), self.dim, self.seed)
         meant: dict[object, str] = {}
         for point in settled.named:

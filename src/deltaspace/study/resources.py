@@ -33,7 +33,7 @@ class Resources:
     def __init__(self, recipe: Recipe, folder: Folder) -> None:
         self.recipe, self.folder = recipe, folder
         self.imports = Imports(folder)
-        self.tasks = _load_tasks(recipe)
+        self.tasks = load_tasks(recipe)
         # What is put plainly is as it was before there were other ways.
         way = [] if recipe.prompt.plain else [recipe.prompt.model_dump()]
         self.model_fingerprint = digest([model_files(recipe.model).fingerprint, recipe.family, recipe.max_length, *way])
@@ -73,10 +73,11 @@ class Resources:
         return [self.attached(delta, seed) for delta in self.recipe.deltas]
 
 
-def _load_tasks(recipe: Recipe) -> dict[str, Task]:
+def load_tasks(recipe: Recipe, *, shots: bool = True) -> dict[str, Task]:
+    """A recipe's tasks by name; with few examples of the unseen ones only if `shots`, where the recipe asks for that."""
     folder = path_of(recipe.tasks.folder or "")
     specs = (*recipe.tasks.source, *recipe.tasks.unseen)
     tasks = {spec.task_name: load_task(spec, folder=folder, limits=recipe.limits) for spec in specs}
-    if recipe.tasks.shots is not None:
+    if shots and recipe.tasks.shots is not None:
         tasks |= {name: few_shot(tasks[name], recipe.tasks.shots) for name in recipe.unseen_tasks}
     return tasks

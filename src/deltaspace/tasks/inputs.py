@@ -22,8 +22,8 @@ def read_inputs(path: Path) -> list[str]:
     return [_text(line, f"{path}, line {number}") for number, line in lines]
 
 
-def read_lines(path: Path, expected: str) -> list[tuple[int, bytes]]:
-    """The lines of a file that say something, with their numbers from 1; a byte order mark before the first is left out.
+def read_content(path: Path, expected: str) -> bytes:
+    """What a file holds; a byte order mark at its start is left out.
 
     Raises:
         DeltaspaceError: the file is missing or cannot be read.
@@ -34,7 +34,12 @@ def read_lines(path: Path, expected: str) -> list[tuple[int, bytes]]:
         raise DeltaspaceError(f"{path} is missing", expected=expected, mend="correct the path, or add the file") from None
     except OSError as error:
         raise DeltaspaceError(f"{path} cannot be read", found=error.strerror, expected=expected) from None
-    lines = content.removeprefix(b"\xef\xbb\xbf").split(b"\n")
+    return content.removeprefix(b"\xef\xbb\xbf")
+
+
+def read_lines(path: Path, expected: str) -> list[tuple[int, bytes]]:
+    """The lines of a file that say something, with their numbers from 1; as `read_content` otherwise."""
+    lines = read_content(path, expected).split(b"\n")
     return [(number, line.strip()) for number, line in enumerate(lines, start=1) if line.strip()]
 
 

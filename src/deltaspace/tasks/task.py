@@ -53,7 +53,9 @@ class Task:
         metric: a name of `deltaspace.tasks.METRICS`.
         labels: label -> label words (the text a model reads for it), in a fixed order; empty unless the kind has fixed labels.
         prompt: how the input is put to the model, with `{input}` and, for masked encoders, `{mask}`; None is the family's own.
-        train, dev, test: the examples.
+        train: the examples that are trained on.
+        dev: those on which the best step is chosen.
+        test: those on which scores are reported.
         source: where it came from, for messages.
     """
 

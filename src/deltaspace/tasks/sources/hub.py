@@ -2,50 +2,89 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import random
+import re
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from deltaspace.errors import DeltaspaceError, first_line
 from deltaspace.storage import hub_answers
-from deltaspace.tasks.sources.fields import check_fields
+from deltaspace.tasks.sources.rows import example_of, target_column
 from deltaspace.tasks.sources.source import TASK_SOURCES, Contents, TaskSource
-from deltaspace.tasks.spec import Columns, TaskSpec
+from deltaspace.tasks.spec import TaskSpec
 from deltaspace.tasks.task import SPLITS, Example
+
+# The branch on which the Hub keeps every public data set as Parquet, also those that are code otherwise, which never runs here.
+_PARQUET = "refs/convert/parquet"
 
 
 class Hub(TaskSource):
-    """A data set `OWNER/NAME[/CONFIG]` of the Hub, or a local folder that `datasets` can read."""
+    """A data set `OWNER/NAME[/CONFIG][@REVISION]` of the Hub, or a local folder that `datasets` can read."""
 
     name = "hub"
-    form = "hub:NAME[/CONFIG]"
+    form = "hub:NAME[/CONFIG][@REVISION]"
 
     def read(self, where: str, spec: TaskSpec, base: Path | None) -> Contents:
         """The data set's splits; DeltaspaceError where `datasets` is missing, it cannot be loaded, or a column is not there."""
-        try:
-            from datasets import load_dataset
-        except ImportError:
-            raise DeltaspaceError("hub: tasks need the package datasets", mend="pip install 'deltaspace[hub]'") from None
-        path, config = _parts(where)
-        away = not Path(path).exists() and not hub_answers()
+        address = _address(where, base)
+        whole: dict[str, Any] = {}
+
+        def load(split: str) -> Any:
+            if split not in whole:
+                whole[split] = _load(address, split, where)
+            return whole[split]
+
         splits: dict[str, list[Example]] = {}
         for split in SPLITS:
-            wanted = getattr(spec.splits, split)
-            try:
-                with _cache_alone() if away else nullcontext():
-                    data = load_dataset(path, config, split=wanted)
-            except Exception as error:  # datasets raises whatever its loaders do; the cause is kept and told
-                raise DeltaspaceError(
-                    f"hub:{where}: the split {wanted!r} cannot be loaded",
-                    found=first_line(error) + ("; the Hub does not answer" if away else ""),
-                    expected="a data set on the Hub (and a network), in the cache, or a local folder",
-                    mend="check the name, the network and 'splits'",
-                ) from error
-            splits[split] = [
-                _example(data.features, row, spec.columns, f"hub:{where}, {split} row {i}") for i, row in enumerate(data, start=1)
-            ]
+            data = _part(getattr(spec.splits, split), spec.splits.shuffle, load, where)
+            names = _class_names(data, spec)
+            rows = (example_of(row, spec.columns, f"hub:{where}, {split} row {i}", names) for i, row in enumerate(data, start=1))
+            splits[split] = [example for example in rows if example is not None]
         return Contents(splits)
+
+
+class _Address(NamedTuple):
+    path: str
+    config: str | None
+    revision: str | None
+
+
+def _address(where: str, base: Path | None) -> _Address:
+    local = Path(where) if base is None else base / where
+    if local.is_dir():
+        return _Address(str(local), None, None)
+    name, _, revision = where.partition("@")
+    parts = name.split("/")
+    # OWNER/NAME, NAME/CONFIG and OWNER/NAME/CONFIG: with two parts the Hub's own form, OWNER/NAME, is meant.
+    path, config = ("/".join(parts[:2]), parts[2]) if len(parts) == 3 else (name, None)
+    return _Address(path, config, revision or None)
+
+
+def _load(address: _Address, split: str, where: str) -> Any:
+    try:
+        import datasets
+    except ImportError:
+        raise DeltaspaceError("hub: tasks need the package datasets", mend="pip install 'deltaspace[hub]'") from None
+    away = not Path(address.path).exists() and not hub_answers()
+    try:
+        with _cache_alone() if away else nullcontext():
+            if address.revision == _PARQUET:
+                # The branch says nothing about configurations: they are its folders.
+                name = re.sub(r"\[.*", "", split)
+                files = f"hf://datasets/{address.path}@{_PARQUET}/{address.config or 'default'}/{name}/*.parquet"
+                return datasets.load_dataset("parquet", data_files={name: files}, split=split)
+            revision = {} if address.revision is None else {"revision": address.revision}
+            return datasets.load_dataset(address.path, address.config, split=split, **revision)
+    except Exception as error:  # datasets raises whatever its loaders do; the cause is kept and told
+        raise DeltaspaceError(
+            f"hub:{where}: the split {split!r} cannot be loaded",
+            found=first_line(error) + ("; the Hub does not answer" if away else ""),
+            expected="a data set on the Hub (and a network), in the cache, or a local folder",
+            mend="check the name, the network and 'splits'; without a network, run 'deltaspace tasks RECIPE --fetch FOLDER' "
+            "where there is one, copy FOLDER here, and run FOLDER/recipe.yaml",
+        ) from error
 
 
 @contextmanager
@@ -65,31 +104,32 @@ def _cache_alone() -> Iterator[None]:
             module.HF_HUB_OFFLINE = offline
 
 
-def _parts(name: str) -> tuple[str, str | None]:
-    if Path(name).is_dir():
-        return name, None
-    parts = name.split("/")
-    # OWNER/NAME, NAME/CONFIG and OWNER/NAME/CONFIG: with two parts the Hub's own form, OWNER/NAME, is meant.
-    return ("/".join(parts[:2]), parts[2]) if len(parts) == 3 else (name, None)
+def _part(wanted: str, seed: int | None, load: Callable[[str], Any], where: str) -> Any:
+    """The rows that a text in the Hub's syntax, such as `train[:90%]`, means; with a seed, of splits that are shuffled first."""
+    if seed is None:
+        return load(wanted)
+    import datasets
 
-
-def _example(features: Any, row: dict[str, Any], columns: Columns, where: str) -> Example:
-    wanted, target = columns.input, columns.target
+    whole = {name: load(name) for name in re.findall(r"(?:^|\+)\s*([\w.-]+)", wanted)}
     try:
-        text = wanted.format(**row) if "{" in wanted else row[wanted]
-        value = row[target]
-        options = row[columns.options] if columns.options else None
-    except KeyError as error:
+        parts = datasets.ReadInstruction.from_spec(wanted).to_absolute({name: len(data) for name, data in whole.items()})
+    except (AssertionError, ValueError, KeyError) as error:
         raise DeltaspaceError(
-            f"{where}: no column {error}", found=", ".join(row), mend="name the data set's columns under 'columns' in the recipe"
+            f"hub:{where}: {wanted!r} is no part of a split", found=first_line(error), expected="such as train[:90%]"
         ) from None
-    names = getattr(features[target], "names", None)
-    if names is not None and isinstance(value, int):
-        if value < 0:
-            raise DeltaspaceError(f"{where}: no label", found=value, mend="choose a split with labels under 'splits'")
-        value = names[value]
-    fields = {"input": text, "target": str(value)} | ({"options": list(options)} if options is not None else {})
-    return check_fields(fields, where)
+    rows = []
+    for part in parts:
+        data = whole[part.splitname]
+        order = list(range(len(data)))
+        random.Random(seed).shuffle(order)
+        rows.append(data.select(order[part.from_ : part.to]))
+    return rows[0] if len(rows) == 1 else datasets.concatenate_datasets(rows)
+
+
+def _class_names(data: Any, spec: TaskSpec) -> list[str] | None:
+    """The names of the target's classes, where the data set has numbers for them."""
+    target = target_column(data.features, spec.columns)
+    return getattr(data.features[target], "names", None) if target in data.features else None
 
 
 TASK_SOURCES.register(Hub())
