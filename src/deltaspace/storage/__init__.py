@@ -15,7 +15,7 @@ from deltaspace.storage.hub import download, fetch, hub_answers, push_to_hub
 from deltaspace.storage.json_text import parse_json
 from deltaspace.storage.models import hub_name, model_fingerprint, model_folder
 from deltaspace.storage.outputs import check_export, check_output, exporting, output
-from deltaspace.storage.paths import path_of
+from deltaspace.storage.paths import path_of, resolved
 from deltaspace.storage.reading import read_json, readable, walk, what_is_at
 from deltaspace.storage.tensors import check_format, read_metadata, read_packed, read_tensors, vector_location, write_tensors
 
@@ -46,6 +46,7 @@ __all__ = [
     "readable",
     "replacing",
     "replacing_folder",
+    "resolved",
     "seal_holds",
     "sealed",
     "vector_location",

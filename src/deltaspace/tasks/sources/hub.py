@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -28,6 +29,8 @@ class Hub(TaskSource):
         except ImportError:
             raise DeltaspaceError("hub: tasks need the package datasets", mend="pip install 'deltaspace[hub]'") from None
         path, config = _parts(where)
+        if not path or not Path(path).is_dir():
+            _check_name(where, path)
         away = not Path(path).exists() and not hub_answers()
         splits: dict[str, list[Example]] = {}
         for split in SPLITS:
@@ -63,6 +66,17 @@ def _cache_alone() -> Iterator[None]:
     finally:
         for module, offline in zip(modules, before, strict=True):
             module.HF_HUB_OFFLINE = offline
+
+
+def _check_name(where: str, path: str) -> None:
+    """Raise DeltaspaceError where `datasets` would look for something else than a data set of the Hub: files that lie around."""
+    from datasets import packaged_modules
+
+    if path in packaged_modules._PACKAGED_DATASETS_MODULES or re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", path) is None:
+        raise DeltaspaceError(
+            f"hub:{where} names no data set",
+            expected="OWNER/NAME or OWNER/NAME/CONFIG of the Hub, or a local folder that is there",
+        )
 
 
 def _parts(name: str) -> tuple[str, str | None]:
