@@ -80,7 +80,7 @@ def _check_name(where: str, path: str) -> None:
 
 
 def _parts(name: str) -> tuple[str, str | None]:
-    if Path(name).is_dir():
+    if Path(name).is_dir() or name.startswith((".", "/", "~")):
         return name, None
     parts = name.split("/")
     # OWNER/NAME, NAME/CONFIG and OWNER/NAME/CONFIG: with two parts the Hub's own form, OWNER/NAME, is meant.
