@@ -41,5 +41,5 @@ def front_matter(**entries: object) -> str:
         base_model: 'a: b'
         ---
     """
-    said = yaml.safe_dump(entries, sort_keys=False, allow_unicode=True, width=float("inf"), default_flow_style=None)
+    said = yaml.safe_dump(entries, sort_keys=False, allow_unicode=True, width=float("inf"), default_flow_style=False)
     return f"---\n{said}---"

@@ -34,9 +34,11 @@ from deltaspace.storage import (
     write_text,
 )
 from deltaspace.study import load_recipe, load_sweep, read_subspace, run_study, run_sweep
+from deltaspace.study.check import check_recipe
 from deltaspace.study.folder import Folder
 from deltaspace.subspace import load_subspace, save_subspace
 from deltaspace.tasks.sources.folder import read_file
+from tests.robustness.wrong_recipes import recipe
 
 
 def tree(folder):
@@ -428,3 +430,10 @@ def test_writing_a_file_touches_nothing_in_the_folders_below(tmp_path):
     (below / "x").touch()
     write_text(tmp_path / "page", "")
     assert (below / "x").exists()
+
+
+def test_a_recipe_whose_tasks_lie_in_a_loop_of_links(tmp_path):
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "recipe.yaml").write_text(recipe("tasks: {folder: loop, source: [one], unseen: [two]}"))
+    with pytest.raises(DeltaspaceError, match=r"task folder .*loop/one is missing"):
+        check_recipe(load_recipe(tmp_path / "recipe.yaml"))

@@ -186,6 +186,10 @@ TASKS = [
     ("tasks: {source: [one], unseen: ['']}", "cannot be a task's name"),
     ("tasks: {source: [one], unseen: ['web:two']}", "no task source"),
     ("tasks: {source: [one], unseen: ['demo:songs']}", "no demo task 'songs'"),
+    *(
+        (f"tasks: {{source: [one], unseen: [{{from: 'hub:{where}', name: u}}]}}", "names no data set")
+        for where in ("", "json", "csv", "text", "../../etc", "/nowhere", "a b/c", "a/b/c/d", "https://x/y", "~/x", "./x")
+    ),
     ("tasks: {source: ['demo:songs'], unseen: ['web:two']}\ndim: 0", "has 3 mistakes"),
     ("tasks: {source: [one], unseen: ['demo:']}", "tasks.unseen.0"),
     (f"tasks: {{source: [one], unseen: [{'x' * 5000}]}}", "cannot be"),

@@ -11,6 +11,7 @@ from accelerate.tracking import get_available_trackers
 
 from deltaspace.backbone import precision
 from deltaspace.errors import DeltaspaceError
+from deltaspace.storage import resolved
 from deltaspace.study import Observer
 from deltaspace.study.folder import Folder, read_artefact_metadata
 
@@ -43,7 +44,7 @@ class Tracking(Observer):
         self._accelerator = Accelerator(log_with=tracker, project_dir=project, mixed_precision=precision())
         # TensorBoard takes plain numbers and text only.
         settings = {"model": recipe.model, "deltas": ", ".join(recipe.deltas), "dim": str(recipe.dim), "seed": str(recipe.seed)}
-        self._accelerator.init_trackers(folder.resolve().name, config=settings)
+        self._accelerator.init_trackers(resolved(folder).name, config=settings)
 
     def __enter__(self) -> Tracking:
         return self

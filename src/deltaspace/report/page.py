@@ -20,7 +20,7 @@ from deltaspace.figures import FIGURES, Drawing, Options, Results
 from deltaspace.landscape.region import DEFAULT_THRESHOLD
 from deltaspace.report.page_landscapes import landscape_data, shade_colors
 from deltaspace.report.page_tables import page_tables
-from deltaspace.storage import check_output, output
+from deltaspace.storage import check_output, output, resolved
 from deltaspace.study import load_recipe
 from deltaspace.training import Progress
 
@@ -64,7 +64,7 @@ def write_report(study: Path, path: Path | None = None, *, progress: Progress | 
         "landscapes": [landscape_data(name, landscape) for name, landscape in results.landscapes.items()],
     }
     parts = {
-        "title": html.escape(f"{study.resolve().name}: a study of {Path(recipe.model).name}"),
+        "title": html.escape(f"{resolved(study).name}: a study of {Path(recipe.model).name}"),
         "summary": html.escape(_summary(recipe, results.scores)),
         "recipe": html.escape((study / "recipe.yaml").read_text(encoding="utf-8")),
         "figures": "\n".join(_figures(results, progress)),

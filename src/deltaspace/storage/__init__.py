@@ -16,7 +16,7 @@ from deltaspace.storage.json_text import parse_json
 from deltaspace.storage.models import gguf_of, hub_name, model_fingerprint, model_folder
 from deltaspace.storage.outputs import check_export, check_output, exporting, output
 from deltaspace.storage.packages import check_digest, distribution
-from deltaspace.storage.paths import path_of
+from deltaspace.storage.paths import path_of, resolved
 from deltaspace.storage.reading import read_json, readable, walk, what_is_at
 from deltaspace.storage.tensors import check_format, read_metadata, read_packed, read_tensors, vector_location, write_tensors
 
@@ -50,6 +50,7 @@ __all__ = [
     "readable",
     "replacing",
     "replacing_folder",
+    "resolved",
     "seal_holds",
     "sealed",
     "vector_location",

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from deltaspace.errors import DeltaspaceError
 
 # What Linux takes; other systems take less or no more.
 _PART, _WHOLE = 255, 4095
+
+
+def resolved(path: Path) -> Path:
+    """The path without links and from the root; one that leads into a loop of links as far as it can be followed."""
+    return Path(os.path.realpath(path))  # pathlib's raises in a loop
 
 
 def path_of(text: str | Path) -> Path:

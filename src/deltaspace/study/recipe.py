@@ -15,7 +15,7 @@ from deltaspace.names import check_name
 from deltaspace.rivals import RIVALS
 from deltaspace.settings import Settings
 from deltaspace.solutions import TRAIN
-from deltaspace.storage import path_of
+from deltaspace.storage import path_of, resolved
 from deltaspace.study.numbers import Dims, Seeds
 from deltaspace.study.slices import POINTS, SettledSlice, SliceSpec, principal_number, vector_of
 from deltaspace.study.yaml_file import load_yaml
@@ -64,7 +64,7 @@ class Tasks(Settings):
     def _absolute(cls, value: str | None, info: ValidationInfo) -> str | None:
         # A recipe's file says where it is; a recipe made in Python is relative to the current folder.
         base = (info.context or {}).get("base")
-        return value if base is None else str((base / _path(value or "")).resolve())
+        return value if base is None else str(resolved(base / _path(value or "")))
 
     @field_validator("source", "unseen")
     @classmethod

@@ -8,7 +8,7 @@ import yaml
 
 from deltaspace.errors import DeltaspaceError
 from deltaspace.interruption import interruptible
-from deltaspace.storage import path_of, write_text
+from deltaspace.storage import path_of, resolved, write_text
 from deltaspace.study.artefact import Artefact
 from deltaspace.study.check import check_resources
 from deltaspace.study.engines import ENGINES, Engine
@@ -85,7 +85,7 @@ def run_study(
 def keep_recipe(recipe: Recipe, out: Path) -> None:
     """Write the recipe into the study so that it can be run from there: its folder of tasks as an absolute path."""
     written = recipe.model_dump(mode="json", by_alias=True)
-    written["tasks"]["folder"] = str(path_of(recipe.tasks.folder or "").resolve())
+    written["tasks"]["folder"] = str(resolved(path_of(recipe.tasks.folder or "")))
     text = yaml.safe_dump(written, sort_keys=False)
     path = out / RECIPE
     if not path.exists() or path.read_text(encoding="utf-8") != text:

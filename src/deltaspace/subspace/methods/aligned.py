@@ -26,6 +26,7 @@ from torch.nn.functional import normalize, pad
 from deltaspace.deltas.delta import AttachedDelta
 from deltaspace.errors import DeltaspaceError
 from deltaspace.families import Item
+from deltaspace.storage import resolved
 from deltaspace.subspace.agreement import decisions, disagreement_at, probe_seed
 from deltaspace.subspace.codes import REACH, draw_codes
 from deltaspace.subspace.fitting.affine import Affine, AffineDense, AffineMixture
@@ -132,7 +133,7 @@ class AlignedDirections(ProjectionMethod):
             raise DeltaspaceError(f"aligned: no leader {self.leader!r}", expected=", ".join((CONSENSUS, TURNS, *names)))
 
     def relative_to(self, folder: Path) -> AlignedDirections:
-        return self if self.probe is None else self.model_copy(update={"probe": str((folder / self.probe).resolve())})
+        return self if self.probe is None else self.model_copy(update={"probe": str(resolved(folder / self.probe))})
 
     def read_from(self) -> list[str]:
         return [] if self.probe is None else read_inputs(Path(self.probe))

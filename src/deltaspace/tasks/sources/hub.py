@@ -53,20 +53,18 @@ class _Address(NamedTuple):
 
 def _address(where: str, base: Path | None) -> _Address:
     local = Path(where) if base is None else base / where
-    if local.is_dir():
+    if where and local.is_dir():
         return _Address(str(local), None, None)
     name, _, revision = where.partition("@")
     parts = name.split("/")
     # OWNER/NAME, NAME/CONFIG and OWNER/NAME/CONFIG: with two parts the Hub's own form, OWNER/NAME, is meant.
     path, config = ("/".join(parts[:2]), parts[2]) if len(parts) == 3 else (name, None)
+    _check_name(where, path)
     return _Address(path, config, revision or None)
 
 
 def _load(address: _Address, split: str, where: str) -> Any:
-    try:
-        import datasets
-    except ImportError:
-        raise DeltaspaceError("hub: tasks need the package datasets", mend="pip install 'deltaspace[hub]'") from None
+    datasets = _datasets()
     away = not Path(address.path).exists() and not hub_answers()
     try:
         with _cache_alone() if away else nullcontext():
@@ -102,6 +100,25 @@ def _cache_alone() -> Iterator[None]:
     finally:
         for module, offline in zip(modules, before, strict=True):
             module.HF_HUB_OFFLINE = offline
+
+
+def _datasets() -> Any:
+    try:
+        import datasets
+        import datasets.packaged_modules
+    except ImportError:
+        raise DeltaspaceError("hub: tasks need the package datasets", mend="pip install 'deltaspace[hub]'") from None
+    return datasets
+
+
+def _check_name(where: str, path: str) -> None:
+    """Raise DeltaspaceError where `datasets` would look for something else than a data set of the Hub: files that lie around."""
+    named = re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", path) is not None
+    if not named or path in _datasets().packaged_modules._PACKAGED_DATASETS_MODULES:
+        raise DeltaspaceError(
+            f"hub:{where} names no data set",
+            expected="OWNER/NAME or OWNER/NAME/CONFIG of the Hub, or a local folder that is there",
+        )
 
 
 def _part(wanted: str, seed: int | None, load: Callable[[str], Any], where: str) -> Any:
