@@ -37,7 +37,7 @@ LONG = [
         "landscape --task three --point lora --point adapter",
         "figure scores -o x.png",
         "export -o x",
-        "translate --task three --from lora --to prefix --inputs one",
+        "translate STUDY --task three --from lora --to prefix --inputs",
     )
 ]
 
