@@ -189,7 +189,7 @@ class Decoder(Family[TextItem, DecoderBatch]):
                 packed = self._packed(self.model, items)
             except (RuntimeError, ValueError, TypeError, IndexError):  # how architectures refuse a mask or positions
                 return False
-            return bool((packed - self._each(self.model, items)).abs().max() < _SAME)
+            return torch.allclose(packed, self._each(self.model, items), rtol=_SAME, atol=_SAME)
 
     def _generate(self, model: PreTrainedModel, batch: DecoderBatch) -> Evaluation:
         """Texts as transformers writes them, and the targets' losses behind the same reading of the inputs."""

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 Pad = Callable[[list[list[int]], int], Tensor]
-# Logits of one pass: bounds memory when a task has many labels (half a gigabyte, and as much again for their sums).
-_LOGITS = 2**27
+# Logits of one pass: bounds memory when a task has many labels (a quarter of a gigabyte, and as much again for their logarithms).
+_LOGITS = 2**26
 _INPUT, _PADDING = 0, -1
 
 Thing = TypeVar("Thing")
@@ -124,6 +124,6 @@ def _summed(model: PreTrainedModel, rows: list[Packed], width: int, pad: Pad) ->
     places, at, tokens = (pad([[triple[which] for triple in row] for row in predicted], 0) for which in range(3))
     there = pad([[1] * len(row) for row in predicted], 0)
     index = torch.arange(len(rows), device=logits.device).unsqueeze(1)
-    likelihoods = (logits[index, at, tokens] - logits.logsumexp(-1)[index, at]) * there
+    likelihoods = logits.log_softmax(-1)[index, at, tokens] * there
     # One candidate after the other, so that sums are the same on every device.
     return torch.stack([(likelihoods * (places == place)).sum(1) for place in range(width)], dim=1)

@@ -52,7 +52,7 @@ class Resources:
         from deltaspace.backbone import load_backbone
 
         recipe = self.recipe
-        settings = {"family": recipe.family, "max_length": recipe.max_length, "prompting": recipe.prompt}
+        settings: dict[str, Any] = {"family": recipe.family, "max_length": recipe.max_length, "prompting": recipe.prompt}
         return self.once("backbone", lambda: load_backbone(recipe.model, **settings))
 
     def share(self, other: Resources) -> None:
