@@ -23,7 +23,7 @@ from typing import Any
 from benchmarks.measuring import conditions
 from deltaspace.storage import read_json, write_json
 from deltaspace.study import Artefact, Engine, Observer, Ray, Serial, Workers, load_recipe, run_study
-from deltaspace.tasks import SPLITS
+from deltaspace.tasks.task import SPLITS
 
 RESULTS = Path(__file__).parent / "results" / "engines.json"
 EMPTY = '''
