@@ -74,7 +74,8 @@ class Times(Observer):
 
 def write_recipe(folder: Path, model: str, tasks: int, steps: int, seed: int = 0, words: int = 24) -> Path:
     """A recipe of two deltas on made-up tasks of two labels."""
-    rows = [{"input": f"{number} " * words + "good" * (number % 2), "target": "yn"[number % 2]} for number in range(64)]
+    labels = ("bad", "good")
+    rows = [{"input": f"{number} " * words + labels[number % 2], "target": labels[number % 2]} for number in range(64)]
     names = [f"task-{index}" for index in range(tasks)]
     for name in (*names, "task-unseen"):
         (folder / name).mkdir(parents=True)
