@@ -40,6 +40,8 @@ wheel: $(VENV)/ready
 
 bench: $(VENV)/ready
 	$(BIN)/python -m benchmarks.run
+	$(BIN)/python -m benchmarks.planning
+	$(BIN)/python -m benchmarks.engines engine-overhead workers-speedup
 	$(BIN)/python -m benchmarks.report
 
 docs: $(VENV)/ready

@@ -23,7 +23,7 @@ from typing import Any
 from benchmarks.measuring import conditions
 from deltaspace.storage import read_json, write_json
 from deltaspace.study import Artefact, Engine, Observer, Ray, Serial, Workers, load_recipe, run_study
-from deltaspace.tasks import SPLITS
+from deltaspace.tasks.task import SPLITS
 
 RESULTS = Path(__file__).parent / "results" / "engines.json"
 EMPTY = '''
@@ -74,7 +74,8 @@ class Times(Observer):
 
 def write_recipe(folder: Path, model: str, tasks: int, steps: int, seed: int = 0, words: int = 24) -> Path:
     """A recipe of two deltas on made-up tasks of two labels."""
-    rows = [{"input": f"{number} " * words + "good" * (number % 2), "target": "yn"[number % 2]} for number in range(64)]
+    labels = ("bad", "good")
+    rows = [{"input": f"{number} " * words + labels[number % 2], "target": labels[number % 2]} for number in range(64)]
     names = [f"task-{index}" for index in range(tasks)]
     for name in (*names, "task-unseen"):
         (folder / name).mkdir(parents=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -271,7 +272,7 @@ def test_the_bars_have_a_line_for_each_worker(example):
 
     from deltaspace.study import Artefact, Worker
 
-    bars = Bars(Console(force_terminal=True, width=120, file=open(os.devnull, "w")))  # noqa: SIM115, PTH123
+    bars = Bars(Console(force_terminal=True, width=120, file=io.StringIO()))
     first, second = Worker("here", 1), Worker("there", 2)
     made = [Artefact("independent", ("lora", task, 0), f"independent/lora/{task}/0.safetensors") for task in "ab"]
     with bars:
