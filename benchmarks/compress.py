@@ -4,7 +4,8 @@ Needs `pip install vlora-dev lorashare`. The LoRAs are the studies' independent 
 root of the squared error of all parameters over the squared displacements from the common initial values. Size: bytes of all
 files that the tool needs to give the LoRAs back. Seconds: from the checkpoints' folders to these files.
 
-- deltaspace: joint SVD of the displacements, one code for all layers of a task.
+- deltaspace: joint SVD of the displacements, one code for all layers of a task; with codes by layer an SVD of each tensor around
+  the LoRAs' mean, of as many directions on average, but more where they hold more.
 - vlora-dev: SVD of each layer's A and B apart, with a mean; a code for each of them.
 - lorashare: principal directions of the rows of each layer's A and B, with a code for each of the rank's rows.
 """
@@ -30,7 +31,7 @@ from deltaspace.checkpoints import export_delta, read_checkpoints
 from deltaspace.deltas import AttachedDelta
 from deltaspace.storage import read_tensors, write_json
 from deltaspace.study import load_recipe
-from deltaspace.subspace import Entry, Plm, Source, Subspace, find_projection, load_subspace, save_subspace
+from deltaspace.subspace import Entry, Plm, ProjectionMethod, Source, Subspace, find_projection, load_subspace, save_subspace
 from deltaspace.subspace.fitting.displacements import InMemory
 
 RESULTS = Path(__file__).parent / "results" / "compress.json"
@@ -62,16 +63,35 @@ def peft_names(attached: AttachedDelta, vector: torch.Tensor) -> dict[str, torch
 
 def joint_svd(attached: AttachedDelta, folders: dict[str, Path], dim: int, out: Path) -> Callable[[], Loras]:
     """deltaspace's joint SVD."""
-    read = read_checkpoints([str(folder) for folder in folders.values()], attached)
-    rows = torch.stack([checkpoint.parameters - attached.initial for checkpoint in read])
     # The layout as one block: no direction is cut.
-    [decoder] = find_projection("svd").make([Source(InMemory(rows), [attached.layout.size])], dim, 0)
+    return _svd(find_projection("svd"), [attached.layout.size], attached, _read(attached, folders), dim, out)
+
+
+def layered_svd(attached: AttachedDelta, folders: dict[str, Path], dim: int, out: Path) -> Callable[[], Loras]:
+    """deltaspace's SVD of each tensor around the LoRAs' mean, with `dim` directions for each tensor on average."""
+    loras = _read(attached, folders)
+    centered = AttachedDelta(attached.delta, attached.backbone, attached.seed, "lora", torch.stack(list(loras.values())).mean(0))
+    sizes = attached.layout.sizes
+    return _svd(find_projection("svd", codes="layer"), sizes, centered, loras, dim * len(sizes), out)
+
+
+def _read(attached: AttachedDelta, folders: dict[str, Path]) -> dict[str, torch.Tensor]:
+    """Parameters of each LoRA, (n,)."""
+    read = read_checkpoints([str(folder) for folder in folders.values()], attached)
+    return {name: checkpoint.parameters for name, checkpoint in zip(folders, read, strict=True)}
+
+
+def _svd(
+    method: ProjectionMethod, blocks: list[int], attached: AttachedDelta, loras: dict[str, torch.Tensor], dim: int, out: Path
+) -> Callable[[], Loras]:
+    rows = torch.stack(list(loras.values())) - attached.initial
+    [decoder] = method.make([Source(InMemory(rows), blocks)], dim, 0)
     plm = attached.backbone
     entry = Entry(attached.initial, decoder, attached.settings())
     subspace = Subspace(
         dim, Plm(plm.name, plm.fingerprint, plm.family.name), {"lora": entry}, (), torch.zeros(1, 0, dim), seed=attached.seed
     )
-    for name, code in zip(folders, decoder.encode(rows), strict=True):
+    for name, code in zip(loras, decoder.encode(rows), strict=True):
         subspace.vectors.add(name, "lora", code)
     save_subspace(subspace, out)
 
@@ -123,7 +143,12 @@ def lorashare(attached: AttachedDelta, folders: dict[str, Path], dim: int, out: 
     return give
 
 
-TOOLS: dict[str, Tool] = {"deltaspace": joint_svd, "vlora-dev": vlora, "lorashare": lorashare}
+TOOLS: dict[str, Tool] = {
+    "deltaspace": joint_svd,
+    "deltaspace, codes by layer": layered_svd,
+    "vlora-dev": vlora,
+    "lorashare": lorashare,
+}
 
 
 def squared_distance(left: Loras, right: Loras) -> float:
@@ -161,7 +186,7 @@ def main() -> None:
                 row = measure(name, attached, folders, dim, Path(temporary) / f"{name}-{dim}")
                 rows.append(row)
                 print(
-                    f"{name:10} {dim:3} components: error {row['error']:.4f}, "
+                    f"{name:26} {dim:3} components: error {row['error']:.4f}, "
                     f"{row['bytes'] / 1e6:.2f} MB, {row['seconds']:.2f} s",
                     flush=True,
                 )

@@ -89,6 +89,7 @@ def test_compress_gives_the_loras_back(study, tmp_path):
     row = compress.measure("deltaspace", attached, folders, 3, tmp_path / "three")
     assert row["error"] < 1e-3 and row["bytes"] > 0
     assert 1e-3 < compress.measure("deltaspace", attached, folders, 1, tmp_path / "one")["error"] < 1
+    assert compress.measure("deltaspace, codes by layer", attached, folders, 2, tmp_path / "layers")["error"] < 1e-2
     names = compress.peft_names(attached, attached.initial)
     assert names.keys() == load_file(next(iter(folders.values())) / "adapter_model.safetensors").keys()
 

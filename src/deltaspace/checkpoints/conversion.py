@@ -126,6 +126,7 @@ def convert(
     before = followed.agreement(start)
     tuned = None
     if before.missed > settings.enough:
+        resume.tell(0, settings.steps, "what the source decides")
         states = states_of(follows, parameters, train)
         steps = _Steps(attached, function_of(follows, parameters, states), states, followed.change)
         tuned = _tune(start, steps, followed, settings, seed, resume)

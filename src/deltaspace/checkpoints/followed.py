@@ -89,7 +89,7 @@ class Followed:
     def _predictions(self, attached: AttachedDelta, parameters: Float[Tensor, " params"]) -> list[str]:
         if not self._ranked:
             return []
-        predictions = {}
+        predictions: dict[int, str] = {}
         order = by_length(self._held)
         for start in range(0, len(order), _PASS):
             chosen = order[start : start + _PASS]

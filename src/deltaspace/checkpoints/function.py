@@ -169,5 +169,5 @@ def _written(attached: AttachedDelta, parameters: Float[Tensor, " params"], item
 
 
 def _generate(model: PreTrainedModel, input_ids: Tensor, options: dict[str, Any]) -> list[list[int]]:
-    tokens: Tensor = model.generate(input_ids=input_ids, **options)  # type: ignore[operator, assignment]
+    tokens: Tensor = model.generate(input_ids=input_ids, **options)
     return tokens[:, input_ids.shape[1] :].tolist()
