@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from deltaspace.errors import DeltaspaceError
+from deltaspace.storage import path_of
 from deltaspace.tasks.sources import TASK_SOURCES, TaskSource
 from deltaspace.tasks.spec import Limits, TaskSpec
 from deltaspace.tasks.task import SPLITS, Task, make_task
@@ -15,7 +16,7 @@ from deltaspace.tasks.task import SPLITS, Task, make_task
 _DEFAULT = "folder"
 
 
-def load_task(spec: str | TaskSpec, *, folder: Path | None = None, limits: Limits | None = None) -> Task:
+def load_task(spec: str | TaskSpec, *, folder: Path | str | None = None, limits: Limits | None = None) -> Task:
     """Load a task.
 
     Args:
@@ -28,7 +29,7 @@ def load_task(spec: str | TaskSpec, *, folder: Path | None = None, limits: Limit
     """
     spec = spec if isinstance(spec, TaskSpec) else _spec(spec)
     source, where = _source_of(spec.origin)
-    contents = source.read(where, spec, folder)
+    contents = source.read(where, spec, None if folder is None else path_of(folder))
     common = limits or Limits()
     counts = {str(split): getattr(spec.limits, split) or getattr(common, split) for split in SPLITS}
     cut = {split: count for split, count in counts.items() if count is not None}
