@@ -153,6 +153,7 @@ def test_a_delta_in_my_own_package(place):
         "deltas": [{"shift": {"scale": 2.0}}, "lora"],
         "tasks": {"source": ["films.csv"], "unseen": ["products.csv"]},
         "dim": 2,
+        "projection": "dense",
     }
     (place / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     source = str(Path(__file__).resolve().parents[1] / "src")
