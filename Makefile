@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 WORKERS ?= 2
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test browser lint wheel bench docs hooks clean
+.PHONY: demo test browser lint wheel bench docs site hooks clean
 
 # One environment for everything, made anew when what it is made from changes.
 # torch comes first: the constraint keeps pip from fetching a CUDA build.
@@ -46,6 +46,12 @@ bench: $(VENV)/ready
 
 docs: $(VENV)/ready
 	$(BIN)/python -m deltaspace.report.methods docs/methods.md
+	$(BIN)/python -m deltaspace.report.recipe_reference docs/recipes.md
+
+# The documentation as a website, in site/. A warning is an error.
+site: docs
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]' --constraint constraints.txt
+	$(BIN)/zensical build --strict --clean
 
 hooks: $(VENV)/ready
 	$(BIN)/pre-commit install

@@ -35,11 +35,8 @@ def test_what_was_meant_is_told(recipe, told):
     assert ("did you mean" in said) == ("did you mean" in told)
 
 
-@pytest.mark.parametrize(
-    ("command", "told"),
-    [("shwo STUDY", "'show'"), ("run recipe.yaml --ouput x", "--out")],
-)
-def test_what_was_meant_on_the_command_line_is_told(command, told, tmp_path):
+@pytest.mark.parametrize(("command", "told"), [("shwo STUDY", "Did you mean 'show'?"), ("run recipe.yaml --ouput x", "--out)")])
+def test_what_was_meant_on_the_command_line_is_told(command, told):
     result = CliRunner().invoke(app, command.split())
-    assert result.exit_code != 0
-    assert "id you mean" in result.output + str(result.exception) and told in result.output + str(result.exception)
+    assert result.exit_code == 2
+    assert told in result.output

@@ -99,7 +99,7 @@ TASK_FILES = {
     "not UTF-8": (b'{"input": "a", "target": "x"}\n\xff\xfe', r"train.jsonl, line 2: not UTF-8"),
     "not an object": (b"[1]", "line 1: not an object"),
     "no target": (b'{"input": "a"}', "no 'target'"),
-    "target not a text": (b'{"input": "a", "target": 3}', "'target' is not a text"),
+    "target not a text": (b'{"input": "a", "target": {"a": 1}}', "'target' is not a text"),
     "options not a list": (b'{"input": "a", "target": "b", "options": "b"}', "'options' is not a list"),
     "target not an option": (b'{"input": "a", "target": "b", "options": ["c"]}', "not one of the options"),
     "empty": (b"\n", "its train split is empty"),

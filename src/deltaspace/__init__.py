@@ -6,6 +6,7 @@ their types, are listed in `__init__.pyi`; further ones are in `deltaspace.figur
 
 from __future__ import annotations
 
+from importlib.metadata import version as _version
 from typing import Any
 
 import lazy_loader
@@ -14,6 +15,8 @@ _get, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return _version(__name__)
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return _get(name)

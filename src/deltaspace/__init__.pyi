@@ -25,15 +25,17 @@ from .subspace import (
     save_subspace,
     transfer,
 )
-from .tasks import Task, load_task, make_task
+from .tasks import Example, Task, load_task, make_task
 from .training import Training
 
+__version__: str
 __all__ = [
     "Approximation",
     "AttachedDelta",
     "Backbone",
     "Delta",
     "DeltaspaceError",
+    "Example",
     "Optimization",
     "Optimized",
     "Solution",

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Backbone:
     """A PLM whose weights never change; any number of deltas share them.
 
@@ -43,6 +43,10 @@ class Backbone:
     family: Family[Any, Any]
     fingerprint: str
     accelerator: Accelerator
+
+    def __repr__(self) -> str:
+        count = sum(parameter.numel() for parameter in self.model.parameters())
+        return f"Backbone({self.name!r}, {self.family.name}, {count:,} parameters, {self.device})"
 
     @contextmanager
     def autocast(self) -> Iterator[None]:

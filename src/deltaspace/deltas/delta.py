@@ -173,6 +173,9 @@ class AttachedDelta:
         self._scope = _Scope(model)
         self._cast: dict[str, Tensor] = {}
 
+    def __repr__(self) -> str:
+        return f"AttachedDelta({self.name!r} of {self.layout.size:,} parameters on {self.backbone.name!r})"
+
     def settings(self) -> dict[str, Any]:
         """What `make_delta` makes this delta from."""
         return {"method": self.delta.name, **self.delta.model_dump(mode="json")}

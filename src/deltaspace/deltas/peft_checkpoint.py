@@ -47,9 +47,14 @@ def peft_settings(folder: Path) -> dict[str, Any]:
     config = read_json(folder / CONFIG)
     if not isinstance(config, dict) or not isinstance(config.get("peft_type"), str):
         raise DeltaspaceError(f"{folder / CONFIG} is not peft's", expected="a JSON object with peft_type")
+    return settings_of(config, str(folder / CONFIG))
+
+
+def settings_of(config: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """A `Peft` delta's settings from the fields of a configuration of peft's, as `peft_settings`; `where` is for messages."""
     settings = without_defaults({key: value for key, value in config.items() if key not in BOOKKEEPING and value is not None})
     method = settings.pop("peft_type")
-    check_known(settings, str(folder / CONFIG))
+    check_known(settings, where)
     return {"peft": method, "settings": settings}
 
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from deltaspace.deltas.delta import AttachedDelta, Delta
+from deltaspace.deltas.peft_checkpoint import settings_of
 from deltaspace.deltas.peft_fields import check_known
 from deltaspace.errors import DeltaspaceError, first_line
-from deltaspace.mistakes import did_you_mean
+from deltaspace.mistakes import did_you_mean, plainly
 from deltaspace.registry import Registry
 
 if TYPE_CHECKING:
+    from peft import PeftConfig
+
     from deltaspace.backbone import Backbone
 
 DELTAS: Registry[type[Delta]] = Registry("delta", Delta, "deltaspace.deltas", "deltaspace.deltas")
@@ -61,17 +65,39 @@ def read_delta(name: str, settings: dict[str, Any], where: str) -> Delta:
         ) from None
 
 
-def attach(delta: str | Delta, backbone: Backbone, *, seed: int = 0, **settings: Any) -> AttachedDelta:
+def attach(delta: str | Delta | PeftConfig, backbone: Backbone, *, seed: int = 0, **settings: Any) -> AttachedDelta:
     """Attach a delta tuning method to a backbone.
 
     Args:
-        delta: its name with `settings`, or the method itself.
+        delta: its name with `settings`; the method itself; or a configuration of peft's, such as `LoraConfig(r=4)`.
         backbone: the PLM, whose weights all its deltas share.
         seed: decides the initial vector.
 
     Raises:
-        DeltaspaceError: there is no such delta, or the backbone has no room for it.
+        DeltaspaceError: there is no such delta or setting, or the backbone has no room for it.
     """
-    if isinstance(delta, str):
-        delta = DELTAS.find(delta)(**settings)
+    name = delta if isinstance(delta, str) else None
+    if not isinstance(delta, Delta):
+        try:
+            delta = DELTAS.find(delta)(**settings) if isinstance(delta, str) else _of_peft(delta)
+        except ValidationError as error:
+            raise DeltaspaceError(f"the delta {name or 'peft'} cannot be made", found=plainly(error)) from None
+    elif settings:
+        raise DeltaspaceError("settings are given beside a delta that has its own", found=", ".join(settings), expected="a name")
     return AttachedDelta(delta, backbone, seed)
+
+
+def _of_peft(config: PeftConfig) -> Delta:
+    """The delta of a configuration that was made in Python."""
+    if not hasattr(config, "peft_type") or not hasattr(config, "to_dict"):
+        raise DeltaspaceError(
+            "this cannot be attached",
+            found=type(config).__name__,
+            expected="a delta's name, a Delta, or a configuration of peft's such as LoraConfig",
+        )
+    # As a file would have it: peft's enumerations are texts, its sets lists.
+    fields = {
+        key: sorted(value) if isinstance(value, set) else value.value if isinstance(value, Enum) else value
+        for key, value in config.to_dict().items()
+    }
+    return DELTAS["peft"](**settings_of(fields, type(config).__name__))

@@ -106,7 +106,7 @@ FIGURES.register(
         takes=("landscape", "threshold", "quantity"),
         draw=_draw,
         drawable=has_landscape,
-        caption=f"Scores of each delta, with its border at {DEFAULT_THRESHOLD:g} % of its best and the way of its optimizer.",
+        caption=f"Scores of each delta, with its border at {DEFAULT_THRESHOLD:g} % of its best and the path of its optimizer.",
         each_landscape=True,
         order=20,
     )

@@ -167,9 +167,9 @@ def _for_model(looked: _Looked, backbone: Backbone) -> _Looked:
     Raises:
         DeltaspaceError: the model cannot do the task whatever the words.
     """
-    task, family = looked.task, backbone.family
+    task = looked.task
     try:
-        family.check(task)
+        _read(task, backbone)
     except DeltaspaceError:
         if task.kind != "classification":
             raise
@@ -178,9 +178,15 @@ def _for_model(looked: _Looked, backbone: Backbone) -> _Looked:
     words: dict[str, str] = {}
     for label in task.labels:
         words[label] = _word(label, backbone.tokenizer, set(words.values()))
-    family.check(replace(task, labels=words))
+    _read(replace(task, labels=words), backbone)
     note = "# This model cannot say all of the labels. Better words for them make better scores."
     return _Looked(task, looked.spec.model_copy(update={"labels": words}), (*looked.notes, note))
+
+
+def _read(task: Task, backbone: Backbone) -> None:
+    """Raise DeltaspaceError where the model cannot do a task, or cannot say its labels."""
+    backbone.family.check(task)
+    backbone.family.encode(task, task.train[:1])
 
 
 def _word(label: str, tokenizer: PreTrainedTokenizerBase, taken: set[str]) -> str:

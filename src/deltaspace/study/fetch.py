@@ -72,9 +72,11 @@ def _written(task: Task, folder: Path, spec: str) -> dict[str, Any]:
     hashes = {}
     for split in SPLITS:
         path = folder / f"{split}.jsonl"
-        rows = [{"input": example.input, "target": example.target} for example in task.split(split)]
-        for row, example in zip(rows, task.split(split), strict=True):
-            row |= {} if example.options is None else {"options": list(example.options)}
+        rows: list[dict[str, Any]] = [
+            {"input": example.input, "target": example.target}
+            | ({} if example.options is None else {"options": list(example.options)})
+            for example in task.split(split)
+        ]
         write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
         hashes[path.name] = file_digest(path)
     sizes = {f"{split}_size": len(task.split(split)) for split in SPLITS}

@@ -323,8 +323,8 @@ class Recipe(Settings):
                 source tasks where the deltas share none.
         """
         if spec.task not in self.all_tasks:
-            meant = did_you_mean(spec.task, self.all_tasks)
-            raise DeltaspaceError(f"no task {spec.task!r}{meant}", expected=", ".join([*self.unseen_tasks, *self.source_tasks]))
+            like = did_you_mean(spec.task, self.all_tasks)
+            raise DeltaspaceError(f"no task {spec.task!r}{like}", expected=", ".join([*self.unseen_tasks, *self.source_tasks]))
         settled = spec.settled(list(self.deltas), self.dim, self.seed)
         meant: dict[object, str] = {}
         for point in settled.named:

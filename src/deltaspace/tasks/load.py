@@ -7,12 +7,13 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from deltaspace.errors import DeltaspaceError
+from deltaspace.storage import path_of
 from deltaspace.tasks.sources import source_of
 from deltaspace.tasks.spec import Limits, TaskSpec
 from deltaspace.tasks.task import SPLITS, Task, make_task
 
 
-def load_task(spec: str | TaskSpec, *, folder: Path | None = None, limits: Limits | None = None) -> Task:
+def load_task(spec: str | TaskSpec, *, folder: Path | str | None = None, limits: Limits | None = None) -> Task:
     """Load a task.
 
     Args:
@@ -28,7 +29,7 @@ def load_task(spec: str | TaskSpec, *, folder: Path | None = None, limits: Limit
         source, where = source_of(spec.origin)
     except ValueError as error:
         raise DeltaspaceError(str(error), mend="correct 'from' in the recipe") from None
-    contents = source.read(where, spec, folder)
+    contents = source.read(where, spec, None if folder is None else path_of(folder))
     common = limits or Limits()
     counts = {str(split): getattr(spec.limits, split) or getattr(common, split) for split in SPLITS}
     cut = {split: count for split, count in counts.items() if count is not None}

@@ -43,7 +43,7 @@ class Example:
     options: tuple[str, ...] | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Task:
     """A task every delta can be trained on and judged by.
 
@@ -68,6 +68,10 @@ class Task:
     dev: tuple[Example, ...]
     test: tuple[Example, ...]
     source: str
+
+    def __repr__(self) -> str:
+        sizes = ", ".join(f"{len(self.split(split))} {split}" for split in SPLITS)
+        return f"Task({self.name!r}, {self.kind}, {self.metric}, {sizes})"
 
     def split(self, split: Split) -> tuple[Example, ...]:
         """The examples of one split."""

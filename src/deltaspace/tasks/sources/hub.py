@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from deltaspace.errors import DeltaspaceError, first_line
-from deltaspace.storage import hub_answers
+from deltaspace.storage import hub_answers, path_of
 from deltaspace.tasks.sources.rows import example_of, target_column
 from deltaspace.tasks.sources.source import TASK_SOURCES, Contents, TaskSource
 from deltaspace.tasks.spec import TaskSpec
@@ -52,7 +52,7 @@ class _Address(NamedTuple):
 
 
 def _address(where: str, base: Path | None) -> _Address:
-    local = Path(where) if base is None else base / where
+    local = path_of(where) if base is None else base / path_of(where)
     if where and local.is_dir():
         return _Address(str(local), None, None)
     name, _, revision = where.partition("@")
