@@ -10,7 +10,8 @@ from deltaspace.errors import DeltaspaceError
 from deltaspace.storage import parse_json, path_of
 from deltaspace.tasks import Task, load_task, make_task, read_inputs
 from deltaspace.tasks.inputs import read_lines
-from deltaspace.tasks.sources.folder import read_file
+from deltaspace.tasks.sources.folder import read_examples
+from deltaspace.tasks.spec import Columns
 from deltaspace.tasks.task import infer_kind
 
 
@@ -35,7 +36,7 @@ def conversion_inputs(name: str, settings: Conversion, *, prompt: str | None = N
         return task if prompt is None else replace(task, prompt=prompt)
     if path.suffix != ".jsonl" or not _has_targets(name):
         return read_inputs(path)
-    examples = shuffled(read_file(path), None, seed, "examples")
+    examples = shuffled(read_examples(path, Columns()), None, seed, "examples")
     count = min(settings.held_out, len(examples) // 2)
     if count < 1:
         raise DeltaspaceError("conversion needs at least two inputs", found=f"{len(examples)} in {name}")

@@ -15,7 +15,7 @@ from deltaspace.settings import Settings
 from deltaspace.storage import file_digest, parse_json, path_of
 from deltaspace.tasks.sources.rows import example_of
 from deltaspace.tasks.sources.source import TASK_SOURCES, Contents, TaskSource
-from deltaspace.tasks.sources.tables import SUFFIXES, Row, read_rows
+from deltaspace.tasks.sources.tables import SUFFIXES, read_rows
 from deltaspace.tasks.spec import Columns, Labels, Metric, TaskSpec
 from deltaspace.tasks.task import SPLITS, Example, Kind
 
@@ -50,7 +50,7 @@ class Folder(TaskSource):
         for split in SPLITS:
             file = _file_of(path, split)
             entry.check(file)
-            splits[split] = _examples(read_rows(file), spec.columns)
+            splits[split] = read_examples(file, spec.columns)
         return Contents(splits, entry.kind, entry.metric, entry.labels)
 
 
@@ -64,7 +64,7 @@ def _file_of(folder: Path, split: str) -> Path:
 def _divided(path: Path, columns: Columns) -> dict[str, list[Example]]:
     """One file's examples as three splits: shuffled, then two tenths for test and one for dev."""
     # A text that stands twice would leak from one split into another: the first stays.
-    examples = list({example.input: example for example in reversed(_examples(read_rows(path), columns))}.values())[::-1]
+    examples = list({example.input: example for example in reversed(read_examples(path, columns))}.values())[::-1]
     if len(examples) < _LEAST_ROWS:
         raise DeltaspaceError(f"{path} is too small for three splits", found=f"{len(examples)} examples", expected=_LEAST_ROWS)
     random.Random(_SPLIT_SEED).shuffle(examples)
@@ -72,8 +72,9 @@ def _divided(path: Path, columns: Columns) -> dict[str, list[Example]]:
     return {"test": examples[:test], "dev": examples[test : test + dev], "train": examples[test + dev :]}
 
 
-def _examples(rows: list[Row], columns: Columns) -> list[Example]:
-    examples = (example_of(fields, _meant(columns, fields), where) for where, fields in rows)
+def read_examples(path: Path, columns: Columns) -> list[Example]:
+    """The examples of a file of JSON Lines, CSV or TSV; DeltaspaceError where a line is not what it should be, which it names."""
+    examples = (example_of(fields, _meant(columns, fields), where) for where, fields in read_rows(path))
     return [example for example in examples if example is not None]
 
 
