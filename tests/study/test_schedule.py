@@ -5,10 +5,13 @@ from __future__ import annotations
 import random
 from typing import NamedTuple
 
+import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deltaspace.study import Artefact, MadeFrom, load_recipe
+from deltaspace.errors import DeltaspaceError
+from deltaspace.study import Artefact, MadeFrom, Serial, load_recipe, run_study
 from deltaspace.study.engines.costs import Costs
 from deltaspace.study.engines.schedule import Schedule
 from deltaspace.study.engines.threads import Threads
@@ -155,3 +158,19 @@ def test_threads_are_those_of_the_stage(tmp_path):
     [job] = [Schedule(graph, graph.todo, MadeUpCosts([1.0]), Threads(2, 7)).begin()]
     assert job.threads == 2
     assert Threads(2, 7).of(Artefact("subspace", Number(0), "subspace/0")) == 7
+
+
+def test_one_process_has_the_threads_of_each_stage_and_puts_them_back(tmp_path, monkeypatch):
+    recipe, counts = load_recipe(write_example(tmp_path)), [torch.get_num_threads()]
+    monkeypatch.setattr(torch, "set_num_threads", counts.append)
+    by_stage = {}
+
+    class Watch(Observer):
+        def start(self, artefact, reason):
+            by_stage.setdefault(artefact.stage, set()).add(counts[-1])
+
+    run_study(recipe, tmp_path / "study", until="subspace", observer=Watch(), engine=Serial(3, 5))
+    assert by_stage == {"zero_shot": {3}, "independent": {3}, "subspace": {5}}
+    assert counts[-1] == counts[0]
+    with pytest.raises(DeltaspaceError, match="threads: 0 cannot be"):
+        Serial(0)
