@@ -23,6 +23,19 @@ ANY = [
     ("sweep nothing.yaml -o x", "nothing.yaml is missing"),
     ("sweep recipe.yaml -o x", "grids: is missing"),
     ("sweep sweep.yaml -o STUDY", "is not a sweep"),
+    ("tasks nothing.yaml", "nothing.yaml is missing"),
+    ("tasks recipe.yaml --preview -1", "Invalid value"),
+    ("tasks recipe.yaml --fetch one", "is there"),
+    ("tasks recipe.yaml --fetch recipe.yaml", "is there"),
+    ("init", "Missing argument"),
+    ("init model", "Missing argument"),
+    ("init nowhere/at/all one two -o x", "nowhere/at/all"),
+    ("init one one two -o x", "one is not a model"),
+    ("init model one -o x", "two tasks at least"),
+    ("init model one nothing -o x", "nothing is missing"),
+    ("init model one model -o x", "train.jsonl is missing"),
+    ("init model one two -o recipe.yaml", "is there"),
+    ("init model one two -o one --force", "is there"),
 ]
 
 # A name that no file system takes, wherever a path is asked for.

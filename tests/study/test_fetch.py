@@ -57,6 +57,9 @@ def test_they_are_fetched_once_and_checked_whenever_they_are_read(recipe, tmp_pa
     (tmp_path / "set" / "train.jsonl").unlink()  # as if the network were gone
     assert fetch_tasks(load_recipe(recipe), folder)[1] is False
     assert (folder / "manifest.json").stat().st_mtime_ns == before
+    recipe.write_text(recipe.read_text().replace("dim: 1", "dim: 2"))
+    assert fetch_tasks(load_recipe(recipe), folder)[1] is False
+    assert load_recipe(folder / "recipe.yaml").dim == (2,)
     file = folder / "films" / "dev.jsonl"
     file.write_text(file.read_text().replace("sad", "happy"))
     with pytest.raises(DeltaspaceError, match=r"dev.jsonl is not the file that was fetched"):

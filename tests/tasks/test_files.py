@@ -65,7 +65,7 @@ def test_a_study_of_an_earlier_version_reads_its_folders(tmp_path):
         ("text,text\na,b\n", "no names of columns"),
         ('text,label\n"a,b\n', "quotes that close"),
         ("text,label\na,b\n", "too small for three splits"),
-        ("review,stars\n" + "a,b\n" * 20, r"line 2: no 'target' or 'label'(.|\n)*'review', 'stars'(.|\n)*columns"),
+        ("review,stars\n" + "a,b\n" * 20, r"line 2: no 'input' or 'text'(.|\n)*'review', 'stars'(.|\n)*columns"),
         ("", "too small"),
         ("text,label\na,\xff\n".encode("latin-1"), "not UTF-8"),
     ],

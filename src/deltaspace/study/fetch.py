@@ -9,7 +9,17 @@ from typing import Any
 import yaml
 
 from deltaspace.errors import DeltaspaceError
-from deltaspace.storage import digest, exporting, file_digest, path_of, read_json, what_is_at, write_json, write_text
+from deltaspace.storage import (
+    check_export,
+    digest,
+    exporting,
+    file_digest,
+    path_of,
+    read_json,
+    what_is_at,
+    write_json,
+    write_text,
+)
 from deltaspace.study.folder import RECIPE
 from deltaspace.study.recipe import Recipe, load_recipe
 from deltaspace.study.resources import load_tasks
@@ -38,12 +48,18 @@ def fetch_tasks(recipe: Recipe, folder: Path | str) -> tuple[list[Task], bool]:
     """
     folder = path_of(folder)
     specs = {spec.task_name: _said(spec, recipe) for spec in (*recipe.tasks.source, *recipe.tasks.unseen)}
+    text = yaml.safe_dump(_from_here(recipe), sort_keys=False)
     if _known(folder) == specs:
+        # The tasks are the same, the rest of the recipe may have changed.
+        if (folder / RECIPE).read_text(encoding="utf-8") != text:
+            write_text(folder / RECIPE, text)
         return list(load_tasks(load_recipe(folder / RECIPE)).values()), False
+    # Before anything is fetched for it.
+    check_export(folder)
     tasks = load_tasks(recipe, shots=False)
     with exporting(folder) as place:
         write_json(place / MANIFEST, [_written(task, place / name, specs[name]) for name, task in tasks.items()])
-        write_text(place / RECIPE, yaml.safe_dump(_from_here(recipe), sort_keys=False))
+        write_text(place / RECIPE, text)
         lines = [f"- {task.name}: {task.source}" for task in tasks.values()]
         note = "Their licenses are those of where they are from; see there before passing them on."
         write_text(place / "README.md", "\n".join(["# Tasks that deltaspace fetched", "", *lines, "", note, ""]))
@@ -57,7 +73,11 @@ def _said(spec: TaskSpec, recipe: Recipe) -> str:
 
 def _known(folder: Path) -> dict[str, str] | None:
     """What an earlier fetch says that it was made from; None where there is none."""
-    if what_is_at(folder / MANIFEST) is None or what_is_at(folder / RECIPE) is None:
+    if (
+        what_is_at(folder, follow=True) != "a folder"
+        or what_is_at(folder / MANIFEST) is None
+        or what_is_at(folder / RECIPE) is None
+    ):
         return None
     entries = read_json(folder / MANIFEST)
     if not isinstance(entries, list) or not all(isinstance(entry, dict) and "spec" in entry for entry in entries):

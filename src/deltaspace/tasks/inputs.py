@@ -8,12 +8,13 @@ from deltaspace.errors import DeltaspaceError
 from deltaspace.storage import parse_json, path_of
 
 
-def read_inputs(path: Path) -> list[str]:
+def read_inputs(path: Path | str) -> list[str]:
     """Texts without targets: one a line, or, in a file that ends in `.jsonl`, the `input` of every line.
 
     Raises:
         DeltaspaceError: the file is missing, is not UTF-8, has no text, or a line is not what it should be.
     """
+    path = path_of(path)
     lines = read_lines(path, "a file of texts, one a line")
     if not lines:
         raise DeltaspaceError(f"{path} is empty", expected="texts, one a line")

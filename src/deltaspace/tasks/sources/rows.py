@@ -31,6 +31,7 @@ def example_of(row: Mapping[str, Any], columns: Columns, where: str, names: Sequ
     Raises:
         DeltaspaceError: a column is missing, a value is no text, a target has no class or is no option.
     """
+    text = _input(row, columns.input or _first(row, _INPUTS, where), where)
     options = _options(row, columns, where)
     value = _value(row, columns.target or _first(row, _TARGETS, where), where)
     if options is not None and columns.answer != "text":
@@ -41,7 +42,7 @@ def example_of(row: Mapping[str, Any], columns: Columns, where: str, names: Sequ
             if str(target) not in columns.values:
                 return None
             target = columns.values[str(target)]
-    fields = {"input": _input(row, columns.input or _first(row, _INPUTS, where), where), "target": target}
+    fields = {"input": text, "target": target}
     return check_fields(fields | ({} if options is None else {"options": options}), where)
 
 
