@@ -126,8 +126,12 @@ class Decoder(Family[TextItem, DecoderBatch]):
         """The token that ends an answer: of the chat, of the examples that are shown, or else of all texts."""
         if self._chat is not None:
             return self._chat.end
-        between = self.tokenizer(_TURN, add_special_tokens=False)["input_ids"] if self.prompting.examples else []
-        return int([*between, self.tokenizer.eos_token_id][0])
+        if self.prompting.examples:
+            # Between two texts: alone, an empty line may be another token. Some tokenizers drop it.
+            word, both = (self.tokenizer(text, add_special_tokens=False)["input_ids"] for text in ("x", f"x{_TURN}x"))
+            if both[: len(word)] == word and len(both) > 2 * len(word):
+                return int(both[len(word)])
+        return int(self.tokenizer.eos_token_id)
 
     def _target_ids(self, texts: list[str]) -> list[list[int]]:
         # Behind a colon a word begins with a space, behind a chat's line it does not.
