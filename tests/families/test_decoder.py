@@ -162,6 +162,14 @@ def test_gradients_are_those_of_all_logits(decoder):
     assert mine.abs().max() > 1e-3
 
 
+def test_the_way_does_not_depend_on_the_precision_in_which_it_is_first_asked_for(decoder):
+    kinds = []
+    decoder.model.register_forward_hook(lambda module, given, output: kinds.append(output.logits.dtype))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert decoder.family._packs
+    assert set(kinds) == {torch.float32}
+
+
 def test_many_candidates_take_several_passes_with_the_same_scores(decoder, monkeypatch):
     family, items = decoder.family, decoder.family.encode(choice(), choice().test)
     with torch.no_grad():

@@ -5,11 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
-from deltaspace.backbone import make_backbone
+from deltaspace.backbone import load_backbone, make_backbone
 from deltaspace.errors import DeltaspaceError
-from deltaspace.families import Prompting, chat
+from deltaspace.families import PLAIN, Prompting, chat
+from deltaspace.families.prompting import question
 from deltaspace.study import load_recipe
 from deltaspace.tasks import Example, make_task
+from tests.gguf import tiny_llama, write_gguf
 from tests.tiny import FAMILY, model, tiny_task, tiny_tokenizer, write_example
 
 TEMPLATE = (
@@ -78,6 +80,15 @@ def test_label_words_are_named_where_there_are_some():
     task = tiny_task(labels={"happy": "good", "sad": "very bad"})
     _, text = read(backbone, task, task.test[0])
     assert "good, very bad." in text.replace("<unk>", "") or text.count("<unk>") == 4
+    numbers = make_task(
+        "stars",
+        {split: [Example("a plot", n) for n in ("9", "-1", "10")] for split in ("train", "dev", "test")},
+        source="here",
+        kind="regression",
+    )
+    assert (
+        question(numbers, Prompting(labels=True)) == "{input}\nA number from -1 to 10." and question(numbers, PLAIN) == "{input}"
+    )
     own = tiny_task(prompt="{input} It was")
     assert read(backbone, own, own.test[0])[1].endswith("It was")
     generated = tiny_task(kind="generation")
@@ -117,6 +128,15 @@ def test_writing_ends_where_the_template_ends_a_message():
     with torch.no_grad():
         backbone.family.evaluate(backbone.model, backbone.family.collate(items))
     assert len(lengths) == 2  # the inputs, of which an end was written, and the targets
+
+
+def test_behind_shown_examples_an_answer_ends_as_theirs(tmp_path):
+    path = str(write_gguf(tmp_path / "tiny.gguf", tiny_llama()))
+    task = tiny_task(kind="generation")
+    for prompting, end in (({}, "<|end|>"), ({"labels": True}, "<|end|>"), ({"examples": 1}, "\n")):
+        loaded = load_backbone(path, max_length=100, prompting=Prompting(**prompting), device="cpu")
+        [item] = loaded.family.encode(task, task.test[:1])
+        assert loaded.tokenizer.decode(item.target_ids[-1:]) == end
 
 
 BAD = {

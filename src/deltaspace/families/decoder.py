@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
 
 
+# Between examples that are shown plainly.
+_TURN = "\n\n"
 # Of two ways to the same log-likelihoods in fp32; ways to others are far more apart.
 _SAME = 1e-4
 
@@ -100,7 +102,7 @@ class Decoder(Family[TextItem, DecoderBatch]):
         """What the model reads of each example, up to where its answer begins."""
         chat, drawn = self._chat, demonstrations(task, self.prompting.examples)
         asked = question(task, self.prompting)
-        opening, reply, turn, generation = ("", "\nAnswer: ", "\n\n", "\nAnswer:")
+        opening, reply, turn, generation = ("", "\nAnswer: ", _TURN, "\nAnswer:")
         if chat is not None:
             opening, reply, turn, generation = chat.opening, chat.reply, chat.turn, chat.generation
         elif task.prompt is not None:  # it says itself how it ends
@@ -119,10 +121,17 @@ class Decoder(Family[TextItem, DecoderBatch]):
         # Some tokenizers close every text with their end token; a prompt is to be continued.
         return ids[:-1] if len(ids) > 1 and ids[-1] == self.tokenizer.eos_token_id else ids
 
-    @property
+    @cached_property
     def _end(self) -> int:
-        """The token that ends an answer."""
-        return int(self.tokenizer.eos_token_id) if self._chat is None else self._chat.end
+        """The token that ends an answer: of the chat, of the examples that are shown, or else of all texts."""
+        if self._chat is not None:
+            return self._chat.end
+        if self.prompting.examples:
+            # Between two texts: alone, an empty line may be another token. Some tokenizers drop it.
+            word, both = (self.tokenizer(text, add_special_tokens=False)["input_ids"] for text in ("x", f"x{_TURN}x"))
+            if both[: len(word)] == word and len(both) > 2 * len(word):
+                return int(both[len(word)])
+        return int(self.tokenizer.eos_token_id)
 
     def _target_ids(self, texts: list[str]) -> list[list[int]]:
         # Behind a colon a word begins with a space, behind a chat's line it does not.
@@ -184,7 +193,8 @@ class Decoder(Family[TextItem, DecoderBatch]):
         ]
         choice = Choice(("", "", ""), 0)
         items = [RankedText(tokens[i], tokens[2], choice, [tokens[k] for k in of]) for i, of in ((0, (2, 3, 4)), (1, (3, 4, 2)))]
-        with torch.no_grad():
+        # Whatever precision this is asked in: bf16 tells the two ways apart by its rounding.
+        with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
             try:
                 packed = self._packed(self.model, items)
             except (RuntimeError, ValueError, TypeError, IndexError):  # how architectures refuse a mask or positions
@@ -201,7 +211,7 @@ class Decoder(Family[TextItem, DecoderBatch]):
             do_sample=False,
             num_beams=1,
             pad_token_id=self.pad_id,
-            **({} if self._chat is None else {"eos_token_id": self._chat.end}),
+            **({} if self.prompting.plain else {"eos_token_id": self._end}),
             return_dict_in_generate=True,
         )
         written = output.sequences[:, inputs.input_ids.shape[1] :]

@@ -18,7 +18,9 @@ class Prompting(Settings):
     """How tasks are put to the model; a text alone is the style."""
 
     style: Literal["plain", "chat"] = Field(default="plain", description="chat: in the tokenizer's chat template")
-    labels: bool = Field(default=False, description="name the label words in every input of a task that has them")
+    labels: bool = Field(
+        default=False, description="name the label words behind every input, of a regression the least and largest number"
+    )
     examples: int = Field(default=0, ge=0, le=64, description="training examples with their answers before every input")
     system: str | None = Field(default=None, description="the chat's system message; by default the template's own")
 
@@ -44,6 +46,9 @@ PLAIN = Prompting()
 
 def question(task: Task, prompting: Prompting) -> str:
     """What a task's input is put into when it has no prompt of its own: a template with `{input}`."""
+    if prompting.labels and task.kind == "regression":
+        numbers = sorted(task.labels, key=float)
+        return f"{{input}}\nA number from {numbers[0]} to {numbers[-1]}."
     words = [word.replace("{", "{{").replace("}", "}}") for word in task.labels.values()] if prompting.labels else []
     return "{input}" + (f"\nChoose one: {', '.join(words)}." if words else "")
 
