@@ -15,6 +15,8 @@ from deltaspace.families import Item
 
 # Examples in one pass of the model.
 _PASS = 64
+# Squared decisions in fp32 are not nearer to each other than this.
+_NOTHING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,8 @@ class Followed:
         self._predicted = self._predictions(*source)
         # 1 where the source leaves the PLM as it was: then misses are told in units of squared decisions.
         self.change = 1.0
-        self.change = self.missed(target.initial) or 1.0
+        change = self.missed(target.initial)
+        self.change = change if change > _NOTHING else 1.0
 
     def __len__(self) -> int:
         return len(self._held)

@@ -32,6 +32,8 @@ _KEPT = 256
 # States of one prompt: all beginnings of few short candidates, or a short answer.
 _STATES = 8
 _TINY = 1e-12
+# Of a sum of probabilities in fp32 less is noise, and the root's slope there without bounds.
+_REST = 1e-6
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ class Function:
 
 def _with_rest(kept: Tensor) -> Tensor:
     """Roots of probabilities with the root of what is left of 1."""
-    rest = (1 - kept.square().sum(1, keepdim=True)).clamp_min(_TINY).sqrt()
+    rest = (1 - kept.square().sum(1, keepdim=True)).clamp_min(_REST).sqrt()
     return torch.cat([kept, rest], dim=1)
 
 

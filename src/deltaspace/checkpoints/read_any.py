@@ -115,9 +115,9 @@ def _prompts(
         )
     tensors, (_, shape) = read_weights(path), attached.layout.entries[0]
     if list(tensors) != [_PROMPTS] or tuple(tensors[_PROMPTS].shape) != shape or not tensors[_PROMPTS].isfinite().all():
-        found = ", ".join(f"{name} (shape {list(tensor.shape)})" for name, tensor in tensors.items())
+        present = ", ".join(f"{name} (shape {list(tensor.shape)})" for name, tensor in tensors.items())
         raise DeltaspaceError(
-            f"{path} does not fit {attached.name}", found=found, expected=f"{_PROMPTS} (shape {list(shape)}), finite"
+            f"{path} does not fit {attached.name}", found=present, expected=f"{_PROMPTS} (shape {list(shape)}), finite"
         )
     return attached, tensors[_PROMPTS].reshape(-1).to(attached.initial)
 

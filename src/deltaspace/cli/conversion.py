@@ -98,8 +98,8 @@ def parse_delta(text: str) -> tuple[str, Delta]:
     except NotYaml as error:
         raise DeltaspaceError(f"no delta {text!r}", found=str(error), expected=expected) from None
     except ValueError as error:
-        found = plainly(error) if isinstance(error, ValidationError) else str(error)
-        raise DeltaspaceError(f"no delta {text!r}", found=found, expected=expected) from None
+        told = plainly(error) if isinstance(error, ValidationError) else str(error)
+        raise DeltaspaceError(f"no delta {text!r}", found=told, expected=expected) from None
 
 
 def _source(

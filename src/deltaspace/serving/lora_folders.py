@@ -70,7 +70,7 @@ class LoraFolders:
     ) -> None:
         self.subspace = Path(subspace)
         self.largest = largest
-        self._asked, self._place = delta, cache or cache_folder() / "loras"
+        self._asked, self._root = delta, cache or cache_folder() / "loras"
         self._lock = threading.RLock()
         self._read: _Read | None = None
         self._files()
@@ -147,7 +147,7 @@ class LoraFolders:
                 settings = metadata["deltas"][delta]["settings"]
                 made_from = [metadata["checksum"], delta, settings]
                 read = _Read(versions, vectors, tuple(metadata["sources"]), Plm(**metadata["plm"]), delta, settings, made_from)
-                read.cache = self._place / digest(made_from)[:_HASH]
+                read.cache = self._root / digest(made_from)[:_HASH]
                 if self._read is not None and self._read.made_from == made_from:
                     read.loaded = self._read.loaded
                 self._read = read

@@ -48,5 +48,5 @@ def _columns(source: Source, units: Float[Tensor, " params"]) -> Iterator[tuple[
 def _spectrum(part: Float[Tensor, "tasks size"]) -> tuple[Float[Tensor, " tasks"], Float[Tensor, "tasks tasks"]]:
     """Squared singular values in ascending order, and left singular vectors; fp64."""
     doubled = part.double()
-    found = torch.linalg.eigh(doubled @ doubled.T)
-    return found.eigenvalues.clamp_min(0), found.eigenvectors
+    values, vectors = torch.linalg.eigh(doubled @ doubled.T)
+    return values.clamp_min(0), vectors
