@@ -196,7 +196,7 @@ def test_all_of_ours_are_collected_from_their_packages():
 
     assert {"adapter", "lora", "prefix", "finetune", "apet", "peft"} == set(DELTAS)
     assert {"dense", "svd", "span", "autoencoder", "gaussian", "fastfood"} <= set(PROJECTIONS)
-    assert {"linear", "dense", "hadamard", "mixture", "stacked"} == set(MAPS)
+    assert {"blocks", "linear", "dense", "hadamard", "mixture", "stacked"} == set(MAPS)
     assert {"accuracy", "macro_f1", "matthews", "pearson", "exact_match", "qa_f1", "rouge_l"} == set(METRICS)
     assert {"scores", "transfer", "landscape", "panels", "similarity", "map", "curves", "sweep"} <= set(FIGURES)
     assert {"encoder_decoder", "decoder", "masked_encoder", "sentence_encoder"} == set(FAMILIES)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
+from deltaspace.names import did_you_mean
 from deltaspace.settings import Settings
 
 # A value as a message shows it.
@@ -77,18 +77,6 @@ def shown(value: object) -> str:
     """A value as a message shows it, cut where it is long."""
     text = repr(value) if not isinstance(value, int) or abs(value) < 10**_SHOWN else "a very long number"
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """What to say behind a name that is not known: the known one that it is most like, or nothing.
-
-    Example:
-        >>> did_you_mean("adaptor", ["adapter", "lora"]), did_you_mean("xyz", ["adapter", "lora"])
-        ("; did you mean 'adapter'?", '')
-    """
-    by_form = {text.lower(): text for text in known}
-    like = difflib.get_close_matches(name.lower(), by_form, n=1)
-    return f"; did you mean {by_form[like[0]]!r}?" if like else ""
 
 
 def _keys_beside(title: str, where: Sequence[str | int]) -> list[str]:

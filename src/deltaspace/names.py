@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import re
+from collections.abc import Iterable
 
 NAME_LIMIT = 100
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
@@ -41,3 +43,15 @@ def plain_name(text: str) -> str:
         ('glue-sst2', 'my-reviews', '')
     """
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", text).lstrip("-_.")[:NAME_LIMIT].rstrip("-")
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """What to say behind a name that is not known: the known one that it is most like, or nothing.
+
+    Example:
+        >>> did_you_mean("adaptor", ["adapter", "lora"]), did_you_mean("xyz", ["adapter", "lora"])
+        ("; did you mean 'adapter'?", '')
+    """
+    by_form = {text.lower(): text for text in known}
+    like = difflib.get_close_matches(name.lower(), by_form, n=1)
+    return f"; did you mean {by_form[like[0]]!r}?" if like else ""

@@ -183,10 +183,19 @@ def _said(config: PretrainedConfig) -> str:
     return f"{config.model_type} as {(config.architectures or ['?'])[0]}, {getattr(config, 'num_hidden_layers', '?')} layers"
 
 
+def skeleton(kind: Any, config: PretrainedConfig) -> PreTrainedModel:
+    """A model without weights: every tensor has a shape and no numbers."""
+    with torch.device("meta"):
+        if hasattr(kind, "from_config"):
+            made: PreTrainedModel = kind.from_config(config, trust_remote_code=False)
+        else:
+            made = kind._from_config(config)
+    return made
+
+
 def _check_size(kind: Any, config: PretrainedConfig, numbers: int, what: str, where: str, names: list[str]) -> None:
     """Raise DeltaspaceError where a configuration asks for a far larger model than its files hold."""
-    with torch.device("meta"):
-        empty = kind.from_config(config, trust_remote_code=False) if hasattr(kind, "from_config") else kind._from_config(config)
+    empty = skeleton(kind, config)
     size = sum(tensor.numel() for tensors in (empty.parameters(), empty.buffers()) for tensor in tensors)
     if size > 2 * numbers + _COMPUTED:
         raise DeltaspaceError(

@@ -18,8 +18,7 @@ from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
 from deltaspace.errors import DeltaspaceError, first_line
-from deltaspace.mistakes import did_you_mean
-from deltaspace.names import check_name
+from deltaspace.names import check_name, did_you_mean
 
 Thing = TypeVar("Thing")
 Registered = TypeVar("Registered")

@@ -31,8 +31,8 @@ from deltaspace.study import STAGES, Content, MadeFrom, ScoreRow, Stage, read_sc
 from deltaspace.study.stages.zero_shot import Key
 
 VERBS = (
-    *"demo run train approximate optimize transfer translate sweep show landscape figure report check".split(),
-    *"import export convert info".split(),
+    *"demo init run train approximate optimize transfer translate sweep show status landscape figure report check".split(),
+    *"tasks import export convert info".split(),
 )
 
 
@@ -136,7 +136,7 @@ def test_an_interrupted_run_ends_with_its_code(monkeypatch, capsys):
 def test_each_verb_runs_up_to_its_stage(monkeypatch, tmp_path):
     asked = {}
     monkeypatch.setattr(
-        "deltaspace.study.run_study", lambda recipe, out, *, until, verify, observer: asked.update({out.name: until}) or 0
+        "deltaspace.study.run_study", lambda recipe, out, *, until, verify, observer, engine: asked.update({out.name: until}) or 0
     )
     monkeypatch.setattr("deltaspace.study.load_recipe", lambda path: None)
     for verb in ("run", "train", "approximate", "optimize", "transfer"):

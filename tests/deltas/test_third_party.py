@@ -53,7 +53,7 @@ class Written(Shift):
     def write(self, attached, parameters, folder):
         (folder / "shift.txt").write_text("\n".join(map(repr, parameters.tolist())))
         write_description(folder, attached.description())
-        return CheckpointCard("A shift", "shifts", 'shifts.load("{folder}")')
+        return CheckpointCard("A shift", "shifts", "shifts.load({folder})")
 
     def read(self, attached, folders, *, same_base=False):
         return [torch.tensor([float(line) for line in (folder / "shift.txt").read_text().split()]) for folder in folders]

@@ -121,7 +121,7 @@ def test_settings_that_load_something(name, tmp_path):
         peft_settings(tmp_path)
     with pytest.raises(DeltaspaceError, match="is not taken from a file of others"):
         read_delta("x", {"method": "peft", "peft": "LORA", "settings": LOADING[name]}, "subspace.json")
-    with pytest.raises(ValueError, match="would make peft load"):
+    with pytest.raises(DeltaspaceError, match="would make peft load"):
         attach("peft", tiny_backbone("bert"), peft="LORA", settings=LOADING[name])
 
 
@@ -138,7 +138,7 @@ def test_a_setting_beside_the_others_is_looked_at_too():
 
 @pytest.mark.parametrize(("method", "settings"), [("LORA", {"r": 10**9}), ("PROMPT_TUNING", {"num_virtual_tokens": 10**9})])
 def test_sizes_that_fit_no_model(method, settings):
-    with pytest.raises(ValueError, match="is at most 65,536"):
+    with pytest.raises(DeltaspaceError, match="is at most 65,536"):
         attach("peft", tiny_backbone("bert"), peft=method, settings=settings)
 
 
@@ -164,7 +164,7 @@ def test_settings_with_which_no_vector_says_what_is_computed(name, tmp_path):
         peft_settings(tmp_path)
     with pytest.raises(DeltaspaceError, match=told):
         read_delta("x", {"method": "peft", "peft": "LORA", "settings": UNFIT[name]}, "subspace.json")
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(DeltaspaceError, match=told):
         attach("peft", tiny_backbone("bert"), peft="LORA", settings=UNFIT[name])
 
 

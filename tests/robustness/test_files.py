@@ -37,7 +37,8 @@ from deltaspace.study import load_recipe, load_sweep, read_subspace, run_study, 
 from deltaspace.study.check import check_recipe
 from deltaspace.study.folder import Folder
 from deltaspace.subspace import load_subspace, save_subspace
-from deltaspace.tasks.sources.folder import read_file
+from deltaspace.tasks.sources.folder import read_examples
+from deltaspace.tasks.spec import Columns
 from tests.robustness.wrong_recipes import recipe
 
 
@@ -264,7 +265,7 @@ READERS = {
     "a checksum": (file_digest, "file"),
     "a recipe": (load_recipe, "file"),
     "a sweep": (load_sweep, "file"),
-    "a task": (read_file, "file"),
+    "a task": (lambda path: read_examples(path, Columns()), "file.jsonl"),
     "a model's configuration": (lambda path: check_config(path.parent), "config.json"),
     "a model's weights": (lambda path: weight_files(path.parent), "model.safetensors"),
     "an output": (lambda path: check_output(path, ".png"), "file"),

@@ -41,17 +41,22 @@ ANY = [
 # A name that no file system takes, wherever a path is asked for.
 _LONG = "x" * 300
 LONG = [
-    (f"{words} {_LONG}", "File name too long")
-    for words in (
-        *(f"{verb} recipe.yaml -o" for verb in ("run", "train", "approximate", "optimize", "transfer")),
-        "sweep sweep.yaml -o",
-        "show",
-        "report",
-        "landscape --task three --point lora --point adapter",
-        "figure scores -o x.png",
-        "export -o x",
-        "translate STUDY --task three --from lora --to prefix --inputs",
-    )
+    *(
+        (f"{verb} recipe.yaml -o {_LONG}", "File name too long")
+        for verb in ("run", "train", "approximate", "optimize", "transfer")
+    ),
+    *(
+        (f"{words} {_LONG}", "names of at most 255 bytes")
+        for words in (
+            "sweep sweep.yaml -o",
+            "show",
+            "report",
+            "landscape --task three --point lora --point adapter",
+            "figure scores -o x.png",
+            "export -o x",
+            "translate STUDY --task three --from lora --to prefix --inputs",
+        )
+    ),
 ]
 
 SHOW = [

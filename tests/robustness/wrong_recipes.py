@@ -150,7 +150,7 @@ DELTAS = [
     ("deltas: [{adapter: {bottleneck: 1000000000}}]", "less than or equal to 65536"),
     ("deltas: [{lora: {r: 1000000000}}]", "less than or equal to 65536"),
     ("deltas: [{prefix: {tokens: 1000000000}}]", "smaller settings of the delta"),
-    ("deltas: [{prefix: {tokens: 8000000}}]", "the delta prefix is too large"),
+    ("deltas: [{prefix: {tokens: 8000000}}]", "needs more memory than there is"),
     ("deltas: [{adapter: {bottleneck: true}}]", "bottleneck: should be a whole number (found True)"),
     ("deltas: [{adapter: {modules: [x]}}]", "no module of model"),
     ("deltas: [{mean: {method: lora}}]", "a landscape's point"),

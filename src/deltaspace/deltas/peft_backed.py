@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 
 def _fingerprints(model: PreTrainedModel) -> dict[str, tuple[Tensor, int]]:
-    """Each weight by its name, with a number that changes with it."""
-    return {name: (parameter, _fingerprint(parameter)) for name, parameter in model.named_parameters()}
+    """Each weight by its name, with a number that changes with it; a skeleton without numbers has none."""
+    return {name: (weight, _fingerprint(weight)) for name, weight in model.named_parameters() if not weight.is_meta}
 
 
 def _fingerprint(weight: Tensor) -> int:

@@ -11,7 +11,8 @@ from deltaspace.deltas.delta import AttachedDelta, Delta
 from deltaspace.deltas.peft_checkpoint import settings_of
 from deltaspace.deltas.peft_fields import check_known
 from deltaspace.errors import DeltaspaceError, first_line
-from deltaspace.mistakes import did_you_mean, plainly
+from deltaspace.mistakes import plainly
+from deltaspace.names import did_you_mean
 from deltaspace.registry import Registry
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def make_delta(name: str, settings: dict[str, Any]) -> Delta:
     rest = {key: value for key, value in settings.items() if key != "method"}
     method = settings.get("method") or ("peft" if "peft" in settings else name)
     if not isinstance(method, str) or method not in DELTAS:
-        raise ValueError(f"no delta {method!r}{did_you_mean(str(method), DELTAS)}; there are {', '.join(DELTAS)}; {DELTAS.hint}")
+        raise ValueError(f"no delta {method!r}; there are {', '.join(DELTAS)}{did_you_mean(str(method), DELTAS)}; {DELTAS.hint}")
     return DELTAS[method](**rest)
 
 

@@ -90,10 +90,9 @@ def _skeleton(plm: Plm) -> Backbone:
 
     from deltaspace.backbone import Backbone, supported
     from deltaspace.families import FAMILIES
-    from deltaspace.pretrained import load_config, load_tokenizer
+    from deltaspace.pretrained import load_config, load_tokenizer, skeleton
 
     folder, family = model_folder(plm.name), FAMILIES.find(plm.family)
     config, tokenizer = load_config(folder, f"model {plm.name}", supported()), load_tokenizer(folder, f"model {plm.name}")
-    with torch.device("meta"):
-        model = family.auto_class().from_config(config, trust_remote_code=False)
+    model = skeleton(family.auto_class(), config)
     return Backbone(plm.name, model, tokenizer, family(model, tokenizer, 1), plm.fingerprint, Accelerator(mixed_precision="no"))

@@ -10,8 +10,8 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator, mo
 from deltaspace.deltas import Delta, make_delta, peft_settings
 from deltaspace.errors import DeltaspaceError
 from deltaspace.families import PLAIN, Prompting
-from deltaspace.mistakes import Mistake, did_you_mean, mistakes_of, refuse, shown
-from deltaspace.names import check_name
+from deltaspace.mistakes import Mistake, mistakes_of, refuse, shown
+from deltaspace.names import check_name, did_you_mean
 from deltaspace.rivals import RIVALS
 from deltaspace.settings import Settings
 from deltaspace.solutions import TRAIN

@@ -7,8 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, field_validator, model_validator
 
-from deltaspace.mistakes import did_you_mean
-from deltaspace.names import check_name, plain_name
+from deltaspace.names import check_name, did_you_mean, plain_name
 from deltaspace.settings import Settings
 from deltaspace.tasks.metrics import METRICS
 from deltaspace.tasks.task import Kind, check_labels
