@@ -211,7 +211,7 @@ class _Sampler:
         self._attached, self._count = attached, len(items)
         device = attached.backbone.device
         tokens = _CPU_TOKENS if device.type == "cpu" else _GPU_TOKENS
-        lengths = [len(item.input_ids) for item in items]
+        lengths = [item.length for item in items]
         parts = _passes(sorted(range(len(items)), key=lengths.__getitem__), lengths, tokens)
         several = len(parts) == 1 and attached.delta.grouped
         self.cells = max(1, tokens // (len(items) * max(lengths))) if several else 1
