@@ -16,6 +16,8 @@ from deltaspace.training import Score
 
 # Examples in one pass of the model.
 _BATCH = 64
+# Of how many written answers the texts are kept.
+_SHOWN = 4
 
 
 class Scorer:
@@ -27,10 +29,17 @@ class Scorer:
         split: which examples.
         items: the encoded examples, where they are at hand (they are the same for all deltas of a backbone).
         limit: take only the split's first examples.
+        shown: of so many of the first examples the answers are kept.
     """
 
     def __init__(
-        self, attached: AttachedDelta, task: Task, split: Split, items: Sequence[Item] | None = None, limit: int | None = None
+        self,
+        attached: AttachedDelta,
+        task: Task,
+        split: Split,
+        items: Sequence[Item] | None = None,
+        limit: int | None = None,
+        shown: int = 0,
     ) -> None:
         self.attached, self.task, self.split = attached, task, split
         examples = task.split(split)[:limit]
@@ -39,6 +48,8 @@ class Scorer:
         order = sorted(range(len(examples)), key=lambda index: encoded[index].length)
         self._targets = [examples[index].target for index in order]
         self._items = [encoded[index] for index in order]
+        # Where in that order the first examples are.
+        self._shown = [(order.index(index), example) for index, example in enumerate(examples[:shown])]
 
     @torch.no_grad()
     def score(self, vector: Float[Tensor, " params"]) -> Score:
@@ -51,9 +62,13 @@ class Scorer:
             predictions += evaluation.predictions
             losses.append(evaluation.losses)
         value = METRICS[self.task.metric].score(predictions, self._targets)
-        return Score(value, float(torch.cat(losses).double().mean()), len(predictions))
+        answers = tuple((example.input, example.target, predictions[at]) for at, example in self._shown)
+        return Score(value, float(torch.cat(losses).double().mean()), len(predictions), answers)
 
 
 def score(attached: AttachedDelta, task: Task, vector: Float[Tensor, " params"], split: Split = "test") -> Score:
-    """Metric and mean loss of a delta's `vector` on a split of a task. Zero-shot is the score of `attached.initial`."""
-    return Scorer(attached, task, split).score(vector)
+    """Metric and mean loss of a delta's `vector` on a split of a task, with a few answers if it writes them.
+
+    Zero-shot is the score of `attached.initial`.
+    """
+    return Scorer(attached, task, split, shown=0 if task.ranked else _SHOWN).score(vector)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 from deltaspace.errors import DeltaspaceError
 from deltaspace.study import (
     is_sweep,
+    read_answers,
     read_curves,
     read_disagreements,
     read_landscapes,
@@ -21,10 +22,10 @@ from deltaspace.study import (
 
 if TYPE_CHECKING:
     from deltaspace.landscape import Landscape
-    from deltaspace.study import Curve, DisagreementRow, ScoreRow, SweepRow, VectorRadius
+    from deltaspace.study import Answer, Curve, DisagreementRow, ScoreRow, SweepRow, VectorRadius
     from deltaspace.subspace import Subspace
 
-    Row = TypeVar("Row", ScoreRow, SweepRow, Curve, DisagreementRow, VectorRadius)
+    Row = TypeVar("Row", ScoreRow, SweepRow, Curve, Answer, DisagreementRow, VectorRadius)
 
 
 class Results:
@@ -62,6 +63,11 @@ class Results:
     def curves(self) -> list[Curve]:
         """Every training of the study."""
         return self._of_seed(read_curves(self.folder))
+
+    @cached_property
+    def answers(self) -> list[Answer]:
+        """What deltas wrote for a few test examples."""
+        return self._of_seed(read_answers(self.folder))
 
     @cached_property
     def disagreements(self) -> list[DisagreementRow]:

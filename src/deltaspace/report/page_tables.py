@@ -10,7 +10,7 @@ from deltaspace.averages import average_rows, task_rows
 from deltaspace.errors import DeltaspaceError
 from deltaspace.figures import Results
 from deltaspace.report.regions import region_rows
-from deltaspace.study import RunRecord, read_history
+from deltaspace.study import STAGES, Answer, RunRecord, read_history
 
 _LABELS = {"dim": "d", "n_test": "n"}
 _AVERAGES = {"relative": "relative %", "recovered": "recovered %"}
@@ -41,6 +41,9 @@ def page_tables(results: Results) -> list[dict[str, Any]]:
         regions = [asdict(row) for row in region_rows(results.landscapes)]
         title = "Common regions, 95 % intervals over the examples"
         tables.append(_table("regions", title, regions, _REGIONS) | {"rows": regions})
+    if results.answers:
+        answers = _answers(results.answers)
+        tables.append(_table("answers", "Some written answers, of the first test examples", answers, {}) | {"rows": answers})
     tables.append(_table("rows", "Every score", scores, {}))
     try:
         runs = [_run(record) for record in read_history(results.folder)]
@@ -61,6 +64,28 @@ def _table(name: str, title: str, rows: Sequence[Mapping[str, Any]], labels: Map
             label = labels.get(key, _LABELS.get(key, key.replace("_", " ")))
             columns.append({"key": key, "label": label, "number": number})
     return {"id": name, "title": title, "columns": columns}
+
+
+def _answers(answers: Sequence[Answer]) -> list[dict[str, Any]]:
+    """A row for each example and delta: what it was to write, and what it wrote at every stage; unseen tasks first."""
+    titles = {name: stage.title for name, stage in STAGES.items()}
+    unseen = {answer.task for answer in answers if answer.dim is not None}
+    rows: dict[tuple[object, ...], dict[str, Any]] = {}
+    for answer in sorted(answers, key=lambda answer: answer.task not in unseen):
+        example = (answer.task, answer.input, answer.reference, answer.delta, answer.seed)
+        row = rows.setdefault(
+            example,
+            {
+                "task": answer.task,
+                "delta": answer.delta,
+                "seed": answer.seed,
+                "input": answer.input,
+                "reference": answer.reference,
+            },
+        )
+        way = titles[answer.stage] + ("" if answer.source_delta in (None, answer.delta) else f" from {answer.source_delta}")
+        row.setdefault(way, answer.text)
+    return list(rows.values())
 
 
 def _run(record: RunRecord) -> dict[str, Any]:

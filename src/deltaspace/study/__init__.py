@@ -12,7 +12,16 @@ from deltaspace.study.imports import Imported, import_checkpoints
 from deltaspace.study.live import Live, Running
 from deltaspace.study.observer import Observer, Worker
 from deltaspace.study.recipe import Recipe, load_recipe
-from deltaspace.study.results import Curve, outdated, read_curves, read_landscapes, read_scores, read_subspace
+from deltaspace.study.results import (
+    Answer,
+    Curve,
+    outdated,
+    read_answers,
+    read_curves,
+    read_landscapes,
+    read_scores,
+    read_subspace,
+)
 from deltaspace.study.run import run_study
 from deltaspace.study.scores import ScoreRow, SweepRow, measures
 from deltaspace.study.slices import SliceSpec
@@ -23,6 +32,7 @@ from deltaspace.study.sweep import Sweep, is_sweep, load_sweep, read_sweep_score
 __all__ = [
     "ENGINES",
     "STAGES",
+    "Answer",
     "Artefact",
     "Content",
     "Curve",
@@ -56,6 +66,7 @@ __all__ = [
     "load_sweep",
     "measures",
     "outdated",
+    "read_answers",
     "read_curves",
     "read_disagreements",
     "read_history",

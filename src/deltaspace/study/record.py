@@ -30,6 +30,7 @@ class Record:
         made_from: the artefacts among that: path -> fingerprint.
         row: its score, where it has one.
         curve: step, score and loss of each evaluation on dev, where it was trained.
+        answers: input, reference and answer of a few test examples, where answers are written.
     """
 
     path: str
@@ -39,6 +40,7 @@ class Record:
     made_from: dict[str, str]
     row: ScoreRow | None = None
     curve: list[tuple[int, float, float]] | None = None
+    answers: list[tuple[str, str, str]] | None = None
 
 
 def read_record(folder: Folder, path: str) -> Record:
@@ -127,7 +129,7 @@ def _record(stage: Stage[Any], path: str, metadata: Mapping[str, Any]) -> Record
     names = ("stage", "key", "fingerprint", "made_from")
     if missing := [name for name in names if name not in metadata]:
         raise ValueError(f"it does not say its {missing[0]}")
-    said = {name: metadata[name] for name in (*names, "curve") if name in metadata}
+    said = {name: metadata[name] for name in (*names, "curve", "answers") if name in metadata}
     row = None if metadata.get("row") is None else typed(ScoreRow, metadata["row"])
     record = typed(Record, {"path": path, "row": None, **said})
     for fingerprint in (record.fingerprint, *record.made_from.values()):
@@ -140,4 +142,4 @@ def _record(stage: Stage[Any], path: str, metadata: Mapping[str, Any]) -> Record
     if (belongs := stage.path_of(record.key)) != path:
         raise ValueError(f"its key belongs to {belongs}")
     check_row(stage, record.key, row)
-    return Record(path, stage.name, record.key, record.fingerprint, record.made_from, row, record.curve)
+    return Record(path, stage.name, record.key, record.fingerprint, record.made_from, row, record.curve, record.answers)

@@ -34,6 +34,28 @@ class Curve:
     points: list[tuple[int, float, float]]
 
 
+@dataclass(frozen=True)
+class Answer:
+    """What a delta wrote for one test example.
+
+    Args:
+        stage, task, delta, seed, source_delta, dim: as in `ScoreRow`.
+        input: the example's.
+        reference: its target.
+        text: what was written.
+    """
+
+    stage: str
+    task: str
+    delta: str
+    seed: int
+    source_delta: str | None
+    dim: int | None
+    input: str
+    reference: str
+    text: str
+
+
 def read_scores(study: Path | str) -> list[ScoreRow]:
     """Every score of a study, with relative performance and recovered gain where the scores they need are there.
 
@@ -64,6 +86,22 @@ def read_curves(study: Path | str) -> list[Curve]:
         Curve(row.stage, row.task, row.delta, row.seed, row.dim, record.curve)
         for record in records
         if (row := record.row) is not None and record.curve is not None
+    ]
+
+
+def read_answers(study: Path | str) -> list[Answer]:
+    """A few written answers of every artefact that has any, as `read_scores` has its score.
+
+    Raises:
+        DeltaspaceError: as `read_scores`.
+    """
+    folder = _study(study)
+    records = [record for stage in ordered_stages() for record in current_records(folder, stage.name)]
+    return [
+        Answer(row.stage, row.task, row.delta, row.seed, row.source_delta, row.dim, *answer)
+        for record in records
+        if (row := record.row) is not None
+        for answer in record.answers or ()
     ]
 
 

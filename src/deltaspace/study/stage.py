@@ -104,6 +104,10 @@ class Stage(ABC, Generic[Key]):
         said = ScoreRow.fields_among(self.described(key))
         return ScoreRow(self.name, metric=task.metric, score=score.value, n_test=score.count, **said, **rest)
 
+    def shown(self, score: Score) -> dict[str, Any]:
+        """What an artefact keeps of a score for people to read: a few answers, where they are written."""
+        return {"answers": [list(answer) for answer in score.answers]} if score.answers else {}
+
 
 STAGES: Registry[Stage[Any]] = Registry(
     "stage", Stage, "deltaspace.stages", "deltaspace.study.stages", objects=True, position=lambda stage: stage.position

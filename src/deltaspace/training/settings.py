@@ -31,11 +31,13 @@ class Score:
         value: of the task's metric, on its scale of 100; higher is better.
         loss: mean over the examples, in nats; it breaks ties.
         count: how many examples.
+        answers: of a few examples whose answers are written, input, reference and answer.
     """
 
     value: float
     loss: float
     count: int
+    answers: tuple[tuple[str, str, str], ...] = ()
 
     def better_than(self, other: Score | None) -> bool:
         """Whether this is an improvement: a higher value, or the same at a lower loss."""

@@ -57,7 +57,7 @@ class Independent(Stage[Key]):
         result = score(attached, task, vector)
         row = self.row(key, task, result, tuned=attached.layout.size)
         tensors = {"vector": vector, "displacement": vector - attached.initial}
-        return Content(tensors, {"layout": _layout(attached)}, row.timed(fit))
+        return Content(tensors, {"layout": _layout(attached), **self.shown(result)}, row.timed(fit))
 
 
 def _layout(attached: AttachedDelta) -> list[list[object]]:

@@ -65,7 +65,8 @@ class OptimizedStage(Stage[Key]):
         result = transfer(subspace, tuned.vector, attached, task)
         row = self.row(key, task, result, source_delta=key.delta, tuned=key.dim)
         radius = float(radius_of(tuned.vector.unsqueeze(0), subspace.codes_of(key.delta)))
-        metadata = {"start": tuned.start, "factor": tuned.factor, "radius": radius, **training_history(tuned.fit)}
+        metadata = {"start": tuned.start, "factor": tuned.factor, "radius": radius}
+        metadata |= training_history(tuned.fit) | self.shown(result)
         return Content({"vector": tuned.vector, "trajectory": tuned.trajectory}, metadata, row.timed(tuned.fit))
 
     def vector(self, resources: Resources, key: Key) -> Tensor:

@@ -54,7 +54,7 @@ class Transferred(Stage[Key]):
     def make(self, resources: Resources, key: Key, resume: Resume) -> Content:
         attached, task = resources.attached(key.delta, key.seed), resources.tasks[key.task]
         result = transfer(SUBSPACE.load(resources, key.vector.subspace), self.decoded(resources, key), attached, task)
-        return Content(row=self.row(key, task, result, source_delta=key.source))
+        return Content(metadata=self.shown(result), row=self.row(key, task, result, source_delta=key.source))
 
     def decoded(self, resources: Resources, key: Key) -> Tensor:
         """The vector that is decoded, (d,)."""

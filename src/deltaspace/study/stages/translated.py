@@ -47,7 +47,7 @@ class TranslatedStage(Stage[Key]):
         result = transfer(subspace, translated.vector, target, task)
         row = self.row(key, task, result, source_delta=key.source, tuned=key.dim)
         missed = {"before": translated.before, "after": translated.after}
-        metadata = {"missed": missed, **training_history(translated.fit)}
+        metadata = {"missed": missed, **training_history(translated.fit), **self.shown(result)}
         return Content({"vector": translated.vector}, metadata, row.timed(translated.fit))
 
 

@@ -45,7 +45,8 @@ class ZeroShot(Stage[Key]):
 
     def make(self, resources: Resources, key: Key, resume: Resume) -> Content:
         attached, task = resources.attached(key.delta, key.seed), resources.tasks[key.task]
-        return Content(row=self.row(key, task, start_score(resources, attached, task)))
+        result = start_score(resources, attached, task)
+        return Content(metadata=self.shown(result), row=self.row(key, task, result))
 
 
 def start_score(resources: Resources, attached: AttachedDelta, task: Task) -> Score:
