@@ -42,7 +42,9 @@ def test_answers_are_those_of_the_first_test_examples(written):
     answers = [answer for answer in read_answers(written) if answer.task == "two" and answer.stage == "optimized"]
     by_delta = {delta: [answer for answer in answers if answer.delta == delta] for delta in ("adapter", "lora")}
     for given in by_delta.values():
-        assert [(answer.input, answer.reference) for answer in given] == [(e["input"], e["target"]) for e in examples[: len(given)]]
+        assert [(answer.input, answer.reference) for answer in given] == [
+            (e["input"], e["target"]) for e in examples[: len(given)]
+        ]
         assert 1 <= len(given) <= 4
     stages = {answer.stage for answer in read_answers(written)}
     assert {"zero_shot", "independent", "optimized", "transferred"} <= stages

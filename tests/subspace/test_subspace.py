@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
+from deltaspace.checkpoints import export_delta
 from deltaspace.deltas import attach
 from deltaspace.errors import DeltaspaceError
 from deltaspace.scoring import score
 from deltaspace.solutions import train
 from deltaspace.storage import write_tensors
-from deltaspace.subspace import PROJECTIONS, Approximation, Optimization, Source, Subspace, approximate, optimize, transfer
+from deltaspace.subspace import (
+    PROJECTIONS,
+    Approximation,
+    Optimization,
+    Source,
+    Subspace,
+    Vectors,
+    approximate,
+    optimize,
+    transfer,
+)
 from deltaspace.subspace.fitting.displacements import InFiles, InMemory
 from deltaspace.subspace.methods.dense import DenseAutoencoder
 from deltaspace.subspace.objectives.interpolated import joint_loss
@@ -270,3 +283,16 @@ def test_what_does_not_belong_is_refused(made, tmp_path):
     assert (
         Subspace.load(path).decode("lora", subspace.mean_code("lora")).equal(subspace.decode("lora", subspace.mean_code("lora")))
     )
+
+
+def test_paths_may_be_texts(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    lora = attach("lora", tiny_backbone("bert"), r=2)
+    subspace = approximate([lora], [], [], dim=3, projection="gaussian")
+    subspace.vectors.add("one", "lora", torch.ones(3))
+    subspace.save("space.safetensors")
+    assert Subspace.load("space.safetensors").dim == 3
+    subspace.vectors.save("vectors.safetensors")
+    assert torch.equal(Vectors.load("vectors.safetensors").get("one", "lora"), torch.ones(3))
+    assert export_delta(lora, lora.initial, "made") == Path("made")
+    assert (tmp_path / "made" / "README.md").exists()

@@ -18,7 +18,7 @@ from torch import Tensor
 from deltaspace.deltas import AttachedDelta, CheckpointCard
 from deltaspace.deltas.checkpoint import write_model
 from deltaspace.markdown import front_matter, literal, plain
-from deltaspace.storage import exporting, hub_name, write_text
+from deltaspace.storage import exporting, hub_name, path_of, write_text
 
 DECODED, CONVERTED = "decoded from a deltaspace subspace", "converted by deltaspace"
 
@@ -26,7 +26,7 @@ DECODED, CONVERTED = "decoded from a deltaspace subspace", "converted by deltasp
 def export_delta(
     attached: AttachedDelta,
     parameters: Float[Tensor, " params"],
-    folder: Path,
+    folder: Path | str,
     *,
     merge: bool = False,
     provenance: Mapping[str, object] | None = None,
@@ -45,7 +45,7 @@ def export_delta(
     Raises:
         DeltaspaceError: the delta cannot be merged, something else is in the folder, or it cannot be written.
     """
-    delta = attached.delta
+    delta, folder = attached.delta, path_of(folder)
     with exporting(folder) as made:
         if merge:
             card = write_model(delta.merge(attached, parameters), attached.backbone.tokenizer, made)

@@ -20,7 +20,7 @@ from deltaspace.figures import FIGURES, Drawing, Options, Results
 from deltaspace.landscape.region import DEFAULT_THRESHOLD
 from deltaspace.report.page_landscapes import landscape_data, shade_colors
 from deltaspace.report.page_tables import page_tables
-from deltaspace.storage import check_output, output, resolved
+from deltaspace.storage import check_output, output, path_of, resolved
 from deltaspace.study import load_recipe
 from deltaspace.training import Progress
 
@@ -33,7 +33,7 @@ _DPI = 110
 _SCRIPTS = ("page.js", "tables.js", "landscape.js")
 
 
-def write_report(study: Path, path: Path | None = None, *, progress: Progress | None = None) -> Path:
+def write_report(study: Path | str, path: Path | str | None = None, *, progress: Progress | None = None) -> Path:
     """Write a study's report.
 
     Args:
@@ -48,7 +48,8 @@ def write_report(study: Path, path: Path | None = None, *, progress: Progress | 
         DeltaspaceError: the folder is no study or has no optimized vectors yet, matplotlib is missing, or the file cannot be
             written.
     """
-    path = path or Path(study) / "report" / "index.html"
+    study = path_of(study)
+    path = study / "report" / "index.html" if path is None else path_of(path)
     check_output(path, ".html")
     results = Results(study)
     if results.is_sweep:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from deltaspace.deltas.delta import AttachedDelta
 from deltaspace.errors import DeltaspaceError
-from deltaspace.storage import read_packed, write_tensors
+from deltaspace.storage import path_of, read_packed, write_tensors
 from deltaspace.subspace.maps import MAPS, Map
 from deltaspace.subspace.vectors import Vectors
 
@@ -252,15 +252,15 @@ class Subspace:
             metadata["history"],
         )
 
-    def save(self, path: Path) -> None:
+    def save(self, path: Path | str) -> None:
         """Write one safetensors file, atomically, without the vectors."""
-        write_tensors(path, *self.pack())
+        write_tensors(path_of(path), *self.pack())
 
     @classmethod
-    def load(cls, path: Path) -> Subspace:
+    def load(cls, path: Path | str) -> Subspace:
         """Read a file of `save`.
 
         Raises:
             DeltaspaceError: the file is missing, damaged or not a subspace.
         """
-        return read_packed(path, FORMAT, "is not a subspace", cls.unpack)
+        return read_packed(path_of(path), FORMAT, "is not a subspace", cls.unpack)

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity, pad
 
 from deltaspace.errors import DeltaspaceError
-from deltaspace.storage import read_packed, write_tensors
+from deltaspace.storage import path_of, read_packed, write_tensors
 
 FORMAT = "deltaspace.vectors/1"
 
@@ -121,14 +121,14 @@ class Vectors:
             nearest[task] = max(cosine, nearest.get(task, cosine))
         return sorted(nearest.items(), key=lambda pair: pair[1], reverse=True)[:count]
 
-    def save(self, path: Path) -> None:
+    def save(self, path: Path | str) -> None:
         """Write one safetensors file, atomically: `vectors`, (N, d), fp32, and the names of its rows in the header."""
         stacked = torch.stack(list(self.entries.values())) if self.entries else torch.zeros(0, self.dim)
         names = [list(key) for key in self.entries]
-        write_tensors(path, {"vectors": stacked.float()}, {"format": FORMAT, "dim": self.dim, "entries": names})
+        write_tensors(path_of(path), {"vectors": stacked.float()}, {"format": FORMAT, "dim": self.dim, "entries": names})
 
     @classmethod
-    def load(cls, path: Path) -> Vectors:
+    def load(cls, path: Path | str) -> Vectors:
         """Read a file of `save`.
 
         Raises:
@@ -139,7 +139,7 @@ class Vectors:
             names = [(task, delta) for task, delta in metadata["entries"]]
             return cls(metadata["dim"], dict(zip(names, tensors["vectors"], strict=True)))
 
-        return read_packed(path, FORMAT, "has no intrinsic vectors", unpack)
+        return read_packed(path_of(path), FORMAT, "has no intrinsic vectors", unpack)
 
 
 def _listed(names: Sequence[str]) -> str:
