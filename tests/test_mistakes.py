@@ -199,3 +199,8 @@ def test_the_command_line_ends_with_code_2(monkeypatch, capsys, tmp_path):
     assert ended.value.code == 2
     assert "nothing.yaml is missing" in capsys.readouterr().err
     assert app.registered_commands
+
+
+def test_a_long_text_of_somebody_else_is_shortened():
+    said = str(DeltaspaceError("a label", found="x" * 3_000_000))
+    assert len(said) < 3_000 and said.endswith("x… (3,000,000 characters)")

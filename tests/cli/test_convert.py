@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 from peft import PeftModel
@@ -83,6 +84,17 @@ def test_a_task_of_a_study_is_exported_as_another_delta(study, tmp_path, capsys,
     for more in (["--as", "lora"], ["--inputs", "x"], ["--as", "lora", "--inputs", "x", "--merge"]):
         with pytest.raises(DeltaspaceError, match="go together"):
             app([*map(str, words), *more], standalone_mode=False)
+
+
+def test_nothing_is_written_over_what_it_is_made_from(checkpoint, tmp_path):
+    shutil.copytree(checkpoint / "adapter", tmp_path / "adapter")
+    (tmp_path / "link").symlink_to(tmp_path / "adapter")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "adapter").iterdir()}
+    for source in ("adapter", "link", "link/../adapter"):
+        words = ["convert", tmp_path / source, "--to", "lora", "--inputs", checkpoint / "texts.txt", "-o", tmp_path / "adapter"]
+        with pytest.raises(DeltaspaceError, match="what it is made from is there"):
+            app([*map(str, words)], standalone_mode=False)
+    assert before == {path.name: path.read_bytes() for path in (tmp_path / "adapter").iterdir()}
 
 
 @pytest.mark.parametrize(

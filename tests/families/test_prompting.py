@@ -148,6 +148,11 @@ BAD = {
     "twice": ("{% for m in messages %}{{ m.content }}{{ m.content }}{% endfor %}", "not there once"),
     "backward": ("{% for m in messages | reverse %}{{ m.content }} {% endfor %}", "in their order"),
     "endless": ("{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}", "more than"),
+    "one long operation": ("{{ (9**(9**9)) % 2 }}" + TEMPLATE, "more than"),
+    "all memory": ("{{ ('a' * 2**40)|length }}" + TEMPLATE, "MemoryError"),
+    "a long format": ("{{ '%0999999999d' % 1 }}" + TEMPLATE, "MemoryError|more than|characters"),
+    "nested deep": ("{{ " + "(" * 5000 + "1" + ")" * 5000 + " }}" + TEMPLATE, "RecursionError|ended with code|nested"),
+    "a number": (5, "chat template cannot be used"),
     "large": ("{% for a in range(99999) %}abc{% endfor %}" + TEMPLATE, "characters for four short messages"),
 }
 
@@ -155,8 +160,8 @@ BAD = {
 @pytest.mark.parametrize("name", BAD)
 def test_a_template_that_cannot_be_used_is_one_message(name, monkeypatch):
     template, said = BAD[name]
-    if name == "endless":
-        monkeypatch.setattr(chat, "_SECONDS", 0.3)
+    if name in ("endless", "one long operation"):
+        monkeypatch.setattr(chat, "_SECONDS", 1)
     with pytest.raises(DeltaspaceError, match=said):
         decoder({"style": "chat"}, template)
 

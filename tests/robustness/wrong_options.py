@@ -35,6 +35,8 @@ ANY = [
     ("init model one nothing -o x", "nothing is missing"),
     ("init model one model -o x", "train.jsonl is missing"),
     ("init model one two -o recipe.yaml", "is there"),
+    ("init model one two -o nowhere/at/all.yaml", "no folder nowhere/at"),
+    ("convert one --to lora --inputs one -o x --lr inf", "lr: should be a finite number"),
     ("init model one two -o one --force", "is there"),
 ]
 

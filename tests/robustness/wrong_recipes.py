@@ -190,6 +190,10 @@ TASKS = [
         (f"tasks: {{source: [one], unseen: [{{from: 'hub:{where}', name: u}}]}}", "names no data set")
         for where in ("", "json", "csv", "text", "../../etc", "/nowhere", "a b/c", "a/b/c/d", "https://x/y", "~/x", "./x")
     ),
+    *(
+        (f"tasks: {{source: [one], unseen: [{{from: 'hub:a/b@{revision}', name: u}}]}}", "names no revision")
+        for revision in ("", "../../etc", "/nowhere", "x@y", "a b")
+    ),
     ("tasks: {source: ['demo:songs'], unseen: ['web:two']}\ndim: 0", "has 3 mistakes"),
     ("tasks: {source: [one], unseen: ['demo:']}", "tasks.unseen.0"),
     (f"tasks: {{source: [one], unseen: [{'x' * 5000}]}}", "cannot be"),

@@ -14,7 +14,7 @@ from deltaspace.checkpoints import export_delta
 from deltaspace.deltas import AttachedDelta, make_delta
 from deltaspace.errors import DeltaspaceError
 from deltaspace.serving import LoraFolders
-from deltaspace.storage import model_fingerprint
+from deltaspace.storage import model_fingerprint, read_metadata, write_tensors
 from deltaspace.subspace import approximate, load_subspace, save_subspace
 from tests.tiny import model, save_tiny
 
@@ -143,3 +143,58 @@ def test_which_lora(tmp_path):
     with pytest.raises(DeltaspaceError, match=r"no LoRA(.|\n)*--as lora"):
         LoraFolders(tmp_path / "space")
     assert model_fingerprint(tmp_path / "model") == load_subspace(tmp_path / "space").plm.fingerprint
+
+
+NAMES = ("../../../evil", "/evil", "a/b", "..", "", "x" * 400, "a\0b", "a b")
+
+
+@pytest.mark.parametrize("part", ["vectors", "sources"])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_task_whose_name_is_a_path_is_written_nowhere(part, name, tmp_path):
+    space(tmp_path)
+    folder, inside = tmp_path / "space", tmp_path / "a" / "b" / "c" / "cache"
+    rewrite(folder, part, name)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(DeltaspaceError, match="cannot be written as a folder"):
+        LoraFolders(folder, cache=inside).find(name)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"plm": None},
+        {"plm": {"name": "x", "fingerprint": "y", "family": "z", "more": 1}},
+        {"plm": {"name": 5, "fingerprint": "y", "family": "z"}},
+        {"deltas": []},
+        {"deltas": {"lora": "x"}},
+        {"deltas": {"lora": {"map": "linear"}}},
+        {"dim": None},
+        {"dim": "x"},
+        {"sources": 5},
+        {"sources": [["a"]]},
+        {"sources": ["a", "b", "c", "d", "e"]},
+    ],
+)
+def test_a_header_of_somebody_else_is_one_message(change, tmp_path):
+    space(tmp_path)
+    rewrite(tmp_path / "space", "subspace", change)
+    with pytest.raises(DeltaspaceError):
+        folders = LoraFolders(tmp_path / "space", cache=tmp_path / "cache")
+        folders.find(folders.tasks[0])
+
+
+def rewrite(folder, part, change):
+    """Another task's name or another header, with the checksums that fit."""
+    (folder / "subspace.json").unlink()
+    path = folder / f"{'vectors' if part == 'vectors' else 'subspace'}.safetensors"
+    said = {key: value for key, value in read_metadata(path).items() if key not in ("digest", "checksum")}
+    tensors = load_file(path)
+    if part == "vectors":
+        said["entries"][0][0] = change
+    elif part == "sources":
+        said["sources"] = [change]
+        tensors["codes"] = torch.zeros(1, 1, said["dim"])
+    else:
+        said |= change
+    write_tensors(path, tensors, said)

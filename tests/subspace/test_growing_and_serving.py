@@ -330,6 +330,10 @@ def test_a_batch_that_cannot_be_mixed_is_refused():
     ids = torch.tensor([[1, 5, 6], [1, 7, 8]])
     with pytest.raises(DeltaspaceError, match="task_ids do not fit"):
         model(input_ids=ids, task_ids=["x"])
+    with pytest.raises(DeltaspaceError, match="no examples"):
+        model(input_ids=ids[:0], task_ids=[])
+    with pytest.raises(DeltaspaceError, match="is not finite"):
+        model.add("new", "lora", torch.full((subspace.dim,), float("nan")))
     model.set_task("x", delta="ia3")
     with pytest.raises(DeltaspaceError, match="one task at a time"):
         model(input_ids=ids, task_ids=["x", "y"])

@@ -65,6 +65,8 @@ def test_a_study_of_an_earlier_version_reads_its_folders(tmp_path):
         ("text,text\na,b\n", "no names of columns"),
         ('text,label\n"a,b\n', "quotes that close"),
         ("text,label\na,b\n", "too small for three splits"),
+        (f"text,label\n{'a' * 200_000},b\n", r"line 2: field larger(.|\n)*at most 131,072 characters(.|\n)*JSON Lines"),
+        ("text,label\n" + "a,\n" * 20, "line 2: 'target' is not a text"),
         ("review,stars\n" + "a,b\n" * 20, r"line 2: no 'input' or 'text'(.|\n)*'review', 'stars'(.|\n)*columns"),
         ("", "too small"),
         ("text,label\na,\xff\n".encode("latin-1"), "not UTF-8"),

@@ -95,7 +95,7 @@ def export(
     from deltaspace.storage import check_export, push_to_hub
 
     quiet()
-    check_export(out)
+    check_export(out, study)
     if push is not None and re.fullmatch(r"[\w.-]+/[\w.-]+", push) is None:
         raise DeltaspaceError(f"--push-to-hub {push}", expected="OWNER/NAME")
     if (as_delta is None) != (inputs is None) or (merge and as_delta is not None):

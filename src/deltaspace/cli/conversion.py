@@ -52,18 +52,24 @@ def convert(
 
     Example: deltaspace convert my-prefix --to 'lora: {r: 8}' --inputs texts.txt -o my-lora
     """
+    from pydantic import ValidationError
+
     from deltaspace.checkpoints import CONVERT
     from deltaspace.checkpoints.conversion_card import as_json as told_as_json
     from deltaspace.checkpoints.conversion_card import told
     from deltaspace.checkpoints.conversion_inputs import conversion_inputs
     from deltaspace.checkpoints.converting import convert_to_folder
+    from deltaspace.mistakes import plainly
     from deltaspace.settings import changed
     from deltaspace.storage import check_export
 
     quiet()
-    check_export(out)
+    check_export(out, source)
     name, target = parse_delta(to)
-    settings = changed(CONVERT, steps=steps, lr=lr)
+    try:
+        settings = changed(CONVERT, steps=steps, lr=lr)
+    except ValidationError as error:
+        raise DeltaspaceError("no such conversion", found=plainly(error), mend="correct --steps or --lr") from None
     read = conversion_inputs(inputs, settings, prompt=prompt)
     tuned, origin = _source(source, model, same_base, (task, delta, through), (dim, seed))
     with bars() as shown:

@@ -39,6 +39,8 @@ def init(
             found=f"{present} is there",
             mend="choose another path with -o, or say --force to write over it",
         )
+    if what_is_at(out.parent, follow=True) != "a folder":
+        raise DeltaspaceError(f"cannot write {out}", found=f"no folder {out.parent}", mend="make that folder first")
     quiet()
     write_text(out, draft_recipe(model, tasks, unseen or [], out.parent))
     check_recipe(load_recipe(out))

@@ -1,27 +1,57 @@
 """A tokenizer's chat template as plain texts around inputs and answers.
 
 A template is a program (Jinja) out of somebody's files, which transformers renders in a sandbox without access to anything. It is
-rendered twice in all, of marked messages, under a limit of time and size, and never again: texts are put between what stood
-around the marks.
+rendered twice in all, of marked messages, and never again: texts are put between what stood around the marks. That is done in a
+process of its own, which the system ends where it takes too long: one operation (`9**(9**9)`) takes hours within the interpreter.
 """
 
 from __future__ import annotations
 
+import json
+import signal
+import subprocess
 import sys
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
-from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from deltaspace.errors import DeltaspaceError, first_line
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-# Of the processor.
-_SECONDS = 10.0
+# Of the processor, for rendering alone; and what the process may take at all.
+_SECONDS = 5
+_BYTES = 2 << 30
 _CHARACTERS = 200_000
+# Reads {path, template, values, asked: [{messages, add}, ...], seconds, bytes, characters}; writes {texts} or {error}. Limits
+# that a system does not know are left out; nothing imports torch.
+_PROGRAM = """
+import json, math, resource, sys
+said = json.load(sys.stdin)
+sys.path[:] = said["path"]
+from transformers.utils.chat_template_utils import render_jinja_template
+used = resource.getrusage(resource.RUSAGE_SELF)
+seconds = math.ceil(used.ru_utime + used.ru_stime + said["seconds"])
+for limit, most in ((resource.RLIMIT_CORE, 0), (resource.RLIMIT_CPU, seconds), (resource.RLIMIT_AS, said["bytes"])):
+    try:
+        resource.setrlimit(limit, (most, resource.getrlimit(limit)[1]))
+    except (OSError, ValueError):
+        pass
+try:
+    texts = []
+    for part in said["asked"]:
+        rendered = render_jinja_template(
+            conversations=[part["messages"]], chat_template=said["template"], add_generation_prompt=part["add"], **said["values"]
+        )
+        texts.append(rendered[0][0])
+    if (length := max(map(len, texts))) > said["characters"]:
+        told = {"error": f"{length:,} characters for four short messages"}
+    else:
+        told = {"texts": texts}
+except Exception as error:
+    told = {"error": f"{type(error).__name__}: {str(error)[:2000]}"}
+json.dump(told, sys.stdout)
+"""
 _MARKS = ("first-question-7351", "first-answer-7351", "second-question-7351", "second-answer-7351")
 
 
@@ -67,15 +97,14 @@ def read_chat(tokenizer: PreTrainedTokenizerBase, name: str, system: str | None)
     messages = [*before, *({"role": role, "content": mark} for role, mark in zip(roles, _MARKS, strict=True))]
     opened = [*before, messages[len(before)]]
 
-    def render(part: list[dict[str, str]], add: bool) -> str:
-        return str(tokenizer.apply_chat_template(part, tokenize=False, add_generation_prompt=add))
-
     try:
-        whole, asked = _limited(lambda: (render(messages, False), render(opened, True)))
-    except Exception as error:  # a template raises what it likes
-        raise _unusable(name, f"{type(error).__name__}: {first_line(error)}") from error
-    if max(len(whole), len(asked)) > _CHARACTERS:
-        raise _unusable(name, f"{len(whole):,} characters for four short messages")
+        template = tokenizer.get_chat_template()
+    except ValueError as error:
+        raise _unusable(name, first_line(error)) from None
+    try:
+        whole, asked = _rendered(template, tokenizer.special_tokens_map, (messages, False), (opened, True))
+    except ValueError as error:
+        raise _unusable(name, first_line(error)) from None
     positions = [whole.find(mark) for mark in _MARKS]
     if sorted(positions) != positions or -1 in positions or any(whole.count(mark) != 1 for mark in _MARKS):
         raise _unusable(name, "messages that are not there once and in their order")
@@ -96,18 +125,42 @@ def _unusable(name: str, found: str) -> DeltaspaceError:
     )
 
 
-def _limited(render: Callable[[], Any]) -> Any:
-    """What a function gives, or a TimeoutError where its Python takes too long."""
-    end = time.thread_time() + _SECONDS
+def _rendered(template: object, values: dict[str, str], *asked: tuple[list[dict[str, str]], bool]) -> list[str]:
+    """What a template makes of messages, with or without the beginning of an answer behind them.
 
-    def watch(frame: FrameType, event: str, argument: object) -> Any:
-        if time.thread_time() > end:
-            raise TimeoutError(f"more than {_SECONDS:.0f} seconds")
-        return watch
+    Args:
+        template: the program.
+        values: what it may name beside the messages: the tokenizer's special tokens.
+        asked: messages, and whether an answer is begun.
 
-    before = sys.gettrace()
-    sys.settrace(watch)
-    try:
-        return render()
-    finally:
-        sys.settrace(before)
+    Raises:
+        ValueError: it fails, or takes too much time or memory.
+    """
+    said = {
+        "path": [str(path) for path in sys.path],
+        "template": template,
+        "values": values,
+        "asked": [{"messages": messages, "add": add} for messages, add in asked],
+        "seconds": _SECONDS,
+        "bytes": _BYTES,
+        "characters": _CHARACTERS,
+    }
+    # In a session of its own: Ctrl-C is for this process, which ends that one.
+    done = subprocess.run(
+        [sys.executable, "-c", _PROGRAM],
+        input=json.dumps(said, default=str),
+        capture_output=True,
+        text=True,
+        check=False,
+        start_new_session=True,
+    )
+    if done.returncode in (-signal.SIGXCPU, -signal.SIGKILL):
+        raise ValueError(f"more than {_SECONDS} seconds, or too much memory")
+    if done.returncode:
+        last = done.stderr.strip().rpartition("\n")[2]
+        raise ValueError(f"rendering it ended with code {done.returncode}: {last}")
+    told = json.loads(done.stdout)
+    if "error" in told:
+        raise ValueError(told["error"])
+    texts: list[str] = told["texts"]
+    return texts

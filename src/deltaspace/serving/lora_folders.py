@@ -23,9 +23,19 @@ from torch import Tensor
 
 from deltaspace.deltas.peft_checkpoint import CONFIG, WEIGHTS
 from deltaspace.errors import DeltaspaceError
+from deltaspace.names import check_name
 from deltaspace.serving.lora_writer import LoraWriter
-from deltaspace.storage import cache_folder, digest, read_metadata, replacing_folder
+from deltaspace.storage import (
+    as_documented,
+    cache_folder,
+    check_format,
+    checked_text,
+    digest,
+    read_metadata,
+    replacing_folder,
+)
 from deltaspace.subspace import Plm, Subspace, Vectors, load_subspace
+from deltaspace.subspace.subspace import FORMAT
 
 _SUBSPACE, _VECTORS = "subspace.safetensors", "vectors.safetensors"
 _HASH = 16
@@ -110,6 +120,7 @@ class LoraFolders:
             read = self._files()
             if task not in read.vectors.tasks and task not in read.sources:
                 return None
+            self._check_name(task)
             if read.loaded is None:
                 read.loaded = load_subspace(self.subspace), self.writer()
         subspace, writer = read.loaded
@@ -133,6 +144,15 @@ class LoraFolders:
         self._clear(folder)
         return LoraFolder(folder.name, folder, task)
 
+    def _check_name(self, task: str) -> None:
+        """Raise DeltaspaceError where a name out of somebody's file is none that a folder could have."""
+        try:
+            check_name("a task", task)
+        except ValueError as error:
+            raise DeltaspaceError(
+                f"{self.subspace} has a task that cannot be written as a folder", found=str(error), mend="rename it there"
+            ) from None
+
     def _files(self) -> _Read:
         """What is in the subspace's files now."""
         with self._lock:
@@ -140,13 +160,18 @@ class LoraFolders:
             versions = _version(self.subspace / _SUBSPACE), _version(path)
             if self._read is None or self._read.versions != versions:
                 metadata = read_metadata(self.subspace / _SUBSPACE)
-                vectors = Vectors.load(path) if versions[1] is not None else Vectors(int(metadata["dim"]))
-                if vectors.dim != metadata["dim"]:
-                    raise DeltaspaceError(f"{path} is of another subspace", found=vectors.dim, expected=metadata["dim"])
-                delta = _chosen(metadata["deltas"], self._asked, self.subspace)
-                settings = metadata["deltas"][delta]["settings"]
-                made_from = [metadata["checksum"], delta, settings]
-                read = _Read(versions, vectors, tuple(metadata["sources"]), Plm(**metadata["plm"]), delta, settings, made_from)
+                check_format(self.subspace / _SUBSPACE, metadata, FORMAT, "is not a subspace")
+                with as_documented(self.subspace / _SUBSPACE):
+                    dim = int(metadata["dim"])
+                vectors = Vectors.load(path) if versions[1] is not None else Vectors(dim)
+                if vectors.dim != dim:
+                    raise DeltaspaceError(f"{path} is of another subspace", found=vectors.dim, expected=dim)
+                with as_documented(self.subspace / _SUBSPACE):
+                    delta = _chosen(metadata["deltas"], self._asked, self.subspace)
+                    settings = metadata["deltas"][delta]["settings"]
+                    made_from = [metadata["checksum"], delta, settings]
+                    sources = tuple(map(checked_text, metadata["sources"]))
+                    read = _Read(versions, vectors, sources, Plm.of(metadata["plm"]), delta, settings, made_from)
                 read.cache = self._root / digest(made_from)[:_HASH]
                 if self._read is not None and self._read.made_from == made_from:
                     read.loaded = self._read.loaded

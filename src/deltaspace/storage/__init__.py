@@ -12,20 +12,30 @@ from deltaspace.storage.atomic import (
 )
 from deltaspace.storage.digests import digest, file_digest, seal_holds, sealed
 from deltaspace.storage.hub import download, fetch, hub_answers, push_to_hub
-from deltaspace.storage.json_text import parse_json
+from deltaspace.storage.json_text import checked_text, parse_json
 from deltaspace.storage.models import gguf_of, hub_name, model_fingerprint, model_folder
 from deltaspace.storage.outputs import check_export, check_output, exporting, output
 from deltaspace.storage.packages import check_digest, distribution
 from deltaspace.storage.paths import path_of, resolved
 from deltaspace.storage.reading import read_json, readable, walk, what_is_at
-from deltaspace.storage.tensors import check_format, read_metadata, read_packed, read_tensors, vector_location, write_tensors
+from deltaspace.storage.tensors import (
+    as_documented,
+    check_format,
+    read_metadata,
+    read_packed,
+    read_tensors,
+    vector_location,
+    write_tensors,
+)
 
 __all__ = [
+    "as_documented",
     "cache_folder",
     "check_digest",
     "check_export",
     "check_format",
     "check_output",
+    "checked_text",
     "clear_left",
     "digest",
     "distribution",

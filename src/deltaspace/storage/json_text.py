@@ -53,3 +53,10 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_number(name: str) -> Any:
     raise ValueError(f"not JSON ({name} is no number of JSON)")
+
+
+def checked_text(value: object) -> str:
+    """The value, which must be a text. TypeError where it is not."""
+    if not isinstance(value, str):
+        raise TypeError(f"{type(value).__name__} where a text should be")
+    return value

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from deltaspace.errors import DeltaspaceError
 from deltaspace.storage.atomic import replacing, replacing_folder
+from deltaspace.storage.paths import path_of
 from deltaspace.storage.reading import readable, walk, what_is_at
 
 # How files of each kind begin.
@@ -71,8 +72,17 @@ def exporting(path: Path) -> Iterator[Path]:
             card.write(f"\n<!-- deltaspace wrote: {', '.join(names)} -->\n")
 
 
-def check_export(path: Path) -> None:
-    """Raise DeltaspaceError where `exporting` would: before anything is computed for it."""
+def check_export(path: Path, source: Path | str | None = None) -> None:
+    """Raise DeltaspaceError where `exporting` would: before anything is computed for it.
+
+    Args:
+        path: where to.
+        source: what it is made from, which it must not take the place of: an earlier export, too.
+    """
+    if source is not None and os.path.realpath(path) == os.path.realpath(path_of(source)):
+        raise DeltaspaceError(
+            f"cannot write {path}", found="what it is made from is there, and would be gone", mend="choose another folder"
+        )
     present = what_is_at(Path(os.path.abspath(path)))  # noqa: PTH100 - links stay links
     if present == "a folder":
         present = ", ".join(_strangers(path)[:_SHOWN])

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -121,8 +122,19 @@ def read_packed(path: Path, known: str, otherwise: str, unpack: Callable[[dict[s
     """
     tensors, metadata = read_tensors(path)
     check_format(path, metadata, known, otherwise)
-    try:
+    with as_documented(path):
         return unpack(tensors, metadata)
+
+
+@contextmanager
+def as_documented(path: Path) -> Iterator[None]:
+    """Tell that a file is damaged where what it says is not of the form that is taken from it.
+
+    Raises:
+        DeltaspaceError: something is missing, or of another type.
+    """
+    try:
+        yield
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise DeltaspaceError(
             f"{path} is damaged", found=f"{type(error).__name__}: {error}", expected="what docs/format.md lists"

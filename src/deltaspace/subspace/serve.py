@@ -156,7 +156,7 @@ class SubspaceModel:
             inputs: the PLM's; tensors have the examples in their first dimension.
 
         Raises:
-            DeltaspaceError: there are not as many names as examples, no such task, or a delta without tasks.
+            DeltaspaceError: there are not as many names as examples, no examples, no such task, or a delta without tasks.
         """
         return self._run("__call__", task_ids, delta, inputs)
 
@@ -173,6 +173,8 @@ class SubspaceModel:
         size = max((len(value) for value in inputs.values() if isinstance(value, Tensor)), default=0)
         if len(task_ids) != size:
             raise DeltaspaceError("task_ids do not fit the batch", found=f"{len(task_ids)} names", expected=f"{size} examples")
+        if not size:
+            raise DeltaspaceError("a batch of no examples", expected="one at least")
         with self._lock:
             delta = delta or self.delta
             attached, tasks = self.attached(delta), list(dict.fromkeys(task_ids))

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from deltaspace.deltas.delta import AttachedDelta
 from deltaspace.errors import DeltaspaceError
-from deltaspace.storage import path_of, read_packed, write_tensors
+from deltaspace.storage import checked_text, path_of, read_packed, write_tensors
 from deltaspace.subspace.maps import MAPS, Map
 from deltaspace.subspace.vectors import Vectors
 
@@ -33,6 +33,11 @@ class Plm:
     name: str
     fingerprint: str
     family: str
+
+    @classmethod
+    def of(cls, said: Mapping[str, Any]) -> Plm:
+        """The PLM that a file names. TypeError where it says something else."""
+        return cls(**{key: checked_text(value) for key, value in said.items()})
 
 
 @dataclass(frozen=True)
@@ -241,12 +246,15 @@ class Subspace:
             parts = {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}
             decoded = MAPS.find(described["map"]).of(parts)
             entries[name] = Entry(tensors[f"{name}.initial"], decoded, described["settings"], tensors.get(f"{name}.offset"))
+        dim, sources, codes = metadata["dim"], tuple(map(checked_text, metadata["sources"])), tensors["codes"]
+        if codes.shape != (shape := (len(entries), len(sources), dim)):
+            raise ValueError(f"codes of the shape {tuple(codes.shape)}, not {shape}")
         return cls(
-            metadata["dim"],
-            Plm(**metadata["plm"]),
+            dim,
+            Plm.of(metadata["plm"]),
             entries,
-            tuple(metadata["sources"]),
-            tensors["codes"],
+            sources,
+            codes,
             metadata["shared"],
             metadata["seed"],
             metadata["history"],

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity, pad
 
 from deltaspace.errors import DeltaspaceError
-from deltaspace.storage import path_of, read_packed, write_tensors
+from deltaspace.storage import checked_text, path_of, read_packed, write_tensors
 
 FORMAT = "deltaspace.vectors/1"
 
@@ -54,10 +54,12 @@ class Vectors:
         """Take in a vector, in place of an earlier one of this task and delta.
 
         Raises:
-            DeltaspaceError: it has not d numbers.
+            DeltaspaceError: it has not d numbers, or NaN or infinity among them.
         """
         if vector.shape != (self.dim,):
             raise DeltaspaceError(f"the vector of {task} does not fit", found=tuple(vector.shape), expected=(self.dim,))
+        if not bool(vector.isfinite().all()):
+            raise DeltaspaceError(f"the vector of {task} is not finite", found=vector.tolist(), expected="finite numbers")
         self.entries[task, delta] = vector.detach().float()
 
     def deltas_of(self, task: str) -> list[str]:
@@ -136,7 +138,7 @@ class Vectors:
         """
 
         def unpack(tensors: dict[str, Tensor], metadata: dict[str, Any]) -> Vectors:
-            names = [(task, delta) for task, delta in metadata["entries"]]
+            names = [(checked_text(task), checked_text(delta)) for task, delta in metadata["entries"]]
             return cls(metadata["dim"], dict(zip(names, tensors["vectors"], strict=True)))
 
         return read_packed(path_of(path), FORMAT, "has no intrinsic vectors", unpack)

@@ -55,12 +55,17 @@ def _address(where: str, base: Path | None) -> _Address:
     local = path_of(where) if base is None else base / path_of(where)
     if where and local.is_dir():
         return _Address(str(local), None, None)
-    name, _, revision = where.partition("@")
+    name, mark, revision = where.partition("@")
     parts = name.split("/")
     # OWNER/NAME, NAME/CONFIG and OWNER/NAME/CONFIG: with two parts the Hub's own form, OWNER/NAME, is meant.
     path, config = ("/".join(parts[:2]), parts[2]) if len(parts) == 3 else (name, None)
     _check_name(where, path)
-    return _Address(path, config, revision or None)
+    # Branches and tags of the Hub, refs/convert/parquet, or a commit.
+    if mark and re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)*", revision) is None:
+        raise DeltaspaceError(
+            f"hub:{where} names no revision", found=repr(revision), expected="a branch, a tag or a commit behind @, such as @main"
+        )
+    return _Address(path, config, revision if mark else None)
 
 
 def _load(address: _Address, split: str, where: str) -> Any:

@@ -66,5 +66,9 @@ def _table(path: Path, separator: str) -> list[Row]:
                 )
             rows.append(Row(f"{path}, line {reader.line_num}", dict(zip(names, values, strict=True))))
     except csv.Error as error:
-        raise DeltaspaceError(f"{path}, line {reader.line_num}: {error}", expected="a table with quotes that close") from None
+        raise DeltaspaceError(
+            f"{path}, line {reader.line_num}: {error}",
+            expected=f"a table with quotes that close, and values of at most {csv.field_size_limit():,} characters",
+            mend="close the quotes, or write longer texts as JSON Lines",
+        ) from None
     return rows
