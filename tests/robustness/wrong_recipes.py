@@ -128,6 +128,8 @@ KEYS = [
 
 DELTAS = [
     ("deltas: []", "deltas: should have at least 1 entry"),
+    ("optimize: {agreement: 1}", "needs several deltas"),
+    ("deltas: [adapter, lora]\noptimize: {agreement: 1}\nprojection: autoencoder", "needs codes that all deltas share"),
     ("deltas: [lorra]", "no delta 'lorra'"),
     ("deltas: lora", "deltas: should be a mapping or a list"),
     ("deltas: 3", "deltas: should be a mapping or a list"),

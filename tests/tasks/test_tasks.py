@@ -249,3 +249,9 @@ def test_every_real_task_loads(shared_tasks):
     for entry in entries:
         task = load_task(str(shared_tasks / entry["name"]))
         assert (task.kind, task.metric, len(task.test)) == (entry["kind"], entry["metric"], entry["test_size"])
+
+
+def test_a_classification_has_two_labels_or_more():
+    rows = [Example(f"text {number}", "good") for number in range(30)]
+    with pytest.raises(DeltaspaceError, match="all its training examples have one target"):
+        make_task("one", {"train": rows, "dev": rows[:2], "test": rows[:2]}, source="here", kind="classification")

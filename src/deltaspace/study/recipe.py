@@ -281,6 +281,9 @@ class Recipe(Settings):
     def _deltas_to_agree(self) -> Recipe:
         if self.optimize.agreement and len(self.deltas) == 1:
             raise ValueError("'optimize: {agreement: …}' needs several deltas; leave it out, or add one")
+        if self.optimize.agreement and not self.projection_method().shared:
+            [name] = self.projection
+            raise ValueError(f"'optimize: {{agreement: …}}' needs codes that all deltas share, which {name} has not; take svd")
         return self
 
     @model_validator(mode="after")

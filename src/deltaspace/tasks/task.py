@@ -251,6 +251,13 @@ def _labels(name: str, kind: Kind, given: Sequence[str] | Mapping[str, str] | No
     except ValueError as error:
         raise DeltaspaceError(f"task {name}: {error}", found=list(given or ())[:8], mend="correct 'labels'") from None
     labels = dict(given) if isinstance(given, Mapping) else {label: label for label in given or sorted({e.target for e in train})}
+    if kind == "classification" and len(labels) < 2:
+        raise DeltaspaceError(
+            f"task {name}: all its training examples have one target",
+            found=next(iter(labels)),
+            expected="two labels or more: whatever is answered would be right",
+            mend="list every label under 'labels' in the recipe, or set 'kind: generation'",
+        )
     if kind == "regression":
         # Labels that were given: those of the examples are checked with them, which tells where they are.
         _check_numbers(
