@@ -51,7 +51,7 @@ TASK_FILES = [
     (b'{"a":' * 100_000, "line 1: not JSON"),
     (b'{"input": "a", "target": "b"} {"input": "a", "target": "b"}', "line 1: not JSON"),
     (b'{"input": "a", "target": NaN}', "line 1: not JSON"),
-    (_GOOD * 5, "the target is not one of the labels"),
+    (_GOOD * 5, "all its training examples have one target"),
 ]
 
 # Of the folder of tasks, in which the task is called two.

@@ -102,7 +102,12 @@ def packages(tmp_path_factory):
 
 
 def start(packages, *words):
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(packages), os.environ.get("PYTHONPATH", "")])}
+    # One thread, as in this process: with more, whatever may have all cores would add in another order.
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": os.pathsep.join([str(packages), os.environ.get("PYTHONPATH", "")]),
+    }
     command = [sys.executable, "-m", "deltaspace", *map(str, words)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
 
