@@ -296,3 +296,13 @@ def test_paths_may_be_texts(tmp_path, monkeypatch):
     assert torch.equal(Vectors.load("vectors.safetensors").get("one", "lora"), torch.ones(3))
     assert export_delta(lora, lora.initial, "made") == Path("made")
     assert (tmp_path / "made" / "README.md").exists()
+
+
+def test_vectors_that_are_not_finite_are_told(tmp_path):
+    write_tensors(
+        tmp_path / "vectors.safetensors",
+        {"vectors": torch.tensor([[1.0, float("nan")]])},
+        {"format": "deltaspace.vectors/1", "dim": 2, "entries": [["one", "lora"]]},
+    )
+    with pytest.raises(DeltaspaceError, match="not finite"):
+        Vectors.load(tmp_path / "vectors.safetensors")

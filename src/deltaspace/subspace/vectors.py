@@ -139,6 +139,8 @@ class Vectors:
 
         def unpack(tensors: dict[str, Tensor], metadata: dict[str, Any]) -> Vectors:
             names = [(checked_text(task), checked_text(delta)) for task, delta in metadata["entries"]]
+            if not bool(tensors["vectors"].isfinite().all()):
+                raise ValueError("a vector that is not finite")
             return cls(metadata["dim"], dict(zip(names, tensors["vectors"], strict=True)))
 
         return read_packed(path_of(path), FORMAT, "has no intrinsic vectors", unpack)
