@@ -173,10 +173,10 @@ def living(number):
     return state != "Z"
 
 
-def read_until(process, count):
-    """What a run prints until some artefacts are begun."""
+def read_until(process, count, workers=0):
+    """What a run prints until some artefacts are begun, by so many workers: one may be through several before another begins."""
     told = ""
-    while told.count("(missing)") < count:
+    while told.count("(missing)") < count or len(processes_of(told)) < workers:
         line = process.stderr.readline()
         assert line, told
         told += line
@@ -196,7 +196,7 @@ def test_workers_end_with_their_driver_and_the_next_run_goes_on(example, tmp_pat
     recipe, wanted = example
     out = tmp_path / "study"
     process = start(packages, "run", recipe, "--out", out, "--workers", "2")
-    workers = processes_of(read_until(process, 4))
+    workers = processes_of(read_until(process, 4, workers=2))
     assert len(workers) == 2 and all(map(living, workers))
     os.kill(process.pid, number)
     told = process.communicate(timeout=500)[1]
