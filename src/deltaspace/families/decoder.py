@@ -24,11 +24,11 @@ from deltaspace.families.text import (
     IGNORED,
     RankedText,
     TextItem,
+    candidate_scores,
     encode_texts,
     mean_log_likelihood,
     most_new_tokens,
     ranked_items,
-    scatter_scores,
 )
 from deltaspace.tasks.task import Example, Task
 
@@ -168,11 +168,10 @@ class Decoder(Family[TextItem, DecoderBatch]):
     def _each(self, model: PreTrainedModel, items: Sequence[RankedText]) -> Float[Tensor, "batch candidates"]:
         """Scores of candidates, each behind its own copy of the input."""
 
-        def score(part: list[tuple[list[int], list[int]]]) -> Tensor:
-            return self._log_likelihood(model, *self._join(part))
+        def score(rows: list[tuple[int, list[int]]]) -> Tensor:
+            return self._log_likelihood(model, *self._join([(items[index].input_ids, ids) for index, ids in rows]))
 
-        rows = [(item.input_ids, ids) for item in items for ids in item.candidate_ids]
-        return scatter_scores(rows, [len(item.candidate_ids) for item in items], score)
+        return candidate_scores(items, score)
 
     @cached_property
     def _packs(self) -> bool:

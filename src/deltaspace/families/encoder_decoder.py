@@ -17,11 +17,11 @@ from deltaspace.families.ranking import ranked, roots
 from deltaspace.families.text import (
     IGNORED,
     TextItem,
+    candidate_scores,
     encode_texts,
     mean_log_likelihood,
     most_new_tokens,
     ranked_items,
-    scatter_scores,
 )
 from deltaspace.tasks.task import Example, Task
 
@@ -93,15 +93,13 @@ class EncoderDecoder(Family[TextItem, EncoderDecoderBatch]):
         mask = batch.inputs.attention_mask
         encoded = model.get_encoder()(input_ids=batch.inputs.input_ids, attention_mask=mask).last_hidden_state
         if items := ranked_items(batch.items):
-            rows = [(row, ids) for row, item in enumerate(items) for ids in item.candidate_ids]
 
             def score(part: list[tuple[int, list[int]]]) -> Tensor:
                 index = torch.tensor([row for row, _ in part], device=self.device)
                 labels = self.pad([ids for _, ids in part], IGNORED)
                 return self._log_likelihood(model, encoded[index], mask[index], labels)
 
-            scores = scatter_scores(rows, [len(item.candidate_ids) for item in items], score)
-            return ranked([item.choice for item in items], scores)
+            return ranked([item.choice for item in items], candidate_scores(items, score))
         losses = -self._log_likelihood(model, encoded, mask, batch.labels)
         tokens = model.generate(
             encoder_outputs=_output(encoded),

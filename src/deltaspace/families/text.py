@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -19,12 +19,10 @@ from deltaspace.tasks.task import Example, Task
 
 # The label that transformers' and torch's cross-entropies pass over.
 IGNORED = -100
-# Candidates scored in one pass: bounds memory when a task has many labels.
+# Candidates scored in one pass, of each item one at least: bounds memory when a task has many labels.
 _ROWS = 256
 # Generation may write this many tokens more than the longest target of training.
 _ROOM = 4
-
-Row = TypeVar("Row")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -134,12 +132,27 @@ def mean_log_likelihood(
     return -losses.sum(1) / (labels != IGNORED).sum(1)
 
 
-def scatter_scores(
-    rows: Sequence[Row], counts: Sequence[int], score: Callable[[list[Row]], Tensor]
+def candidate_scores(
+    items: Sequence[RankedText], score: Callable[[list[tuple[int, list[int]]]], Float[Tensor, " rows"]]
 ) -> Float[Tensor, "batch candidates"]:
-    """Scores of all rows, a bounded number at a time, put back as one line per example; absent candidates are -inf."""
-    flat = torch.cat([score(list(rows[start : start + _ROWS])) for start in range(0, len(rows), _ROWS)])
-    scores = flat.new_full((len(counts), max(counts)), float("-inf"))
-    for row, part in enumerate(flat.split(list(counts))):
-        scores[row, : len(part)] = part
-    return scores
+    """Scores of all candidates, a line for each item; -inf where an item has fewer candidates than others.
+
+    Args:
+        items: ranked.
+        score: those of some rows in one pass of the model, each the position of an item and a candidate's tokens. All items have
+            as many rows in a pass, and they stand in their order: a delta with several vectors divides the rows into equal parts.
+    """
+    counts = torch.tensor([len(item.candidate_ids) for item in items])
+    most = int(counts.max())
+    each = max(1, _ROWS // len(items))
+    parts = []
+    for start in range(0, most, each):
+        numbers = range(start, min(start + each, most))
+        # Where there is no such candidate the last takes its part.
+        rows = [
+            (index, item.candidate_ids[min(n, len(item.candidate_ids) - 1)]) for index, item in enumerate(items) for n in numbers
+        ]
+        parts.append(score(rows).view(len(items), len(numbers)))
+    scores = torch.cat(parts, dim=1)
+    absent = torch.arange(most) >= counts.unsqueeze(1)
+    return scores.masked_fill(absent.to(scores.device), float("-inf"))

@@ -34,6 +34,8 @@ class Landscapes(Stage[Key]):
     title = "landscapes"
     position = 60
     explored = True
+    # 2: several cells in one pass of a text-to-text model are scored each by its own parameters.
+    version = 2
 
     def keys(self, recipe: Recipe) -> Iterator[Key]:
         return (Key(recipe.settle(spec)) for spec in recipe.landscapes)
