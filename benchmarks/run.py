@@ -25,17 +25,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import get_peft_model_state_dict, set_peft_model_state_dict
 
 from benchmarks.decoders import decoder_generation, decoder_scoring, decoder_step
 from benchmarks.measuring import Step, conditions, medians, seconds_of
-from benchmarks.models import MEASURED, Sizes, attach_deltas, make_t5, random_batch, random_tokens
+from benchmarks.models import MEASURED, Sizes, attach_deltas, make_t5, random_batch
+from benchmarks.served import serve
 from deltaspace.backbone import Backbone, load_backbone
-from deltaspace.deltas import AttachedDelta, Lora, attach
+from deltaspace.deltas import AttachedDelta
 from deltaspace.families import Batch
 from deltaspace.rivals import attach_rival
 from deltaspace.storage import read_json, read_tensors, write_json, write_tensors
-from deltaspace.subspace import Approximation, Entry, Source, SubspaceModel, approximate, find_projection
+from deltaspace.subspace import Approximation, Entry, Source, find_projection
 from deltaspace.subspace.fitting.affine import AffineDense
 from deltaspace.subspace.fitting.displacements import InFiles
 from deltaspace.subspace.fitting.lowrank import LowRankAdafactor
@@ -267,23 +267,9 @@ def mixed_batch(
     plm: Backbone | None = None, count: int = 32, length: int = 32, dim: int = 100, rounds: int = ROUNDS
 ) -> list[Result]:
     """MiniLM, LoRA: 32 sentences of 32 tasks in one batch against 32 of one task; peft's adapter_names in the same run."""
-    plm, tasks = plm or load_backbone("demo"), [f"task-{index}" for index in range(count)]
-    lora, generator = attach("lora", plm, r=8), torch.Generator().manual_seed(0)
-    assert isinstance(lora.delta, Lora)
-    subspace = approximate([lora], [], [], dim=dim, projection="gaussian")
-    for task in tasks:
-        subspace.vectors.add(task, "lora", torch.randn(dim, generator=generator))
-    model = SubspaceModel(subspace, plm)
-    inputs = {
-        "input_ids": random_tokens(count, length, plm.model.config.vocab_size, generator),
-        "attention_mask": torch.ones(count, length, dtype=torch.long),
-    }
-    model.set_task(tasks[0], delta="lora")
-    theirs = lora.delta.as_peft(lora, model.decoded(tasks[0]))
-    for task in tasks:
-        theirs.add_adapter(task, theirs.peft_config["default"])
-        state = get_peft_model_state_dict(lora.delta.as_peft(lora, model.decoded(task)))
-        set_peft_model_state_dict(theirs, state, adapter_name=task)
+    served = serve(plm or load_backbone("demo"), tasks=count, dim=dim, batch=count, length=length, rank=8)
+    _, subspace, model, tasks, inputs, _ = served
+    theirs = served.in_peft(tasks)
     ours = model(**inputs, task_ids=tasks).last_hidden_state
     torch.testing.assert_close(ours, theirs(**inputs, adapter_names=tasks).last_hidden_state, rtol=1e-3, atol=1e-4)
     seconds = medians(

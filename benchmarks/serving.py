@@ -14,14 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import get_peft_model_state_dict, set_peft_model_state_dict
 
 from benchmarks.measuring import conditions, medians, seconds_of
-from benchmarks.models import random_tokens
+from benchmarks.served import serve
 from deltaspace.backbone import Backbone, load_backbone
-from deltaspace.deltas import Lora, attach
 from deltaspace.storage import write_json
-from deltaspace.subspace import SubspaceModel, approximate
 
 RESULTS = Path(__file__).parent / "results" / "serving.json"
 
@@ -30,20 +27,10 @@ def measure(
     plm: Backbone, *, tasks: int = 1000, dim: int = 100, batch: int = 32, length: int = 32, rounds: int = 20, rank: int = 8
 ) -> dict[str, Any]:
     """All of it; see the top of this file."""
-    lora, generator = attach("lora", plm, r=rank), torch.Generator().manual_seed(0)
-    assert isinstance(lora.delta, Lora)
-    before = _resident()
-    subspace = approximate([lora], [], [], dim=dim, projection="gaussian")
-    names = [f"task-{index}" for index in range(tasks)]
-    for name in names:
-        subspace.vectors.add(name, "lora", torch.randn(dim, generator=generator))
-    model = SubspaceModel(subspace, plm)
-    inputs = {
-        "input_ids": random_tokens(batch, length, plm.model.config.vocab_size, generator),
-        "attention_mask": torch.ones(batch, length, dtype=torch.long),
-    }
     with torch.no_grad():
-        model.set_task(names[0], delta="lora")
+        before = _resident()
+        served = serve(plm, tasks=tasks, dim=dim, batch=batch, length=length, rank=rank)
+        lora, subspace, model, names, inputs, generator = served
         cold = [seconds_of(lambda name=name: model.set_task(name)) for name in names[1 : 1 + rounds]]
         warm = [seconds_of(lambda name=name: model.set_task(name)) for name in names[1 : 1 + rounds]]
         draws = [torch.randperm(tasks, generator=generator)[:batch].tolist() for _ in range(rounds + 1)]
@@ -53,11 +40,7 @@ def measure(
         held = subspace.entries["lora"].map.tensors()
         space = sum(tensor.nbytes for tensor in held.values()) + tasks * dim * 4
         fitting = max(batch, min(tasks, space // size))
-        theirs = lora.delta.as_peft(lora, model.decoded(names[0]))
-        for name in hot:
-            theirs.add_adapter(name, theirs.peft_config["default"])
-            state = get_peft_model_state_dict(lora.delta.as_peft(lora, model.decoded(name)))
-            set_peft_model_state_dict(theirs, state, adapter_name=name)
+        theirs = served.in_peft(hot)
         ours, peft = model(**inputs, task_ids=hot), theirs(**inputs, adapter_names=hot)
         difference = float((ours.last_hidden_state - peft.last_hidden_state).abs().max())
         steps = {

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+import inspect
+from collections.abc import Callable
+from functools import wraps
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
@@ -41,13 +44,13 @@ CpusOption = Annotated[float | None, typer.Option(help="Of Ray: CPUs for each ar
 GpusOption = Annotated[float | None, typer.Option(help="Of Ray: GPUs for each artefact, such as 0.25; 0 by default.")]
 
 
-def chosen_engine(
-    workers: str | None,
-    threads: int | None,
-    joint_threads: int | None,
-    ray: str | None,
-    cpus_per_task: float | None,
-    gpus_per_task: float | None,
+def _chosen(
+    workers: WorkersOption = None,
+    threads: ThreadsOption = None,
+    joint_threads: JointThreadsOption = None,
+    ray: RayOption = None,
+    cpus_per_task: CpusOption = None,
+    gpus_per_task: GpusOption = None,
 ) -> Engine:
     """What the options ask for.
 
@@ -65,6 +68,28 @@ def chosen_engine(
     if workers is None:
         return Serial(threads, joint_threads)
     return Workers(_count(workers), threads or 1, joint_threads)
+
+
+def engine_options(verb: Callable[..., None]) -> Callable[..., None]:
+    """A verb whose keyword `engine` is asked for by options: the parameters of `_chosen` stand in its place."""
+    options = _parameters(_chosen)
+
+    @wraps(verb)
+    def with_engine(*args: Any, **given: Any) -> None:
+        asked = {option.name: given.pop(option.name, option.default) for option in options}
+        verb(*args, **given, engine=_chosen(**asked))
+
+    parameters = [*(parameter for parameter in _parameters(verb) if parameter.name != "engine"), *options]
+    # What typer reads a verb's options from.
+    with_engine.__dict__["__signature__"] = inspect.Signature(parameters)
+    with_engine.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return with_engine
+
+
+def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
+    """With the types that their annotations name; that of engines costs an import of torch, and no option has it."""
+    types = get_type_hints(function, localns={"Engine": object}, include_extras=True)
+    return [parameter.replace(annotation=types[name]) for name, parameter in inspect.signature(function).parameters.items()]
 
 
 def _count(workers: str) -> int | None:

@@ -9,15 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deltaspace.cli._engines import (
-    CpusOption,
-    GpusOption,
-    JointThreadsOption,
-    RayOption,
-    ThreadsOption,
-    WorkersOption,
-    chosen_engine,
-)
+from deltaspace.cli._engines import engine_options
 from deltaspace.cli._options import Out, RecipeFile, Tracker
 from deltaspace.cli._terminal import bars, print_made, quiet
 from deltaspace.cli.results import report, show
@@ -26,15 +18,8 @@ if TYPE_CHECKING:
     from deltaspace.study import Engine
 
 
-def demo(
-    out: Out = Path("runs/demo"),
-    workers: WorkersOption = None,
-    threads: ThreadsOption = None,
-    joint_threads: JointThreadsOption = None,
-    ray: RayOption = None,
-    cpus_per_task: CpusOption = None,
-    gpus_per_task: GpusOption = None,
-) -> None:
+@engine_options
+def demo(out: Out = Path("runs/demo"), *, engine: Engine) -> None:
     """The whole method on a real model and real sentences, in minutes on a laptop.
 
     Example: deltaspace demo
@@ -42,11 +27,12 @@ def demo(
     from importlib.resources import as_file, files
 
     with as_file(files("deltaspace") / "demo.yaml") as recipe:
-        _run(recipe, out, engine=chosen_engine(workers, threads, joint_threads, ray, cpus_per_task, gpus_per_task))
+        _run(recipe, out, engine=engine)
     show(out)
     report(out)
 
 
+@engine_options
 def run(
     recipe: RecipeFile,
     out: Out,
@@ -54,92 +40,50 @@ def run(
     verify: Annotated[
         bool, typer.Option("--verify", help="Read the tensors of what is there too, and make anew what is damaged inside.")
     ] = False,
-    workers: WorkersOption = None,
-    threads: ThreadsOption = None,
-    joint_threads: JointThreadsOption = None,
-    ray: RayOption = None,
-    cpus_per_task: CpusOption = None,
-    gpus_per_task: GpusOption = None,
+    *,
+    engine: Engine,
 ) -> None:
     """Run all stages of a recipe; what is there and valid is kept.
 
     Example: deltaspace run recipes/sentiment.yaml --out runs/sentiment
     """
-    _run(
-        recipe,
-        out,
-        tracker=track,
-        verify=verify,
-        engine=chosen_engine(workers, threads, joint_threads, ray, cpus_per_task, gpus_per_task),
-    )
+    _run(recipe, out, tracker=track, verify=verify, engine=engine)
 
 
-def train(
-    recipe: RecipeFile,
-    out: Out,
-    workers: WorkersOption = None,
-    threads: ThreadsOption = None,
-    joint_threads: JointThreadsOption = None,
-    ray: RayOption = None,
-    cpus_per_task: CpusOption = None,
-    gpus_per_task: GpusOption = None,
-) -> None:
+@engine_options
+def train(recipe: RecipeFile, out: Out, *, engine: Engine) -> None:
     """Stage 0 only: the independent solutions.
 
     Example: deltaspace train recipes/sentiment.yaml --out runs/sentiment
     """
-    _run(recipe, out, "independent", engine=chosen_engine(workers, threads, joint_threads, ray, cpus_per_task, gpus_per_task))
+    _run(recipe, out, "independent", engine=engine)
 
 
-def approximate(
-    recipe: RecipeFile,
-    out: Out,
-    workers: WorkersOption = None,
-    threads: ThreadsOption = None,
-    joint_threads: JointThreadsOption = None,
-    ray: RayOption = None,
-    cpus_per_task: CpusOption = None,
-    gpus_per_task: GpusOption = None,
-) -> None:
+@engine_options
+def approximate(recipe: RecipeFile, out: Out, *, engine: Engine) -> None:
     """Up to stage 1: the subspace, from the source tasks' solutions.
 
     Example: deltaspace approximate recipes/sentiment.yaml --out runs/sentiment
     """
-    _run(recipe, out, "subspace", engine=chosen_engine(workers, threads, joint_threads, ray, cpus_per_task, gpus_per_task))
+    _run(recipe, out, "subspace", engine=engine)
 
 
-def optimize(
-    recipe: RecipeFile,
-    out: Out,
-    workers: WorkersOption = None,
-    threads: ThreadsOption = None,
-    joint_threads: JointThreadsOption = None,
-    ray: RayOption = None,
-    cpus_per_task: CpusOption = None,
-    gpus_per_task: GpusOption = None,
-) -> None:
+@engine_options
+def optimize(recipe: RecipeFile, out: Out, *, engine: Engine) -> None:
     """Up to stage 2: the unseen tasks' intrinsic vectors, and the recipe's rivals.
 
     Example: deltaspace optimize recipes/sentiment.yaml --out runs/sentiment
     """
-    _run(recipe, out, "rivals", engine=chosen_engine(workers, threads, joint_threads, ray, cpus_per_task, gpus_per_task))
+    _run(recipe, out, "rivals", engine=engine)
 
 
-def transfer(
-    recipe: RecipeFile,
-    out: Out,
-    workers: WorkersOption = None,
-    threads: ThreadsOption = None,
-    joint_threads: JointThreadsOption = None,
-    ray: RayOption = None,
-    cpus_per_task: CpusOption = None,
-    gpus_per_task: GpusOption = None,
-) -> None:
+@engine_options
+def transfer(recipe: RecipeFile, out: Out, *, engine: Engine) -> None:
     """Up to stage 3: every vector decoded as every other delta. `run` samples the recipe's landscapes too.
 
     Example: deltaspace transfer recipes/sentiment.yaml --out runs/sentiment
     """
-    _run(recipe, out, "transferred", engine=chosen_engine(workers, threads, joint_threads, ray, cpus_per_task, gpus_per_task))
+    _run(recipe, out, "transferred", engine=engine)
 
 
 def check(

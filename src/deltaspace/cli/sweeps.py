@@ -4,36 +4,23 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deltaspace.cli._engines import (
-    CpusOption,
-    GpusOption,
-    JointThreadsOption,
-    RayOption,
-    ThreadsOption,
-    WorkersOption,
-    chosen_engine,
-)
+from deltaspace.cli._engines import engine_options
 from deltaspace.cli._options import Out
 from deltaspace.cli._terminal import bars, print_made, quiet
 from deltaspace.cli.results import show
 
+if TYPE_CHECKING:
+    from deltaspace.study import Engine
+
 SweepFile = Annotated[Path, typer.Argument(metavar="SWEEP", help="A sweep (YAML): a recipe, and what to vary.")]
 
 
-def sweep(
-    sweep_file: SweepFile,
-    out: Out,
-    workers: WorkersOption = None,
-    threads: ThreadsOption = None,
-    joint_threads: JointThreadsOption = None,
-    ray: RayOption = None,
-    cpus_per_task: CpusOption = None,
-    gpus_per_task: GpusOption = None,
-) -> None:
+@engine_options
+def sweep(sweep_file: SweepFile, out: Out, *, engine: Engine) -> None:
     """One recipe over d, source tasks, deltas, projections, seeds; what is there and valid is kept.
 
     Example: deltaspace sweep recipes/sweeps/projections.yaml --out runs/sweep
@@ -44,12 +31,6 @@ def sweep(
     started = time.perf_counter()
     with bars() as shown:
         loaded, recipe = load_sweep(sweep_file)
-        made = run_sweep(
-            loaded,
-            recipe,
-            out,
-            observer=shown,
-            engine=chosen_engine(workers, threads, joint_threads, ray, cpus_per_task, gpus_per_task),
-        )
+        made = run_sweep(loaded, recipe, out, observer=shown, engine=engine)
     print_made(out, made, time.perf_counter() - started, shown)
     show(out)

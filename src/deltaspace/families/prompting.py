@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import random
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -11,7 +9,7 @@ from pydantic import Field, model_validator
 
 from deltaspace.errors import DeltaspaceError
 from deltaspace.settings import Settings
-from deltaspace.tasks.task import Example, Task
+from deltaspace.tasks.task import Example, Task, drawn_in_turn
 
 
 class Prompting(Settings):
@@ -70,14 +68,7 @@ def demonstrations(task: Task, count: int) -> list[Example]:
             expected=f"at least {count + 1}",
             mend="lower 'examples' under 'prompt'",
         )
-    drawn = random.Random(f"{task.name} demonstrations").sample(task.train, len(task.train))
-    seen: Counter[str] = Counter()
-    turns = []
-    for example in drawn:
-        turns.append(seen[example.target])
-        seen[example.target] += 1
-    order = sorted(range(len(drawn)), key=lambda index: turns[index] if task.labels else 0)
-    return [drawn[index] for index in order[: count + 1]]
+    return drawn_in_turn(task, "train", "demonstrations")[: count + 1]
 
 
 def shown(examples: Sequence[Example], text: str) -> list[Example]:

@@ -93,6 +93,21 @@ class Task:
         return digest([self.name, self.kind, self.metric, self.labels, self.prompt, splits])
 
 
+def drawn_in_turn(task: Task, split: Split, purpose: str) -> list[Example]:
+    """A split in an order that the task's name and a purpose decide: every label's first example, then every label's second, …;
+    without labels as it is drawn.
+    """
+    examples = task.split(split)
+    drawn = random.Random(f"{task.name} {purpose}").sample(examples, len(examples))
+    seen: Counter[str] = Counter()
+    turns = []
+    for example in drawn:
+        turns.append(seen[example.target])
+        seen[example.target] += 1
+    order = sorted(range(len(drawn)), key=lambda index: turns[index] if task.labels else 0)
+    return [drawn[index] for index in order]
+
+
 def few_shot(task: Task, shots: int) -> Task:
     """The task with `shots` training and as many dev examples, labels in equal parts; they are drawn from the task's name.
 
@@ -104,15 +119,7 @@ def few_shot(task: Task, shots: int) -> Task:
         examples = task.split(split)
         if len(examples) < shots:
             raise DeltaspaceError(f"task {task.name} has no {shots} {split} examples", found=len(examples), mend="lower 'shots'")
-        drawn = random.Random(f"{task.name} {split}").sample(examples, len(examples))
-        seen: Counter[str] = Counter()
-        turns = []
-        for example in drawn:
-            turns.append(seen[example.target])
-            seen[example.target] += 1
-        # Every label's first example, then every label's second example ...; without labels all keep their order.
-        order = sorted(range(len(drawn)), key=lambda index: turns[index] if task.labels else 0)
-        kept[split] = tuple(drawn[index] for index in order[:shots])
+        kept[split] = tuple(drawn_in_turn(task, split, split)[:shots])
     return replace(task, train=kept["train"], dev=kept["dev"])
 
 
