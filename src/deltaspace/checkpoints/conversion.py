@@ -26,8 +26,6 @@ from deltaspace.deltas.delta import AttachedDelta, Delta
 from deltaspace.deltas.registry import attach
 from deltaspace.errors import DeltaspaceError
 from deltaspace.families import Item
-from deltaspace.families.masked_encoder import MaskedEncoder
-from deltaspace.families.sentence_encoder import SentenceEncoder
 from deltaspace.scoring import score
 from deltaspace.seeds import derived_seed
 from deltaspace.storage import digest
@@ -144,15 +142,15 @@ def task_of_texts(backbone: Backbone, texts: Sequence[str], settings: Conversion
         DeltaspaceError: a text is empty, there are fewer than two, or the PLM decides nothing on mere texts.
     """
     family = backbone.family
-    if isinstance(family, MaskedEncoder):
+    if family.decides_by == "candidates":
         raise DeltaspaceError(
-            "a masked encoder decides among label words, which mere texts do not have",
+            f"a {family.name.replace('_', ' ')} decides among label words, which mere texts do not have",
             expected="a task: its folder, demo:NAME or hub:NAME",
         )
     if len(texts) < 2:
         raise DeltaspaceError("conversion needs at least two inputs", found=len(texts))
     # A sentence encoder's embedding, which is what it decides by, depends on no candidates; but its items have some.
-    labels = {"yes": "yes", "no": "no"} if isinstance(family, SentenceEncoder) else {}
+    labels = {"yes": "yes", "no": "no"} if family.decides_by == "embedding" else {}
     kind: Kind = "classification" if labels else "generation"
     plain = Task("texts", kind, "accuracy", labels, prompt or "{input}", (), (), (), "texts")
     examples = shuffled(unlabeled(plain, texts), None, seed, "texts")

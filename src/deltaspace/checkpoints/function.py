@@ -18,7 +18,6 @@ from torch import Tensor
 from deltaspace.deltas.delta import AttachedDelta
 from deltaspace.families import Item
 from deltaspace.families.decoder import Decoder
-from deltaspace.families.sentence_encoder import SentenceEncoder
 from deltaspace.families.text import RankedText, TextItem, most_new_tokens
 from deltaspace.memory import check_fits
 
@@ -121,7 +120,7 @@ def decisions_on(
 
 def distributions(attached: AttachedDelta) -> bool:
     """Whether decisions are square roots of probabilities; else they are embeddings."""
-    return not isinstance(attached.backbone.family, SentenceEncoder)
+    return attached.backbone.family.decides_by != "embedding"
 
 
 def by_length(items: Sequence[Item]) -> list[int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
 import torch
 from jaxtyping import Float, Int
@@ -45,6 +45,8 @@ class Family(ABC, Generic[AnyItem, AnyBatch]):
     precedence: ClassVar[int] = 10
     # Patterns of the names of weights on which nothing here depends, so that a model may lack them.
     unused: ClassVar[tuple[str, ...]] = ()
+    # Of what `decision` is: the input's embedding, the candidates' probabilities, or the next token's.
+    decides_by: ClassVar[Literal["embedding", "candidates", "next token"]] = "next token"
     # Whether inputs can be put in other ways than plainly.
     prompts: ClassVar[bool] = False
 

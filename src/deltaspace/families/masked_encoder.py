@@ -69,6 +69,7 @@ class MaskedEncoder(Family[MaskedItem, MaskedBatch]):
     # peft has no task type for masked language models.
     peft_task_type = "FEATURE_EXTRACTION"
     precedence = 1
+    decides_by = "candidates"
 
     @staticmethod
     def auto_class() -> type[Any]:

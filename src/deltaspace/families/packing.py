@@ -37,7 +37,7 @@ class Packed:
 
     Args:
         input_ids: tokens of the input, at least one.
-        candidates: tokens of each candidate, with its place among all candidates of the input.
+        candidates: tokens of each candidate, with its number among all candidates of the input.
     """
 
     input_ids: list[int]
@@ -62,10 +62,10 @@ class Packed:
         return list(range(len(self.input_ids) - 1, len(self.tokens())))
 
     def predicted(self) -> list[tuple[int, int, int]]:
-        """What is predicted: the candidate's place, which of `kept` predicts it, and the token."""
+        """What is predicted: the candidate's number, which of `kept` predicts it, and the token."""
         triples, begin = [], 1
-        for place, ids in self.candidates:
-            triples += [(place, 0 if step == 0 else begin + step - 1, token) for step, token in enumerate(ids)]
+        for number, ids in self.candidates:
+            triples += [(number, 0 if step == 0 else begin + step - 1, token) for step, token in enumerate(ids)]
             begin += len(ids) - 1
         return triples
 
@@ -96,11 +96,11 @@ def _passes(items: Sequence[tuple[list[int], list[list[int]]]], most: int) -> li
     for _, candidates in items:
         mine: list[list[tuple[int, list[int]]]] = [[]]
         size = 1
-        for place, ids in enumerate(candidates):
+        for number, ids in enumerate(candidates):
             if mine[-1] and size + len(ids) - 1 > most:
                 mine.append([])
                 size = 1
-            mine[-1].append((place, ids))
+            mine[-1].append((number, ids))
             size += len(ids) - 1
         parts.append(mine)
     count = max(map(len, parts))
@@ -121,9 +121,9 @@ def _summed(model: PreTrainedModel, rows: list[Packed], width: int, pad: Pad) ->
     kept = pad([row.kept() for row in rows], 0)
     logits = logits_at(model, inputs, kept, position_ids=pad([row.positions() for row in rows], 0)).float()
     predicted = [row.predicted() for row in rows]
-    places, at, tokens = (pad([[triple[which] for triple in row] for row in predicted], 0) for which in range(3))
+    numbers, at, tokens = (pad([[triple[which] for triple in row] for row in predicted], 0) for which in range(3))
     there = pad([[1] * len(row) for row in predicted], 0)
     index = torch.arange(len(rows), device=logits.device).unsqueeze(1)
     likelihoods = logits.log_softmax(-1)[index, at, tokens] * there
     # One candidate after the other, so that sums are the same on every device.
-    return torch.stack([(likelihoods * (places == place)).sum(1) for place in range(width)], dim=1)
+    return torch.stack([(likelihoods * (numbers == number)).sum(1) for number in range(width)], dim=1)

@@ -68,6 +68,7 @@ class SentenceEncoder(Family[SentenceItem, SentenceBatch]):
     precedence = 3
     # Embeddings are pooled here, from the last hidden states.
     unused = (r"(^|\.)pooler\.",)
+    decides_by = "embedding"
     pooling = "mean"
 
     @staticmethod

@@ -55,7 +55,7 @@ def draft_recipe(model: str, sources: Sequence[str], unseen: Sequence[str], fold
     from deltaspace.deltas import attach
 
     folder = path_of(folder)
-    seen, kept = ([_look(origin, folder) for place in places for origin in _expanded(place)] for places in (sources, unseen))
+    seen, kept = ([_look(origin, folder) for name in names for origin in _expanded(name)] for names in (sources, unseen))
     if not kept:
         seen, kept = seen[:-1], seen[-1:]
     if not seen or not kept:
@@ -106,13 +106,13 @@ def draft_recipe(model: str, sources: Sequence[str], unseen: Sequence[str], fold
     return "\n".join(lines) + "\n"
 
 
-def _expanded(place: str) -> list[str]:
+def _expanded(name: str) -> list[str]:
     """A folder of task folders as all of them; anything else as it is."""
-    folder = Path(place)
-    if ":" in place.split("/")[0] or not folder.is_dir() or _is_task(folder):
-        return [place]
+    folder = Path(name)
+    if ":" in name.split("/")[0] or not folder.is_dir() or _is_task(folder):
+        return [name]
     below = sorted(str(path) for path in folder.iterdir() if path.is_dir() and _is_task(path))
-    return below or [place]
+    return below or [name]
 
 
 def _is_task(folder: Path) -> bool:

@@ -57,12 +57,12 @@ def fetch_tasks(recipe: Recipe, folder: Path | str) -> tuple[list[Task], bool]:
     # Before anything is fetched for it.
     check_export(folder)
     tasks = load_tasks(recipe, shots=False)
-    with exporting(folder) as place:
-        write_json(place / MANIFEST, [_written(task, place / name, specs[name]) for name, task in tasks.items()])
-        write_text(place / RECIPE, text)
+    with exporting(folder) as made:
+        write_json(made / MANIFEST, [_written(task, made / name, specs[name]) for name, task in tasks.items()])
+        write_text(made / RECIPE, text)
         lines = [f"- {task.name}: {task.source}" for task in tasks.values()]
         note = "Their licenses are those of where they are from; see there before passing them on."
-        write_text(place / "README.md", "\n".join(["# Tasks that deltaspace fetched", "", *lines, "", note, ""]))
+        write_text(made / "README.md", "\n".join(["# Tasks that deltaspace fetched", "", *lines, "", note, ""]))
     return list(load_tasks(load_recipe(folder / RECIPE)).values()), True
 
 

@@ -158,9 +158,9 @@ class _Process:
         self._read = b""
         self.socket, theirs = socket.socketpair()
         with theirs:
-            found = json.dumps([str(path) for path in sys.path])
+            modules = json.dumps([str(path) for path in sys.path])
             self.process = subprocess.Popen(
-                [sys.executable, "-c", _PROGRAM, found, str(theirs.fileno())],
+                [sys.executable, "-c", _PROGRAM, modules, str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 # What a library prints is no result.
