@@ -108,7 +108,7 @@ def draft_recipe(model: str, sources: Sequence[str], unseen: Sequence[str], fold
 
 def _expanded(name: str) -> list[str]:
     """A folder of task folders as all of them; anything else as it is."""
-    folder = Path(name)
+    folder = path_of(name)
     if ":" in name.split("/")[0] or not folder.is_dir() or _is_task(folder):
         return [name]
     below = sorted(str(path) for path in folder.iterdir() if path.is_dir() and _is_task(path))

@@ -202,8 +202,9 @@ class SubspaceModel:
         for task in tasks:
             self._decoded[task, delta] = kept[task]
             self._decoded.move_to_end((task, delta))
-        while len(self._decoded) > 1 and self._bytes() > self._kept_bytes:
-            self._decoded.popitem(last=False)
+        kept_bytes = self._bytes()
+        while len(self._decoded) > 1 and kept_bytes > self._kept_bytes:
+            kept_bytes -= self._decoded.popitem(last=False)[1].nbytes
         return [kept[task] for task in tasks]
 
     def _bytes(self) -> int:
