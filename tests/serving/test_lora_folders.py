@@ -16,6 +16,7 @@ from deltaspace.errors import DeltaspaceError
 from deltaspace.serving import LoraFolders
 from deltaspace.storage import model_fingerprint, read_metadata, write_tensors
 from deltaspace.subspace import approximate, load_subspace, save_subspace
+from tests.gguf import tiny_llama, write_gguf
 from tests.tiny import model, save_tiny
 
 LORAS = {"lora": {"r": 2}, "wide": {"method": "lora", "r": 4, "target_modules": ["q_proj", "v_proj", "down_proj"]}}
@@ -198,3 +199,19 @@ def rewrite(folder, part, change):
     else:
         said |= change
     write_tensors(path, tensors, said)
+
+
+@pytest.mark.filterwarnings("ignore")  # peft's, of how it asks transformers
+def test_a_model_in_a_gguf_file_is_served_too(tmp_path, monkeypatch):
+    monkeypatch.setenv("DELTASPACE_CACHE", str(tmp_path / "user"))
+    plm = load_backbone(str(write_gguf(tmp_path / "tiny.gguf", tiny_llama())))
+    lora = AttachedDelta(make_delta("lora", {"r": 2}), plm, 0, "lora")
+    subspace = approximate([lora], [], [], dim=3, projection="gaussian")
+    subspace.vectors.add("x", "lora", torch.ones(3))
+    save_subspace(subspace, tmp_path / "space")
+    folder = LoraFolders(tmp_path / "space", cache=tmp_path / "cache").find("x")
+    decoded = subspace.decode("lora", subspace.vector("x"))
+    with torch.no_grad():
+        expected = lora.call(decoded, lambda m: m(input_ids=IDS).logits)
+        loaded = PeftModel.from_pretrained(tiny_llama(), folder.path)(input_ids=IDS).logits
+    torch.testing.assert_close(loaded, expected)

@@ -13,7 +13,8 @@ from deltaspace.deltas import Lora, Peft, PeftBacked, read_delta
 from deltaspace.deltas.layout import Layout
 from deltaspace.deltas.peft_checkpoint import WEIGHTS
 from deltaspace.errors import DeltaspaceError
-from deltaspace.storage import hub_name, model_folder
+from deltaspace.gguf_files import model_files
+from deltaspace.storage import hub_name
 
 if TYPE_CHECKING:
     from typing import Any
@@ -92,7 +93,7 @@ def _skeleton(plm: Plm) -> Backbone:
     from deltaspace.families import FAMILIES
     from deltaspace.pretrained import load_config, load_tokenizer, skeleton
 
-    folder, family = model_folder(plm.name), FAMILIES.find(plm.family)
+    folder, family = model_files(plm.name).folder, FAMILIES.find(plm.family)
     config, tokenizer = load_config(folder, f"model {plm.name}", supported()), load_tokenizer(folder, f"model {plm.name}")
     model = skeleton(family.auto_class(), config)
     return Backbone(plm.name, model, tokenizer, family(model, tokenizer, 1), plm.fingerprint, Accelerator(mixed_precision="no"))

@@ -23,8 +23,9 @@ from vllm.lora.request import LoRARequest
 from vllm.lora.resolver import LoRAResolver, LoRAResolverRegistry
 
 from deltaspace.errors import DeltaspaceError
+from deltaspace.gguf_files import model_files
 from deltaspace.serving.lora_folders import LARGEST_BYTES, LoraFolders
-from deltaspace.storage import hub_name, model_fingerprint, model_folder
+from deltaspace.storage import hub_name, model_fingerprint
 
 logger = init_logger(__name__)
 _NAME = "deltaspace"
@@ -133,7 +134,7 @@ def _same_model(served: str, wanted: str) -> bool:
     if not Path(served).is_dir():
         return False
     try:
-        folder = model_folder(wanted)
+        files = model_files(wanted)
     except DeltaspaceError:
         return False
-    return Path(served).resolve() == folder.resolve() or model_fingerprint(Path(served)) == model_fingerprint(folder)
+    return Path(served).resolve() == files.folder.resolve() or model_fingerprint(Path(served)) == files.fingerprint
