@@ -5,7 +5,7 @@ their medians is the value, so that a machine that is slow for a while slows bot
 
 - `approximation-single`: one source task, d = 4.
 - `approximation-multi`, `approximation-memory`: 60 solutions, batch 8 from 4 tasks, d = 100, a prefix of 120 tokens.
-- `aligned-step`: the same with the agreement of the deltas at 2 vectors on 12 texts each, against all passes that it needs.
+- `aligned-step`: the same with the agreement of the deltas at 6 vectors on 4 texts, against all passes that it needs.
 - `optimization-step`: d = 100, the slowest of the three deltas.
 - `joint-svd`: 200 solutions of 1.1 M parameters in files, d = 100, against reading the files once.
 - `decoder-step`, `decoder-scoring`, `decoder-generation`: see benchmarks/decoders.py.
@@ -143,7 +143,7 @@ def approximation_memory(sizes: Sizes = MEASURED) -> list[Result]:
     return [{"name": "approximation-memory", "value": peak_memory(), "goal": 2.0, "unit": "GiB", "floor": None}]
 
 
-def aligned_step(sizes: Sizes = MEASURED, rounds: int = ROUNDS, vectors: int = 2, texts: int = 12) -> list[Result]:
+def aligned_step(sizes: Sizes = MEASURED, rounds: int = ROUNDS, vectors: int = 6, texts: int = 4) -> list[Result]:
     """A whole step of `aligned` with all its terms: task loss, agreement, reconstruction."""
     attached = attach_deltas(sizes, sizes.more_tokens)
     tasks = [random_task(f"task-{index}", sizes) for index in range(sizes.solutions)]
@@ -154,8 +154,8 @@ def aligned_step(sizes: Sizes = MEASURED, rounds: int = ROUNDS, vectors: int = 2
         started = AlignedDirections().raw(sources, sizes.dim, 0)
         family = attached[0].backbone.family
         items = [item for task in tasks for item in family.encode(task, task.train)]
-        weights = Weights(1.0, 1.0, 0.1, CONSENSUS, vectors, texts, reach=1.0, near=0.3, far=1.0)
-        objective = Aligned(problem, weights, items, 1.0)
+        weights = Weights(1.0, 1.0, 0.1, 1, CONSENSUS, vectors, texts, reach=1.0, near=0.3, far=1.0)
+        objective = Aligned(problem, weights, items)
         values = [trainable.up.requires_grad_() for trainable in started if isinstance(trainable, AffineDense)]
         optimizer = LowRankAdafactor(values, [trainable.factors().get("up") for trainable in started])
 

@@ -11,10 +11,12 @@ from deltaspace.deltas import attach
 from deltaspace.errors import DeltaspaceError
 from deltaspace.solutions import Solution
 from deltaspace.subspace import Approximation, Source, approximate, find_projection
-from deltaspace.subspace.agreement import decisions, disagreement_at
+from deltaspace.subspace.agreement import SMALL, decisions, disagreement_at, probe_seed
 from deltaspace.subspace.codes import draw_codes
+from deltaspace.subspace.fitting import Problem
 from deltaspace.subspace.fitting.displacements import Centered, InMemory
-from deltaspace.training import Fit, Resume, Score, loop
+from deltaspace.subspace.objectives.aligned import Aligned, Weights
+from deltaspace.training import Batches, Fit, Resume, Score, loop
 from tests.tiny import tiny_backbone, tiny_task
 
 SETTINGS = {"adapter": {"bottleneck": 3}, "lora": {"r": 2}, "prefix": {"tokens": 4}}
@@ -30,13 +32,14 @@ def problem(architecture="sentence", names=tuple(SETTINGS)):
     solutions = []
     for delta in attached:
         for task in tasks:
-            displacement = 0.3 * torch.randn(delta.layout.size, generator=generator)
+            # Large enough that tiny PLMs change what they decide by.
+            displacement = torch.randn(delta.layout.size, generator=generator)
             solutions.append(Solution(delta.name, task.name, delta.initial + displacement, displacement, NO_FIT))
     return attached, solutions, tasks
 
 
 def aligned(attached, solutions, tasks, settings=SHORT, resume=None, **options):
-    method = find_projection("aligned", **{"responding": 12, "texts": 4, **options})
+    method = find_projection("aligned", **{"responding": 12, **options})
     rest = {} if resume is None else {"resume": resume}
     return approximate(attached, solutions, tasks, dim=4, projection=method, settings=settings, **rest)
 
@@ -61,6 +64,77 @@ def test_training_makes_the_deltas_agree(architecture, leader):
     assert after.entries["prefix"].offset is not None
     curve = after.history["curve"]
     assert max(score for _, score, _ in curve) > curve[0][1]
+
+
+def test_disagreement_is_0_for_one_function_and_2_for_opposite_ones():
+    attached, _, tasks = problem("sentence")
+    lora = attached[1]
+    items = lora.backbone.family.encode(tasks[0], tasks[0].test)
+    moved = torch.randn(3, lora.layout.size, generator=torch.Generator().manual_seed(0))
+
+    def told(*parameters):
+        count = len(parameters[0])
+        [value] = disagreement_at([lora, lora], lambda index, _: parameters[index], torch.zeros(count, 4), items).pairs.values()
+        return value
+
+    with torch.no_grad():
+        change = lora.decision(moved[:1] + lora.initial, lora.backbone.family.collate(items))
+        change = (change - lora.decision(lora.initial, lora.backbone.family.collate(items))).square().sum(1).mean()
+    assert change > 10 * SMALL
+    assert told(lora.initial + moved, lora.initial + moved) == 0
+    # One does nothing: what the other changes is all that they differ in.
+    assert 0.8 < told(lora.initial + moved, lora.initial.expand(3, -1)) < 1
+    other = torch.randn(3, lora.layout.size, generator=torch.Generator().manual_seed(1))
+    assert 0.2 < told(lora.initial + moved, lora.initial + other) < 2
+    # Every vector counts alike: that two of three agree is seen, however much the third changes.
+    mixed = torch.cat([moved[:2], other[2:]])
+    alone = told(lora.initial + moved[2:], lora.initial + mixed[2:])
+    assert told(lora.initial + moved, lora.initial + mixed) == pytest.approx(alone / 3, rel=1e-4)
+
+
+@pytest.mark.parametrize("leader", ["consensus", "lora"])
+def test_what_agreement_adds_has_the_gradient_of_what_it_says(leader):
+    """The parts are backpropagated delta by delta; together they are the gradient of one formula, written out here."""
+    attached, solutions, tasks = problem("sentence")
+    family = attached[0].backbone.family
+    items = family.encode(tasks[0], tasks[0].train)
+    weights = Weights(0.0, 1.0, 0.0, 1, leader, vectors=3, texts=5, reach=1.0, near=0.3, far=1.0)
+    given = Problem(attached, [], tasks, 4, SHORT, 0)
+    objective = Aligned(given, weights, items)
+    generator = torch.Generator().manual_seed(1)
+    decoded = [
+        (delta.initial + torch.randn(3, delta.layout.size, generator=generator)).requires_grad_() for delta in attached
+    ]
+    torch.stack(objective._apart(decoded, 0)).sum().backward()
+    ours = [parameters.grad.clone() for parameters in decoded]
+    texts = Batches(items, 5, probe_seed(0, "texts")).at(0)
+    f = [
+        torch.stack([delta.decision(row, family.collate(texts)) for row in rows])
+        for delta, rows in zip(attached, decoded, strict=True)
+    ]
+    target = torch.stack(f).mean(0) if leader == "consensus" else f[1].detach()
+    change = target - attached[0].decision(attached[0].initial, family.collate(texts)).detach()
+    size = (change - change.mean(1, keepdim=True)).square().sum(2).sum(1) / 4 + SMALL
+    whole = sum(((out - target).square().sum(2).mean(1) / size).mean() for out in f)
+    for rows, found in zip(decoded, ours, strict=True):
+        [expected] = torch.autograd.grad(whole, [rows], retain_graph=True)
+        torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-6)
+
+
+def test_agreement_is_not_had_by_doing_nothing():
+    attached, solutions, tasks = problem("sentence")
+    family = attached[0].backbone.family
+    items = family.encode(tasks[0], tasks[0].test)
+    options = {"task": 0.0, "start": "svd", "far": 0.5}
+    changes = []
+    for settings in (SHORT.model_copy(update={"steps": 1, "lr": 1e-9}), SHORT):
+        subspace = aligned(attached, solutions, tasks, settings, **options)
+        vectors = draw_codes(subspace.shared_codes(), 8, 1.0, (0.0, 0.5), 7)
+        moved = [decisions(delta, subspace.decode(delta.name, vectors), items) for delta in attached]
+        untuned = decisions(attached[0], attached[0].initial.unsqueeze(0), items)
+        changed = torch.stack(moved).mean(0) - untuned
+        changes.append(float((changed - changed.mean(1, keepdim=True)).square().sum(2).mean()))
+    assert changes[1] > 0.7 * changes[0]
 
 
 def test_texts_of_the_user_take_the_place_of_the_tasks_inputs(tmp_path):

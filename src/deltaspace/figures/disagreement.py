@@ -58,7 +58,7 @@ def _draw(axes: Axes, rows: Sequence[DisagreementRow], radii: Sequence[float]) -
         axes.axvline(middle, color="0.7", linewidth=1.0, zorder=0, label="their median")
     axes.set_yscale("log")
     axes.set_xlabel("distance from the source tasks' codes, in their mean length")
-    axes.set_ylabel("disagreement (share of the variance; 0: the same function)")
+    axes.set_ylabel("disagreement (0: the same function, 1: nothing in common)")
     axes.legend(frameon=False)
     plain(axes)
 

@@ -26,7 +26,7 @@ class DisagreementRow:
         dim, seed: which subspace.
         first, second: names of the deltas.
         radius: distance from the source tasks' codes, in units of their mean length.
-        disagreement: share of the variance, as in `deltaspace.subspace.agreement`: 0 is the same function.
+        disagreement: as in `deltaspace.subspace.agreement`: 0 is the same function, 1 has nothing in common.
     """
 
     dim: int

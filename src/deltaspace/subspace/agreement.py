@@ -1,11 +1,11 @@
 """How far deltas compute the same function at one intrinsic vector, told from what the PLM decides by (`Family.decision`).
 
-For deltas s and t, vectors c around the source tasks' codes and texts x,
+For deltas s and t, vectors c around the source tasks' codes, texts x, and f_0, the decisions of the PLM before anything is tuned,
 
-    disagreement(s, t) = mean over c, x of |f_s(x; c) - f_t(x; c)|^2 / V,
-    V = mean over deltas, c, x of |f_t(x; c) - mean over c of f_t(x; c)|^2
+    disagreement(s, t) = mean over c of |f_s - f_t|^2 / (|f_s - f_0|^2 + |f_t - f_0|^2 + 2 SMALL),    |.|^2: mean over x
 
-0: the same function. 1: as far apart as one delta's function at two vectors drawn alike is from its mean. No target is read.
+0: the same function. 1: two changes of the PLM that have nothing in common. 2: opposite ones. Every vector counts alike: one that
+changes much would hide the others. No target is read.
 """
 
 from __future__ import annotations
@@ -34,8 +34,10 @@ _PASS = 256
 # Of one vector, of like length.
 _TEXTS = 16
 
-# Pairs of deltas that differ in less than this share of the variance are said to agree.
-AGREE = 0.5
+# Pairs of deltas that differ in less than this are said to agree.
+AGREE = 0.25
+# Changes of decisions (their length is 1) of this mean square and less need not be alike.
+SMALL = 0.03
 
 Decode = Callable[[int, Float[Tensor, "rows dim"]], Float[Tensor, "rows params"]]
 
@@ -46,11 +48,9 @@ class Disagreement:
 
     Args:
         pairs: names of two deltas -> disagreement.
-        variance: V.
     """
 
     pairs: dict[tuple[str, str], float]
-    variance: float
 
     @property
     def mean(self) -> float:
@@ -129,13 +129,20 @@ def disagreement_at(
         vectors: c.
         items: encoded texts.
     """
+    untuned = decisions(attached[0], attached[0].initial.unsqueeze(0), items)
     outputs = [decisions(delta, decode(index, vectors), items) for index, delta in enumerate(attached)]
-    variance = sum(float((out - out.mean(0)).square().sum(2).mean()) for out in outputs) / len(outputs)
+    changes = [_mean_square(out - untuned) for out in outputs]
     pairs = {
-        (attached[i].name, attached[j].name): float((outputs[i] - outputs[j]).square().sum(2).mean()) / max(variance, 1e-30)
+        (attached[i].name, attached[j].name): float(
+            (_mean_square(outputs[i] - outputs[j]) / (changes[i] + changes[j] + 2 * SMALL)).mean()
+        )
         for i, j in itertools.combinations(range(len(attached)), 2)
     }
-    return Disagreement(pairs, variance)
+    return Disagreement(pairs)
+
+
+def _mean_square(changes: Float[Tensor, "rows texts features"]) -> Float[Tensor, " rows"]:
+    return changes.square().sum(2).mean(1)
 
 
 def probe_seed(seed: int, *purpose: str) -> int:

@@ -25,19 +25,19 @@ def mean_length(codes: Float[Tensor, "tasks dim"]) -> float:
 def draw_codes(
     codes: Float[Tensor, "tasks dim"], count: int, reach: float, radius: tuple[float, float], seed: int
 ) -> Float[Tensor, "count dim"]:
-    """Vectors around source tasks' codes: a c_i + s L z, with z uniform on the sphere.
+    """Vectors around source tasks' codes: a c_i + s L z, with z uniform on the sphere; more of them are near 0 than near a code.
 
     Args:
         codes: c_1 ... c_T.
         count: how many.
-        reach: a is uniform from 0 to this.
+        reach: a is this times the square of a number that is uniform from 0 to 1.
         radius: s is uniform between these.
         seed: decides them.
     """
     generator = torch.Generator().manual_seed(seed)
     tasks, dim = codes.shape
     chosen = torch.randint(tasks, (count,), generator=generator)
-    shares = reach * torch.rand(count, 1, generator=generator)
+    shares = reach * torch.rand(count, 1, generator=generator).square()
     away = torch.nn.functional.normalize(torch.randn(count, dim, generator=generator), dim=1)
     low, high = radius
     lengths = low + (high - low) * torch.rand(count, 1, generator=generator)

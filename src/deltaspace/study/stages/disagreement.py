@@ -20,8 +20,8 @@ class DisagreementStage(Stage[Key]):
     name = "disagreement"
     title = "disagreement"
     position = 25
-    # 2: a row for each pair and radius.
-    version = 2
+    # 2: a row for each pair and radius. 3: every vector counts alike.
+    version = 3
     suffix = ".json"
 
     def keys(self, recipe: Recipe) -> Iterator[Key]:

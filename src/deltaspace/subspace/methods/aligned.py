@@ -68,11 +68,14 @@ class AlignedDirections(ProjectionMethod):
         default="sources",
         description="where directions start: the source solutions', or random ones of their length, as a control",
     )
-    start: Literal["responses", "svd"] = Field(default="responses", description="fit the deltas' responses first, or not")
+    start: Literal["svd", "responses"] = Field(
+        default="svd", description="the joint SVD as it is, or first fit the deltas' responses to each coordinate: 5 d passes"
+    )
     task: float = Field(default=1.0, ge=0, description="weight of the task loss at the source tasks' codes")
     agreement: float = Field(default=1.0, ge=0, description="weight of the disagreement around them")
-    vectors: int = Field(default=2, ge=1, description="vectors a step at which deltas are compared")
-    texts: int = Field(default=16, ge=1, description="texts for each of them")
+    task_every: int = Field(default=4, ge=1, description="the task loss is taken every so many steps, and weighs so much more then")
+    vectors: int = Field(default=6, ge=1, description="vectors a step at which deltas are compared")
+    texts: int = Field(default=4, ge=2, description="texts a step, the same for all vectors")
     probe: str | None = Field(
         default=None, description="file of texts to compare on, one a line or JSON Lines; else the source tasks' training inputs"
     )
@@ -81,7 +84,7 @@ class AlignedDirections(ProjectionMethod):
         default=REACH, ge=0, description="how far along a source task's code vectors are drawn, as a share of the code"
     )
     near: float = Field(default=0.3, ge=0, description="how far around them at first, as a share of the codes' mean length")
-    far: float = Field(default=1.0, ge=0, description="and from half of the steps on")
+    far: float = Field(default=1.5, ge=0, description="and from half of the steps on")
 
     def make(self, sources: Sequence[Source], dim: int, seed: int) -> list[Map]:
         return [made.fixed(source.displacements) for made, source in zip(self.raw(sources, dim, seed), sources, strict=True)]
@@ -106,11 +109,11 @@ class AlignedDirections(ProjectionMethod):
             measured = disagreement_at(problem.attached, lambda i, v: decode_by(trainables, i, v), vectors, judged)
             return Score(100 * (1 - measured.mean), measured.mean, len(judged))
 
-        first = disagreement_at(problem.attached, lambda i, v: decode_by(start, i, v), vectors, judged)
         weights = Weights(
             self.task,
             self.agreement if len(names) > 1 else 0.0,
             problem.settings.alpha,
+            self.task_every if self.agreement and len(names) > 1 else 1,
             self.leader,
             self.vectors,
             self.texts,
@@ -122,11 +125,9 @@ class AlignedDirections(ProjectionMethod):
             made = [m.fixed(source.displacements) for m, source in zip(start, problem.sources, strict=True)]
             return Fitted(made, torch.stack([m.codes() for m in start]), [m.displacement_at_zero() for m in start])
         texts: list[Item] = [item for part in items for item in part]
-        objective = Aligned(problem, weights, texts, max(first.variance, 1e-12))
+        objective = Aligned(problem, weights, texts)
         evaluate = apart if weights.agreement else DevScores(problem, True).score
-        fitted = train_jointly(problem, start, [objective], True, resume, evaluate)
-        fitted.history["disagreement"] = {"start": first.mean}
-        return fitted
+        return train_jointly(problem, start, [objective], True, resume, evaluate)
 
     def check_deltas(self, names: Sequence[str]) -> None:
         if self.leader not in (CONSENSUS, TURNS, *names):

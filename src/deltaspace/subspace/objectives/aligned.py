@@ -2,12 +2,19 @@
 
     sum over deltas t of
         task * task_loss_i( theta0_t + offset_t + up_t(c_i) )
-      + agreement * mean over x of |f_t(x; c) - target(x; c)|^2 / V
+      + agreement * mean over c of |f_t(.; c) - target(.; c)|^2 / (S(c) + SMALL)
       + reconstruction * |D_t^i - offset_t - up_t(c_i)| / s_t
 
+    S(c) = variance over x of target(x; c) - f_0(x)
+
 c_i: the code of a source task, the same for all deltas; c: vectors drawn around these (`codes.draw_codes`), from near ones to
-farther ones as the training goes on; f: what the PLM decides by; target: the mean of the deltas' f, or that of a leader. A weight
-of 0 leaves its term out. Agreement reads no targets.
+farther ones as the training goes on; x: texts, the same for all vectors of a step; |.|^2: mean over x; f: what the PLM decides by,
+f_0: before anything is tuned; target: the mean of the deltas' f, or that of a leader. A weight of 0 leaves its term out.
+Agreement reads no targets.
+
+What deltas differ in is told as a share of what the vector changes, for each vector alone, and the mean of all deltas is trained
+to change as well as to agree. Without that, agreement is had by doing nothing: the directions die away (docs/results.md). What
+counts as a change is its variance over texts, for one that is the same for every text is easy to agree on and decides nothing.
 """
 
 from __future__ import annotations
@@ -22,7 +29,7 @@ from torch import Tensor
 
 from deltaspace.families import Item
 from deltaspace.seeds import derived_seed
-from deltaspace.subspace.agreement import probe_seed
+from deltaspace.subspace.agreement import SMALL, probe_seed
 from deltaspace.subspace.codes import draw_codes
 from deltaspace.subspace.fitting.method import Problem
 from deltaspace.subspace.fitting.trainable import Trainable
@@ -38,15 +45,17 @@ class Weights:
 
     Args:
         task, agreement, reconstruction: weights of the terms.
+        task_every: the task loss is taken every so many steps, and weighs as many times more then.
         leader: whom the others follow: `consensus`, `turns`, or a delta's name.
         vectors: how many are drawn a step.
-        texts: for each of them.
+        texts: how many they share, two or more.
         reach, near, far: see `codes.draw_codes`; the largest radius grows from near to far.
     """
 
     task: float
     agreement: float
     reconstruction: float
+    task_every: int
     leader: str
     vectors: int
     texts: int
@@ -62,11 +71,10 @@ class Aligned:
         problem: deltas, source tasks and how they are drawn.
         weights: see there.
         texts: encoded texts, of which agreement takes some each step.
-        variance: V, of the deltas' decisions over vectors.
     """
 
-    def __init__(self, problem: Problem, weights: Weights, texts: Sequence[Item], variance: float) -> None:
-        self._problem, self._weights, self._variance = problem, weights, variance
+    def __init__(self, problem: Problem, weights: Weights, texts: Sequence[Item]) -> None:
+        self._problem, self._weights = problem, weights
         settings, seed = problem.settings, problem.seed
         self._family = problem.attached[0].backbone.family
         self._count = min(settings.tasks, len(problem.tasks))
@@ -75,9 +83,8 @@ class Aligned:
             Batches(self._family.encode(task, task.train), each, derived_seed(seed, "approximation", task.name))
             for task in problem.tasks
         ]
-        size = weights.vectors * weights.texts
-        # A batch is shared equally by the vectors: few texts are taken several times.
-        self._texts = Batches(list(texts) * -(-size // len(texts)), size, probe_seed(seed, "texts"))
+        # Few texts are taken several times.
+        self._texts = Batches(list(texts) * -(-weights.texts // len(texts)), weights.texts, probe_seed(seed, "texts"))
 
     def parts(self, trainables: Sequence[Trainable], step: int) -> Iterator[Float[Tensor, ""]]:
         """See `Objective`; one part for each delta."""
@@ -85,34 +92,53 @@ class Aligned:
         sizes = [len(task.train) for task in problem.tasks]
         tasks = draw_tasks(sizes, self._count, problem.settings.temperature, derived_seed(problem.seed, "tasks", str(step)))
         codes = trainables[0].codes()
-        at_tasks = codes[tasks]
         drawn = draw_codes(codes, weights.vectors, weights.reach, self._radius(step), probe_seed(problem.seed, str(step)))
-        count = len(tasks) if weights.task else 0
-        mixed = torch.cat([at_tasks[:count], drawn[: weights.vectors if weights.agreement else 0]])
+        # The task loss is the dearer half of a step, and is at few codes: those are learned sooner than what lies between them.
+        with_tasks = weights.task > 0 and step % weights.task_every == 0
+        count = len(tasks) if with_tasks else 0
+        mixed = torch.cat([codes[tasks][:count], drawn[: weights.vectors if weights.agreement else 0]])
         compared = tasks if weights.reconstruction else []
-        decoded, decided = [], []
-        for delta, source, trainable in zip(problem.attached, problem.sources, trainables, strict=True):
-            displacements = source.displacements.take(compared)
-            decoded.append(trainable.decode_and_compare(mixed, codes[compared], delta.initial, displacements))
-        if weights.agreement:
-            batch = self._family.collate(self._texts.at(step))
-            decided = [
-                delta.decision(vectors[count:], batch) for delta, (vectors, _) in zip(problem.attached, decoded, strict=True)
-            ]
-            target = self._target(decided, step)
+        decoded = [
+            trainable.decode_and_compare(mixed, codes[compared], delta.initial, source.displacements.take(compared))
+            for delta, source, trainable in zip(problem.attached, problem.sources, trainables, strict=True)
+        ]
+        apart = self._apart([vectors[count:] for vectors, _ in decoded], step) if weights.agreement else []
         task_batch = self._family.collate([item for task in tasks for item in self._batches[task].at(step)])
         for index, (delta, (vectors, distances)) in enumerate(zip(problem.attached, decoded, strict=True)):
             part = vectors.new_zeros(())
-            if weights.task:
-                part = part + weights.task * delta.loss(vectors[:count], task_batch)
+            if with_tasks:
+                part = part + weights.task * weights.task_every * delta.loss(vectors[:count], task_batch)
             if weights.agreement:
-                apart = (decided[index] - target).square().sum(1).mean()
-                part = part + weights.agreement * apart / self._variance
+                part = part + weights.agreement * apart[index]
             if weights.reconstruction:
                 part = part + weights.reconstruction * distances.mean() / math.sqrt(len(trainables[index].units))
             yield part
 
-    def _target(self, decided: Sequence[Tensor], step: int) -> Float[Tensor, "batch features"]:
+    def _apart(self, decoded: Sequence[Float[Tensor, "vectors _"]], step: int) -> list[Float[Tensor, ""]]:
+        """Of every delta what agreement adds, (), with the gradient of the whole term with respect to this delta alone."""
+        attached, vectors = self._problem.attached, self._weights.vectors
+        items = self._texts.at(step)
+        batch = self._family.collate(items * vectors)
+        decided = [delta.decision(part, batch).unflatten(0, (vectors, -1)) for delta, part in zip(attached, decoded, strict=True)]
+        with torch.no_grad():
+            untuned = attached[0].decision(attached[0].initial, self._family.collate(items))
+            target = self._target(decided, step)
+            change = target - untuned
+            change = change - change.mean(1, keepdim=True)
+            unbiased = len(items) / (len(items) - 1)
+            size = unbiased * _mean_square(change) + SMALL
+            far = torch.stack([_mean_square(out - target) for out in decided]).mean(0)
+        parts = []
+        for out in decided:
+            part = (_mean_square(out - target) / size).mean()
+            if self._weights.leader == CONSENSUS:
+                # The gradient of S, which is made by all: d S = 2 <change, d target>. A leader's change is given.
+                growth = 2 * unbiased * ((out - untuned) * change).sum(2).mean(1)
+                part = part - (far / size.square() * growth).mean()
+            parts.append(part)
+        return parts
+
+    def _target(self, decided: Sequence[Tensor], step: int) -> Float[Tensor, "vectors texts features"]:
         """What every delta is drawn to, as a constant; for the mean of all, the sum over deltas has the same gradient so."""
         if self._weights.leader == CONSENSUS:
             return torch.stack([out.detach() for out in decided]).mean(0)
@@ -124,3 +150,7 @@ class Aligned:
         # The first half of the steps goes outwards: far vectors, drawn from the start, do not train (docs/results.md).
         share = min(1.0, step / max(1, self._problem.settings.steps / 2))
         return 0.0, self._weights.near + share * (self._weights.far - self._weights.near)
+
+
+def _mean_square(changes: Float[Tensor, "vectors texts features"]) -> Float[Tensor, " vectors"]:
+    return changes.square().sum(2).mean(1)
