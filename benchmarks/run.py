@@ -154,7 +154,7 @@ def aligned_step(sizes: Sizes = MEASURED, rounds: int = ROUNDS, vectors: int = 6
         started = AlignedDirections().raw(sources, sizes.dim, 0)
         family = attached[0].backbone.family
         items = [item for task in tasks for item in family.encode(task, task.train)]
-        weights = Weights(1.0, 1.0, 0.1, 1, CONSENSUS, vectors, texts, reach=1.0, near=0.3, far=1.0)
+        weights = Weights(1.0, 1.0, 1.0, 0.1, 1, CONSENSUS, vectors, texts, reach=1.0, near=0.3, far=1.0)
         objective = Aligned(problem, weights, items)
         values = [trainable.up.requires_grad_() for trainable in started if isinstance(trainable, AffineDense)]
         optimizer = LowRankAdafactor(values, [trainable.factors().get("up") for trainable in started])

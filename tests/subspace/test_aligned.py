@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import pytest
@@ -95,17 +96,17 @@ def test_disagreement_is_0_for_one_function_and_2_for_opposite_ones():
 @pytest.mark.parametrize("leader", ["consensus", "lora"])
 def test_what_agreement_adds_has_the_gradient_of_what_it_says(leader):
     """The parts are backpropagated delta by delta; together they are the gradient of one formula, written out here."""
-    attached, solutions, tasks = problem("sentence")
+    attached, _, tasks = problem("sentence")
     family = attached[0].backbone.family
     items = family.encode(tasks[0], tasks[0].train)
-    weights = Weights(0.0, 1.0, 0.0, 1, leader, vectors=3, texts=5, reach=1.0, near=0.3, far=1.0)
+    weights = Weights(0.0, 2.0, 3.0, 0.0, 1, leader, vectors=3, texts=5, reach=1.0, near=0.3, far=1.0)
     given = Problem(attached, [], tasks, 4, SHORT, 0)
     objective = Aligned(given, weights, items)
     generator = torch.Generator().manual_seed(1)
-    decoded = [
-        (delta.initial + torch.randn(3, delta.layout.size, generator=generator)).requires_grad_() for delta in attached
-    ]
-    torch.stack(objective._apart(decoded, 0)).sum().backward()
+    decoded = [(delta.initial + torch.randn(3, delta.layout.size, generator=generator)).requires_grad_() for delta in attached]
+    drawn = torch.randn(3, 4, generator=generator)
+    parts = torch.stack(objective._apart(drawn, decoded, 0))
+    parts.sum().backward()
     ours = [parameters.grad.clone() for parameters in decoded]
     texts = Batches(items, 5, probe_seed(0, "texts")).at(0)
     f = [
@@ -114,8 +115,12 @@ def test_what_agreement_adds_has_the_gradient_of_what_it_says(leader):
     ]
     target = torch.stack(f).mean(0) if leader == "consensus" else f[1].detach()
     change = target - attached[0].decision(attached[0].initial, family.collate(texts)).detach()
-    size = (change - change.mean(1, keepdim=True)).square().sum(2).sum(1) / 4 + SMALL
-    whole = sum(((out - target).square().sum(2).mean(1) / size).mean() for out in f)
+    centered = change - change.mean(1, keepdim=True)
+    size = centered.square().sum(2).sum(1) / 4 + SMALL
+    cosines = [torch.nn.functional.cosine_similarity(rows[:, None], rows[None], dim=2) for rows in (centered.flatten(1), drawn)]
+    unlike = sum((cosines[0] - cosines[1])[i, j] ** 2 for i, j in itertools.permutations(range(3), 2)) / 6
+    whole = 2.0 * sum(((out - target).square().sum(2).mean(1) / size).mean() for out in f) + 3.0 * unlike
+    torch.testing.assert_close(parts.sum(), whole, rtol=1e-3, atol=1e-4)
     for rows, found in zip(decoded, ours, strict=True):
         [expected] = torch.autograd.grad(whole, [rows], retain_graph=True)
         torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-6)

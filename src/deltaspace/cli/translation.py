@@ -26,7 +26,7 @@ def translate(
     seed: Seed = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print what came of it as JSON.")] = False,
 ) -> None:
-    """Tune a vector, without labels, until another delta computes what the delta computes that it was tuned through.
+    """Tune a vector, without labels, until another delta answers as the delta does that it was tuned through.
 
     Example: deltaspace translate runs/demo --task products --from lora --to prefix -o products-prefix
     """

@@ -13,7 +13,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
 from jaxtyping import Float
@@ -101,11 +101,27 @@ def disagreement_by_radius(
     return measured
 
 
-@torch.no_grad()
 def decisions(
     attached: AttachedDelta, parameters: Float[Tensor, "rows params"], items: Sequence[Item]
 ) -> Float[Tensor, "rows texts features"]:
     """What the PLM decides by on each text, with each of some parameters of a delta; several of these in one pass."""
+    return _each(attached, attached.decision, parameters, items)
+
+
+def answers(
+    attached: AttachedDelta, parameters: Float[Tensor, "rows params"], items: Sequence[Item]
+) -> Float[Tensor, "rows texts features"]:
+    """Likewise what it answers to the items' own task (`Family.answer`)."""
+    return _each(attached, attached.answer, parameters, items)
+
+
+@torch.no_grad()
+def _each(
+    attached: AttachedDelta,
+    asked: Callable[[Tensor, Any], Tensor],
+    parameters: Float[Tensor, "rows params"],
+    items: Sequence[Item],
+) -> Float[Tensor, "rows texts features"]:
     family = attached.backbone.family
     # Texts of like length together: what is padded is computed.
     order = sorted(range(len(items)), key=lambda index: len(items[index].input_ids))
@@ -113,8 +129,8 @@ def decisions(
     for chosen in (order[start : start + _TEXTS] for start in range(0, len(order), _TEXTS)):
         texts = [items[index] for index in chosen]
         each = max(1, _PASS // len(texts)) if attached.delta.grouped else 1
-        decided = [attached.decision(part, family.collate(texts * len(part))) for part in parameters.split(each)]
-        columns.append(torch.cat(decided).unflatten(0, (len(parameters), -1)))
+        outputs = [asked(part, family.collate(texts * len(part))) for part in parameters.split(each)]
+        columns.append(torch.cat(outputs).unflatten(0, (len(parameters), -1)))
     return torch.cat(columns, dim=1)[:, torch.tensor(order).argsort()]
 
 

@@ -23,6 +23,8 @@ class TranslatedStage(Stage[Key]):
     name = "translated"
     title = "translation"
     position = 55
+    # 2: answers to the task are compared, not all that is decided by.
+    version = 2
     scored = True
 
     def keys(self, recipe: Recipe) -> Iterator[Key]:

@@ -73,7 +73,12 @@ class AlignedDirections(ProjectionMethod):
     )
     task: float = Field(default=1.0, ge=0, description="weight of the task loss at the source tasks' codes")
     agreement: float = Field(default=1.0, ge=0, description="weight of the disagreement around them")
-    task_every: int = Field(default=4, ge=1, description="the task loss is taken every so many steps, and weighs so much more then")
+    isometry: float = Field(
+        default=1.0, ge=0, description="weight of what keeps different vectors' functions as different as the vectors"
+    )
+    task_every: int = Field(
+        default=4, ge=1, description="the task loss is taken every so many steps, and weighs so much more then"
+    )
     vectors: int = Field(default=6, ge=1, description="vectors a step at which deltas are compared")
     texts: int = Field(default=4, ge=2, description="texts a step, the same for all vectors")
     probe: str | None = Field(
@@ -112,6 +117,7 @@ class AlignedDirections(ProjectionMethod):
         weights = Weights(
             self.task,
             self.agreement if len(names) > 1 else 0.0,
+            self.isometry,
             problem.settings.alpha,
             self.task_every if self.agreement and len(names) > 1 else 1,
             self.leader,

@@ -3,9 +3,10 @@
     sum over deltas t of
         task * task_loss_i( theta0_t + offset_t + up_t(c_i) )
       + agreement * mean over c of |f_t(.; c) - target(.; c)|^2 / (S(c) + SMALL)
+      + isometry * mean over pairs c, c' of (cos(change(c), change(c')) - cos(c, c'))^2 / deltas
       + reconstruction * |D_t^i - offset_t - up_t(c_i)| / s_t
 
-    S(c) = variance over x of target(x; c) - f_0(x)
+    change(c) = target(.; c) - f_0, less its mean over x;    S(c) = |change(c)|^2
 
 c_i: the code of a source task, the same for all deltas; c: vectors drawn around these (`codes.draw_codes`), from near ones to
 farther ones as the training goes on; x: texts, the same for all vectors of a step; |.|^2: mean over x; f: what the PLM decides by,
@@ -13,8 +14,10 @@ f_0: before anything is tuned; target: the mean of the deltas' f, or that of a l
 Agreement reads no targets.
 
 What deltas differ in is told as a share of what the vector changes, for each vector alone, and the mean of all deltas is trained
-to change as well as to agree. Without that, agreement is had by doing nothing: the directions die away (docs/results.md). What
-counts as a change is its variance over texts, for one that is the same for every text is easy to agree on and decides nothing.
+to change as well as to agree: otherwise agreement is had by doing nothing, and the directions die away. What counts as a change is
+what differs from text to text: one that is the same for every text is easy to agree on and decides nothing. And the changes must
+be as different from one another as the vectors are: otherwise agreement is had by doing one thing at every vector, and there is
+nothing left in the space to be found (docs/results.md has the figures of all three).
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from deltaspace.families import Item
 from deltaspace.seeds import derived_seed
@@ -44,7 +48,7 @@ class Weights:
     """How the terms are weighed, and which vectors are drawn.
 
     Args:
-        task, agreement, reconstruction: weights of the terms.
+        task, agreement, isometry, reconstruction: weights of the terms.
         task_every: the task loss is taken every so many steps, and weighs as many times more then.
         leader: whom the others follow: `consensus`, `turns`, or a delta's name.
         vectors: how many are drawn a step.
@@ -54,6 +58,7 @@ class Weights:
 
     task: float
     agreement: float
+    isometry: float
     reconstruction: float
     task_every: int
     leader: str
@@ -102,40 +107,42 @@ class Aligned:
             trainable.decode_and_compare(mixed, codes[compared], delta.initial, source.displacements.take(compared))
             for delta, source, trainable in zip(problem.attached, problem.sources, trainables, strict=True)
         ]
-        apart = self._apart([vectors[count:] for vectors, _ in decoded], step) if weights.agreement else []
+        apart = self._apart(drawn, [vectors[count:] for vectors, _ in decoded], step) if weights.agreement else []
         task_batch = self._family.collate([item for task in tasks for item in self._batches[task].at(step)])
         for index, (delta, (vectors, distances)) in enumerate(zip(problem.attached, decoded, strict=True)):
             part = vectors.new_zeros(())
             if with_tasks:
                 part = part + weights.task * weights.task_every * delta.loss(vectors[:count], task_batch)
             if weights.agreement:
-                part = part + weights.agreement * apart[index]
+                part = part + apart[index]
             if weights.reconstruction:
                 part = part + weights.reconstruction * distances.mean() / math.sqrt(len(trainables[index].units))
             yield part
 
-    def _apart(self, decoded: Sequence[Float[Tensor, "vectors _"]], step: int) -> list[Float[Tensor, ""]]:
-        """Of every delta what agreement adds, (), with the gradient of the whole term with respect to this delta alone."""
-        attached, vectors = self._problem.attached, self._weights.vectors
+    def _apart(
+        self, drawn: Float[Tensor, "vectors dim"], decoded: Sequence[Float[Tensor, "vectors _"]], step: int
+    ) -> list[Float[Tensor, ""]]:
+        """Of every delta agreement and isometry, with the gradient of both, as far as it is due to this delta."""
+        attached, weights, count = self._problem.attached, self._weights, len(drawn)
         items = self._texts.at(step)
-        batch = self._family.collate(items * vectors)
-        decided = [delta.decision(part, batch).unflatten(0, (vectors, -1)) for delta, part in zip(attached, decoded, strict=True)]
+        batch = self._family.collate(items * count)
+        decided = [delta.decision(part, batch).unflatten(0, (count, -1)) for delta, part in zip(attached, decoded, strict=True)]
         with torch.no_grad():
             untuned = attached[0].decision(attached[0].initial, self._family.collate(items))
-            target = self._target(decided, step)
-            change = target - untuned
-            change = change - change.mean(1, keepdim=True)
-            unbiased = len(items) / (len(items) - 1)
-            size = unbiased * _mean_square(change) + SMALL
-            far = torch.stack([_mean_square(out - target) for out in decided]).mean(0)
+        target = self._target(decided, step).requires_grad_()
+        change = target - untuned
+        change = change - change.mean(1, keepdim=True)
+        size = _mean_square(change) * len(items) / (len(items) - 1) + SMALL
+        far = sum(_mean_square(out.detach() - target.detach()) for out in decided)
+        isometry = weights.isometry * _unlike(change.flatten(1), drawn) / len(decided)
+        # What the target does by changing: for a leader's, which is given, nothing.
+        pull = torch.zeros_like(target)
+        if weights.leader == CONSENSUS:
+            [pull] = torch.autograd.grad(weights.agreement * (far / size).mean() + len(decided) * isometry, [target])
         parts = []
         for out in decided:
-            part = (_mean_square(out - target) / size).mean()
-            if self._weights.leader == CONSENSUS:
-                # The gradient of S, which is made by all: d S = 2 <change, d target>. A leader's change is given.
-                growth = 2 * unbiased * ((out - untuned) * change).sum(2).mean(1)
-                part = part - (far / size.square() * growth).mean()
-            parts.append(part)
+            part = weights.agreement * (_mean_square(out - target.detach()) / size.detach()).mean() + isometry.detach()
+            parts.append(part + ((out - out.detach()) * pull).sum() / len(decided))
         return parts
 
     def _target(self, decided: Sequence[Tensor], step: int) -> Float[Tensor, "vectors texts features"]:
@@ -154,3 +161,11 @@ class Aligned:
 
 def _mean_square(changes: Float[Tensor, "vectors texts features"]) -> Float[Tensor, " vectors"]:
     return changes.square().sum(2).mean(1)
+
+
+def _unlike(changes: Float[Tensor, "vectors outputs"], vectors: Float[Tensor, "vectors dim"]) -> Float[Tensor, ""]:
+    """How far the cosines of changes are from those of the vectors, over all pairs; 0 for one vector."""
+    ours, theirs = (normalize(rows, dim=1) @ normalize(rows, dim=1).T for rows in (changes, vectors))
+    pairs = len(vectors) * (len(vectors) - 1)
+    # The diagonals are alike.
+    return (ours - theirs).square().sum() / max(1, pairs)

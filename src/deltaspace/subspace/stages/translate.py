@@ -1,9 +1,10 @@
-"""Translation: an intrinsic vector is tuned, without labels, until one delta computes what another one computes.
+"""Translation: an intrinsic vector is tuned, without labels, until one delta answers what another one answers.
 
-    min_I  mean over x of |f_to(x; theta0_to + up_to(I)) - f_from(x; v)|^2,    from I = v
+    min_I  mean over x of |a_to(x; theta0_to + up_to(I)) - a_from(x; v)|^2,    from I = v
 
-f is what the PLM decides by (`Family.decision`), v the vector that was tuned through the delta `from`, x the inputs of the task:
-their targets are never read. Unlike transfer, d numbers are trained, so its scores stand apart from those of transfer.
+a is what the PLM answers to the task (`Family.answer`: the square roots of the candidates' or the next token's probabilities), v
+the vector that was tuned through the delta `from`, x the inputs of the task: their targets are never read. Unlike transfer, d
+numbers are trained, so its scores stand apart from those of transfer.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from torch import Tensor
 from deltaspace.deltas.delta import AttachedDelta
 from deltaspace.errors import DeltaspaceError
 from deltaspace.families import Item
-from deltaspace.subspace.agreement import decisions, probe_seed
+from deltaspace.subspace.agreement import answers, probe_seed
 from deltaspace.subspace.subspace import Subspace
 from deltaspace.tasks.task import Task, unlabeled
 from deltaspace.training import NO_RESUME, Batches, Fit, Resume, Score, Training, fit
@@ -33,14 +34,14 @@ class Translation(Training):
 
 @dataclass(frozen=True)
 class Translated:
-    """An intrinsic vector that makes one delta compute what another computes.
+    """An intrinsic vector that makes one delta answer a task as another does.
 
     Args:
         vector: I, (d,).
         source: the delta that it follows.
         delta: the delta that it is for.
         task: the task whose inputs it was tuned on.
-        before: where it started, the share of the change that `source` makes to the PLM's decisions which `delta` misses, on
+        before: where it started, the share of the change that `source` makes to the PLM's answers which `delta` misses, on
             held-out inputs: 0 is the same function, 1 as far from it as the untuned PLM.
         after: that share at `vector`.
         fit: how it was tuned.
@@ -66,7 +67,7 @@ def translate(
     seed: int = 0,
     resume: Resume = NO_RESUME,
 ) -> Translated:
-    """Tune a vector, from where it is, until the second delta computes what the first computes at it. No labels are read.
+    """Tune a vector, from where it is, until the second delta answers as the first does at it. No labels are read.
 
     Args:
         subspace: frozen.
@@ -108,9 +109,9 @@ def translate(
     def loss(values: list[Tensor], step: int) -> Tensor:
         batch = source.backbone.family.collate(batches.at(step))
         with torch.no_grad():
-            wanted = source.decision(followed, batch)
-        decided = target.decision(subspace.decode(target.name, values[0]), batch)
-        return (decided - wanted).square().sum(1).mean() / judged.change
+            wanted = source.answer(followed, batch)
+        answered = target.answer(subspace.decode(target.name, values[0]), batch)
+        return (answered - wanted).square().sum(1).mean() / judged.change
 
     def evaluate(values: Sequence[Tensor]) -> Score:
         return judged.score(subspace.decode(target.name, values[0]))
@@ -134,14 +135,14 @@ class _Judged:
         self, source: AttachedDelta, target: AttachedDelta, followed: Float[Tensor, " params"], items: Sequence[Item]
     ) -> None:
         self._target, self._items = target, items
-        self._wanted, untuned = decisions(source, torch.stack([followed, source.initial]), items)
-        # 1 where the tuned delta leaves the PLM as it was: then misses are told in units of squared decisions.
+        self._wanted, untuned = answers(source, torch.stack([followed, source.initial]), items)
+        # 1 where the tuned delta leaves the PLM as it was: then misses are told in units of squared answers.
         self.change = float((self._wanted - untuned).square().sum(1).mean()) or 1.0
 
     def score(self, parameters: Float[Tensor, " params"]) -> Score:
         """The share that is missed, as a loss, and what is not, in percent."""
-        decided = decisions(self._target, parameters.unsqueeze(0), self._items)[0]
-        missed = float((decided - self._wanted).square().sum(1).mean()) / self.change
+        answered = answers(self._target, parameters.unsqueeze(0), self._items)[0]
+        missed = float((answered - self._wanted).square().sum(1).mean()) / self.change
         return Score(100 * (1 - missed), missed, len(self._items))
 
 
