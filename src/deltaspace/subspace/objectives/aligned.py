@@ -9,15 +9,15 @@
     change(c) = target(.; c) - f_0, less its mean over x;    S(c) = |change(c)|^2
 
 c_i: the code of a source task, the same for all deltas; c: vectors drawn around these (`codes.draw_codes`), from near ones to
-farther ones as the training goes on; x: texts, the same for all vectors of a step; |.|^2: mean over x; f: what the PLM decides by,
-f_0: before anything is tuned; target: the mean of the deltas' f, or that of a leader. A weight of 0 leaves its term out.
+farther ones as the training goes on; x: texts, the same for all vectors of a step; |.|^2: mean over x; f: what the PLM decides
+by, f_0: before anything is tuned; target: the mean of the deltas' f, or that of a leader. A weight of 0 leaves its term out.
 Agreement reads no targets.
 
 What deltas differ in is told as a share of what the vector changes, for each vector alone, and the mean of all deltas is trained
-to change as well as to agree: otherwise agreement is had by doing nothing, and the directions die away. What counts as a change is
-what differs from text to text: one that is the same for every text is easy to agree on and decides nothing. And the changes must
-be as different from one another as the vectors are: otherwise agreement is had by doing one thing at every vector, and there is
-nothing left in the space to be found (docs/results.md has the figures of all three).
+to change as well as to agree: otherwise agreement is had by doing nothing, and the directions die away. What counts as a change
+is what differs from text to text: one that is the same for every text is easy to agree on and decides nothing. And the changes
+must be as different from one another as the vectors are: otherwise agreement is had by doing one thing at every vector, and there
+is nothing left in the space to be found (docs/results.md has the figures of all three).
 """
 
 from __future__ import annotations
