@@ -4,9 +4,10 @@ After arXiv 2210.13311, section 3, which asks for one vector to do one task thro
 and for nothing elsewhere. Here the deltas must agree wherever tuning may go:
 
 1. Raw directions: the joint SVD of the displacements without their mean, cut by depth into d; the mean is the offset.
-2. Functional start: a leader (the named one, or the one that the others follow best) keeps its directions. The others' offsets
-   are tuned until they decide at the vector 0 as the leader does; R_t is the change of decisions on some texts when delta t moves
-   from there along each of its directions; these are mixed by ridge regression until R_t is nearest to the leader's.
+2. Functional start, if it is asked for: a leader (the named one, or the one that the others follow best) keeps its directions.
+   The others' offsets are tuned until they decide at the vector 0 as the leader does; R_t is the change of decisions on some
+   texts when delta t moves from there along each of its directions; these are mixed by ridge regression until R_t is nearest to
+   the leader's.
 3. Training: task loss at the codes, agreement around them, reconstruction (`objectives/aligned.py`).
 """
 
@@ -74,7 +75,7 @@ class AlignedDirections(ProjectionMethod):
     task: float = Field(default=1.0, ge=0, description="weight of the task loss at the source tasks' codes")
     agreement: float = Field(default=1.0, ge=0, description="weight of the disagreement around them")
     isometry: float = Field(
-        default=1.0, ge=0, description="weight of what keeps different vectors' functions as different as the vectors"
+        default=5.0, ge=0, description="weight of what keeps different vectors' functions as different as the vectors"
     )
     task_every: int = Field(
         default=4, ge=1, description="the task loss is taken every so many steps, and weighs so much more then"
