@@ -98,6 +98,19 @@ def test_stages_can_be_run_one_by_one(recipe_file, tmp_path):
     assert numbers(parts) == numbers(whole)
 
 
+def test_rivals_are_tuned_for_the_task_alone(recipe_file, tmp_path):
+    out = tmp_path / "study"
+    change(recipe_file, rivals=["random"])
+    go(recipe_file, out)
+    rivals = {row.delta: row for row in read_scores(out) if row.stage == "rivals"}
+    alone = {row.delta: row for row in read_scores(out) if row.stage == "optimized"}
+    change(recipe_file, optimize={**SHORT, "agreement": 5.0})
+    made = [path for path, _ in go(recipe_file, out)]
+    assert any(path.startswith("optimized/") for path in made) and not any(path.startswith("rivals/") for path in made)
+    assert rivals == {row.delta: row for row in read_scores(out) if row.stage == "rivals"}
+    assert alone != {row.delta: row for row in read_scores(out) if row.stage == "optimized"}
+
+
 def test_rivals_are_tuned_beside_the_subspace(recipe_file, tmp_path):
     out = tmp_path / "study"
     change(recipe_file, rivals=["random", "unilora", "lora-1"])

@@ -18,7 +18,7 @@ from deltaspace.study.stage import STAGES, Stage
 from deltaspace.study.stages.independent import training_history
 from deltaspace.study.stages.subspace import Key as SubspaceKey
 from deltaspace.study.stages.subspace import approximated, source_solutions
-from deltaspace.subspace import Optimized, optimize
+from deltaspace.subspace import Optimization, Optimized, optimize
 from deltaspace.training import Resume
 
 
@@ -49,7 +49,7 @@ class Rivals(Stage[Key]):
         recipe = resources.recipe
         settings = [key.rival, key.delta, key.dim, key.seed, resources.tasks[key.task].fingerprint]
         rival = RIVALS[key.rival]
-        settings += [recipe.optimize.model_dump(), rival.lr, rival.projection]
+        settings += [_alone(recipe.optimize).model_dump(), rival.lr, rival.projection]
         # Even random directions have the length of the source tasks' displacements.
         return MadeFrom(() if rival.projection is None else source_solutions(recipe, key.seed), settings)
 
@@ -63,7 +63,7 @@ class Rivals(Stage[Key]):
 
     def _tuned(self, resources: Resources, key: Key, resume: Resume) -> tuple[AttachedDelta, Optimized | Tuned, Tensor]:
         """What was tuned, how, and the parameters that came of it, (n,)."""
-        settings, task = resources.recipe.optimize, resources.tasks[key.task]
+        settings, task = _alone(resources.recipe.optimize), resources.tasks[key.task]
         rival = RIVALS[key.rival]
         if (projection := rival.projection) is not None:
             size = SubspaceKey(key.dim, key.seed)
@@ -78,6 +78,11 @@ class Rivals(Stage[Key]):
         assert rival.lr is not None
         tuned = tune(attached, task, settings, lr=rival.lr, seed=key.seed, resume=resume)
         return attached, tuned, tuned.vector
+
+
+def _alone(settings: Optimization) -> Optimization:
+    """Without agreement: no other delta has a part in a rival's numbers."""
+    return settings.model_copy(update={"agreement": 0.0})
 
 
 RIVAL_STAGE = STAGES.register(Rivals())
