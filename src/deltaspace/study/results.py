@@ -8,7 +8,7 @@ from pathlib import Path
 from deltaspace.errors import DeltaspaceError
 from deltaspace.landscape import Landscape
 from deltaspace.study.folder import RECIPE, Folder
-from deltaspace.study.record import current_records, read_records
+from deltaspace.study.record import Record, current_records, read_records
 from deltaspace.study.scores import ScoreRow, measured
 from deltaspace.study.stage import STAGES, ordered_stages
 from deltaspace.study.stages.landscapes import LANDSCAPES
@@ -64,9 +64,8 @@ def read_scores(study: Path | str) -> list[ScoreRow]:
     Raises:
         DeltaspaceError: the folder is no study, or a file of it is damaged.
     """
-    folder = _study(study)
     stages = [stage.name for stage in ordered_stages()]
-    rows = [record.row for stage in stages for record in current_records(folder, stage) if record.row is not None]
+    rows = [row for row, _ in _scored(study)]
 
     def order(row: ScoreRow) -> tuple[int, int, str, str, str, str, int]:
         return row.dim or 0, stages.index(row.stage), row.rival or "", row.task, row.source_delta or "", row.delta, row.seed
@@ -80,12 +79,10 @@ def read_curves(study: Path | str) -> list[Curve]:
     Raises:
         DeltaspaceError: as `read_scores`.
     """
-    folder = _study(study)
-    records = [record for stage in ordered_stages() for record in current_records(folder, stage.name)]
     return [
         Curve(row.stage, row.task, row.delta, row.seed, row.dim, record.curve)
-        for record in records
-        if (row := record.row) is not None and record.curve is not None
+        for row, record in _scored(study)
+        if record.curve is not None
     ]
 
 
@@ -95,14 +92,18 @@ def read_answers(study: Path | str) -> list[Answer]:
     Raises:
         DeltaspaceError: as `read_scores`.
     """
-    folder = _study(study)
-    records = [record for stage in ordered_stages() for record in current_records(folder, stage.name)]
     return [
         Answer(row.stage, row.task, row.delta, row.seed, row.source_delta, row.dim, *answer)
-        for record in records
-        if (row := record.row) is not None
+        for row, record in _scored(study)
         for answer in record.answers or ()
     ]
+
+
+def _scored(study: Path | str) -> list[tuple[ScoreRow, Record]]:
+    """Every artefact of a study that has a score and is not outdated, stage by stage."""
+    folder = _study(study)
+    records = [record for stage in ordered_stages() for record in current_records(folder, stage.name)]
+    return [(record.row, record) for record in records if record.row is not None]
 
 
 def read_landscapes(study: Path | str) -> dict[str, Landscape]:

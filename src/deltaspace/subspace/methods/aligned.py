@@ -75,7 +75,7 @@ class AlignedDirections(ProjectionMethod):
     task: float = Field(default=1.0, ge=0, description="weight of the task loss at the source tasks' codes")
     agreement: float = Field(default=1.0, ge=0, description="weight of the disagreement around them")
     isometry: float = Field(
-        default=5.0, ge=0, description="weight of what keeps different vectors' functions as different as the vectors"
+        default=5.0, ge=0, description="with agreement, weight of what keeps different vectors' functions as different"
     )
     task_every: int = Field(
         default=4, ge=1, description="the task loss is taken every so many steps, and weighs so much more then"

@@ -108,7 +108,8 @@ class Aligned:
             for delta, source, trainable in zip(problem.attached, problem.sources, trainables, strict=True)
         ]
         apart = self._apart(drawn, [vectors[count:] for vectors, _ in decoded], step) if weights.agreement else []
-        task_batch = self._family.collate([item for task in tasks for item in self._batches[task].at(step)])
+        if with_tasks:
+            task_batch = self._family.collate([item for task in tasks for item in self._batches[task].at(step)])
         for index, (delta, (vectors, distances)) in enumerate(zip(problem.attached, decoded, strict=True)):
             part = vectors.new_zeros(())
             if with_tasks:
