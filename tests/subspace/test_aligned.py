@@ -121,9 +121,9 @@ def test_what_agreement_adds_has_the_gradient_of_what_it_says(leader):
     unlike = sum((cosines[0] - cosines[1])[i, j] ** 2 for i, j in itertools.permutations(range(3), 2)) / 6
     whole = 2.0 * sum(((out - target).square().sum(2).mean(1) / size).mean() for out in f) + 3.0 * unlike
     torch.testing.assert_close(parts.sum(), whole, rtol=1e-3, atol=1e-4)
-    for rows, found in zip(decoded, ours, strict=True):
+    for rows, gradient in zip(decoded, ours, strict=True):
         [expected] = torch.autograd.grad(whole, [rows], retain_graph=True)
-        torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-6)
+        torch.testing.assert_close(gradient, expected, rtol=1e-3, atol=1e-6)
 
 
 def test_agreement_is_not_had_by_doing_nothing():

@@ -135,7 +135,7 @@ class AttachedDelta:
         self.seed = seed
         self.name = name or delta.name
         try:
-            with self.drawing(), bounded(f"the delta {self.name}", "choose smaller settings of the delta", _most(backbone)):
+            with self.drawing(), bounded(f"the delta {self.name}", "choose smaller settings of the delta", _largest(backbone)):
                 model, names = delta.install(backbone.share(), backbone)
         except RuntimeError as error:  # shapes that do not fit the model's, as more positions than it has
             raise DeltaspaceError(
@@ -294,7 +294,7 @@ class AttachedDelta:
         return self.call(vector, lambda model: self.backbone.family.evaluate(model, batch))
 
 
-def _most(backbone: Backbone) -> int:
+def _largest(backbone: Backbone) -> int:
     """How many numbers all tensors may have together that are made for a delta, those that it only draws or decomposes too."""
     return _TIMES * sum(parameter.numel() for parameter in backbone.model.parameters()) + _SMALL
 

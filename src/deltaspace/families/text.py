@@ -143,16 +143,16 @@ def candidate_scores(
             as many rows in a pass, and they stand in their order: a delta with several vectors divides the rows into equal parts.
     """
     counts = torch.tensor([len(item.candidate_ids) for item in items])
-    most = int(counts.max())
+    width = int(counts.max())
     each = max(1, _ROWS // len(items))
     parts = []
-    for start in range(0, most, each):
-        numbers = range(start, min(start + each, most))
+    for start in range(0, width, each):
+        numbers = range(start, min(start + each, width))
         # Where there is no such candidate the last takes its part.
         rows = [
             (index, item.candidate_ids[min(n, len(item.candidate_ids) - 1)]) for index, item in enumerate(items) for n in numbers
         ]
         parts.append(score(rows).view(len(items), len(numbers)))
     scores = torch.cat(parts, dim=1)
-    absent = torch.arange(most) >= counts.unsqueeze(1)
+    absent = torch.arange(width) >= counts.unsqueeze(1)
     return scores.masked_fill(absent.to(scores.device), float("-inf"))
