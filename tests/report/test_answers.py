@@ -18,13 +18,13 @@ SHORT = {"steps": 4, "evaluate_every": 4, "batch_size": 4, "lr": 0.02}
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
     """A study with a task that is written and one that is ranked."""
-    place = tmp_path_factory.mktemp("answers")
-    save_tiny("llama", place / "model")
+    folder = tmp_path_factory.mktemp("answers")
+    save_tiny("llama", folder / "model")
     for name in ("one", "two", "three"):
-        write_task(place / name, size=16)
+        write_task(folder / name, size=16)
     generated = [{"from": name, "kind": "generation", "metric": "exact_match"} for name in ("one", "two")]
     recipe = {
-        "model": str(place / "model"),
+        "model": str(folder / "model"),
         "deltas": [{"adapter": {"bottleneck": 2}}, {"lora": {"r": 2}}],
         "tasks": {"source": [generated[0]], "unseen": [generated[1], "three"]},
         "dim": 2,
@@ -32,9 +32,9 @@ def written(tmp_path_factory):
         "optimize": {**SHORT, "lr": 0.1},
         "disagreement": False,
     }
-    (place / "recipe.yaml").write_text(yaml.safe_dump(recipe))
-    run_study(load_recipe(place / "recipe.yaml"), place / "study")
-    return place / "study"
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    run_study(load_recipe(folder / "recipe.yaml"), folder / "study")
+    return folder / "study"
 
 
 def test_answers_are_those_of_the_first_test_examples(written):
