@@ -62,7 +62,7 @@ def _command(words: list[str], log: str) -> None:
     from deltaspace.cli import main
     from deltaspace.interruption import Interrupted, interruptible
 
-    code = 1
+    code, ended = 1, False
     try:
         with interruptible():
             print(f"started {os.getpid()}", flush=True)
@@ -70,11 +70,12 @@ def _command(words: list[str], log: str) -> None:
             os.dup2(target, 1)
             os.dup2(target, 2)
             sys.argv = ["deltaspace", *words]
-            main()
-    except SystemExit as ended:
-        code = int(ended.code or 0)
+            try:
+                main()
+            except SystemExit as said:
+                code, ended = int(said.code or 0), True
     except Interrupted as interrupted:  # beside the command
-        code = 128 + interrupted.signal
+        code = code if ended else 128 + interrupted.signal
     except BaseException:
         import traceback
 

@@ -321,3 +321,17 @@ def test_what_a_dead_process_left_anywhere_in_a_study_is_cleared_and_no_other_fi
             pass
         assert living.exists()
     assert not left.exists() and all(path.exists() for path in kept)
+
+
+def test_a_signal_that_comes_when_a_command_has_just_ended_is_told_like_any_other(monkeypatch, capsys):
+    from deltaspace.cli import entry
+
+    def late():
+        send(signal.SIGTERM)
+
+    monkeypatch.setattr(sys, "argv", ["deltaspace", "--version"])
+    monkeypatch.setattr(entry, "arrived", late)
+    with pytest.raises(SystemExit) as ended:
+        entry.main()
+    assert ended.value.code == 128 + signal.SIGTERM
+    assert "interrupted by SIGTERM" in capsys.readouterr().err

@@ -5,10 +5,11 @@ from __future__ import annotations
 import errno
 import shlex
 import sys
+from signal import Signals
 
 from deltaspace.cli._terminal import broken_pipe, console
 from deltaspace.errors import DeltaspaceError
-from deltaspace.interruption import arrived, interruptible
+from deltaspace.interruption import Interrupted, arrived, interruptible
 
 _SHOWN = 300
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -29,15 +30,22 @@ _DENIED = (
 
 def main() -> None:
     """Run the command line. Its verbs are imported only now, when signals are heard already."""
-    with interruptible():
-        code = _verb()
-        if (number := arrived()) is not None:
-            _tell(
-                f"interrupted by {number.name}: what is finished is kept, and nothing is half written\n"
-                f"to go on: {shlex.join(['deltaspace', *sys.argv[1:]])}"
-            )
-            code = 128 + number
+    try:
+        with interruptible():
+            code = _verb()
+            if (number := arrived()) is not None:
+                code = _interrupted(number)
+    except Interrupted as interrupted:  # it came when the verb had just ended
+        code = _interrupted(interrupted.signal)
     sys.exit(code)
+
+
+def _interrupted(number: Signals) -> int:
+    _tell(
+        f"interrupted by {number.name}: what is finished is kept, and nothing is half written\n"
+        f"to go on: {shlex.join(['deltaspace', *sys.argv[1:]])}"
+    )
+    return 128 + number
 
 
 def _verb() -> int:
