@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -144,7 +145,7 @@ def approximation_memory(sizes: Sizes = MEASURED) -> list[Result]:
 
 
 def aligned_step(sizes: Sizes = MEASURED, rounds: int = ROUNDS, vectors: int = 6, texts: int = 4) -> list[Result]:
-    """A whole step of `aligned` with all its terms: task loss, agreement, reconstruction."""
+    """A whole step of `aligned` with all its terms: task loss, distillation, agreement, isometry, reconstruction."""
     attached = attach_deltas(sizes, sizes.more_tokens)
     tasks = [random_task(f"task-{index}", sizes) for index in range(sizes.solutions)]
     settings = Approximation(batch_size=sizes.batch, tasks=sizes.batch_tasks, steps=rounds, lr=1e-6)
@@ -154,7 +155,7 @@ def aligned_step(sizes: Sizes = MEASURED, rounds: int = ROUNDS, vectors: int = 6
         started = AlignedDirections().raw(sources, sizes.dim, 0)
         family = attached[0].backbone.family
         items = [item for task in tasks for item in family.encode(task, task.train)]
-        weights = Weights(1.0, 1.0, 1.0, 0.1, 1, CONSENSUS, vectors, texts, reach=1.0, near=0.3, far=1.0)
+        weights = Weights(1.0, 1.0, 1.0, 1.0, 0.1, 1, CONSENSUS, vectors, texts, reach=1.0, near=0.3, far=1.0)
         objective = Aligned(problem, weights, items)
         values = [trainable.up.requires_grad_() for trainable in started if isinstance(trainable, AffineDense)]
         optimizer = LowRankAdafactor(values, [trainable.factors().get("up") for trainable in started])
@@ -165,9 +166,20 @@ def aligned_step(sizes: Sizes = MEASURED, rounds: int = ROUNDS, vectors: int = 6
         task_batch, text_batch = family.collate(items[: sizes.batch]), family.collate(items[: vectors * texts])
         floors = {f"{delta.name}, task": plain_step(delta, task_batch) for delta in attached}
         for delta in attached:
-            floors[f"{delta.name}, texts"] = plain_step(delta, text_batch, lambda family, *given: family.decision(*given).sum())
+            floors[f"{delta.name}, texts"] = plain_step(delta, text_batch, _decide)
+            floors[f"{delta.name}, distillation"] = plain_step(delta, task_batch, _decide)
+            floors[f"{delta.name}, source solutions"] = partial(_forward, delta, task_batch)
         seconds = medians({"step": step, **floors}, rounds)
     return [{"name": "aligned-step", "value": seconds["step"] / sum(seconds[name] for name in floors), "goal": 1.15}]
+
+
+def _decide(family: Any, model: Any, batch: Batch) -> torch.Tensor:
+    return torch.as_tensor(family.decision(model, batch)).sum()
+
+
+@torch.no_grad()
+def _forward(delta: AttachedDelta, batch: Batch) -> None:
+    delta.backbone.family.decision(delta.model, batch)
 
 
 def random_task(name: str, sizes: Sizes) -> Task:

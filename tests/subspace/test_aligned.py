@@ -99,7 +99,7 @@ def test_what_agreement_adds_has_the_gradient_of_what_it_says(leader):
     attached, _, tasks = problem("sentence")
     family = attached[0].backbone.family
     items = family.encode(tasks[0], tasks[0].train)
-    weights = Weights(0.0, 2.0, 3.0, 0.0, 1, leader, vectors=3, texts=5, reach=1.0, near=0.3, far=1.0)
+    weights = Weights(0.0, 0.0, 2.0, 3.0, 0.0, 1, leader, vectors=3, texts=5, reach=1.0, near=0.3, far=1.0)
     given = Problem(attached, [], tasks, 4, SHORT, 0)
     objective = Aligned(given, weights, items)
     generator = torch.Generator().manual_seed(1)
@@ -130,7 +130,7 @@ def test_agreement_is_not_had_by_doing_nothing():
     attached, solutions, tasks = problem("sentence")
     family = attached[0].backbone.family
     items = family.encode(tasks[0], tasks[0].test)
-    options = {"task": 0.0, "start": "svd", "far": 0.5}
+    options = {"task": 0.0, "distillation": 0.0, "start": "svd", "far": 0.5}
     changes = []
     for settings in (SHORT.model_copy(update={"steps": 1, "lr": 1e-9}), SHORT):
         subspace = aligned(attached, solutions, tasks, settings, **options)
@@ -140,6 +140,26 @@ def test_agreement_is_not_had_by_doing_nothing():
         changed = torch.stack(moved).mean(0) - untuned
         changes.append(float((changed - changed.mean(1, keepdim=True)).square().sum(2).mean()))
     assert changes[1] > 0.7 * changes[0]
+
+
+def kept(subspace, attached, solutions, tasks):
+    """How far all deltas decide at the source tasks' codes otherwise than the source solutions do on average."""
+    family, total = attached[0].backbone.family, 0.0
+    for index, task in enumerate(tasks):
+        items = family.encode(task, task.train[:8])
+        moved = [s.displacement for s in solutions if s.task == task.name]
+        goal = torch.cat([decisions(a, (a.initial + d)[None], items) for a, d in zip(attached, moved, strict=True)]).mean(0)
+        code = subspace.shared_codes()[index]
+        for delta in attached:
+            total += float((decisions(delta, subspace.decode(delta.name, code)[None], items)[0] - goal).square().sum(1).mean())
+    return total
+
+
+@pytest.mark.parametrize("architecture", ["sentence", "t5"])
+def test_distillation_keeps_what_the_source_solutions_do(architecture):
+    attached, solutions, tasks = problem(architecture)
+    with_it, without = (aligned(attached, solutions, tasks, task=0.0, distillation=weight) for weight in (3.0, 0.0))
+    assert kept(with_it, attached, solutions, tasks) < 0.8 * kept(without, attached, solutions, tasks)
 
 
 def test_texts_of_the_user_take_the_place_of_the_tasks_inputs(tmp_path):
@@ -201,7 +221,7 @@ def test_a_killed_training_ends_with_the_same_numbers(tmp_path, monkeypatch):
 
 def test_without_any_weight_only_the_start_is_left():
     attached, solutions, tasks = problem("bert", ("adapter", "lora"))
-    subspace = aligned(attached, solutions, tasks, start="svd", task=0.0, agreement=0.0)
+    subspace = aligned(attached, solutions, tasks, start="svd", task=0.0, distillation=0.0, agreement=0.0)
     assert subspace.history == {}
     # The directions and the mean together hold the three solutions.
     for solution in solutions:

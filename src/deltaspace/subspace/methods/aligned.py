@@ -8,7 +8,7 @@ and for nothing elsewhere. Here the deltas must agree wherever tuning may go:
    The others' offsets are tuned until they decide at the vector 0 as the leader does; R_t is the change of decisions on some
    texts when delta t moves from there along each of its directions; these are mixed by ridge regression until R_t is nearest to
    the leader's.
-3. Training: task loss at the codes, agreement around them, reconstruction (`objectives/aligned.py`).
+3. Training: task loss and distillation at the codes, agreement around them, reconstruction (`objectives/aligned.py`).
 """
 
 from __future__ import annotations
@@ -73,6 +73,9 @@ class AlignedDirections(ProjectionMethod):
         default="svd", description="the joint SVD as it is, or first fit the deltas' responses to each coordinate: 5 d passes"
     )
     task: float = Field(default=1.0, ge=0, description="weight of the task loss at the source tasks' codes")
+    distillation: float = Field(
+        default=1.0, ge=0, description="weight of how far deltas decide there otherwise than the source solutions do on average"
+    )
     agreement: float = Field(default=1.0, ge=0, description="weight of the disagreement around them")
     isometry: float = Field(
         default=5.0, ge=0, description="with agreement, weight of what keeps different vectors' functions as different"
@@ -117,6 +120,7 @@ class AlignedDirections(ProjectionMethod):
 
         weights = Weights(
             self.task,
+            self.distillation,
             self.agreement if len(names) > 1 else 0.0,
             self.isometry,
             problem.settings.alpha,
@@ -128,7 +132,7 @@ class AlignedDirections(ProjectionMethod):
             self.near,
             self.far,
         )
-        if not (weights.task or weights.agreement or weights.reconstruction):
+        if not (weights.task or weights.distillation or weights.agreement or weights.reconstruction):
             made = [m.fixed(source.displacements) for m, source in zip(start, problem.sources, strict=True)]
             return Fitted(made, torch.stack([m.codes() for m in start]), [m.displacement_at_zero() for m in start])
         texts: list[Item] = [item for part in items for item in part]

@@ -2,6 +2,7 @@
 
     sum over deltas t of
         task * task_loss_i( theta0_t + offset_t + up_t(c_i) )
+      + distillation * |f_t(.; c_i) - g_i|^2 / (S_i + SMALL)
       + agreement * mean over c of |f_t(.; c) - target(.; c)|^2 / (S(c) + SMALL)
       + isometry * mean over pairs c, c' of (cos(change(c), change(c')) - cos(c, c'))^2 / deltas
       + reconstruction * |D_t^i - offset_t - up_t(c_i)| / s_t
@@ -9,15 +10,17 @@
     change(c) = target(.; c) - f_0, less its mean over x;    S(c) = |change(c)|^2
 
 c_i: the code of a source task, the same for all deltas; c: vectors drawn around these (`codes.draw_codes`), from near ones to
-farther ones as the training goes on; x: texts, the same for all vectors of a step; |.|^2: mean over x; f: what the PLM decides
-by, f_0: before anything is tuned; target: the mean of the deltas' f, or that of a leader. A weight of 0 leaves its term out.
-Agreement reads no targets.
+farther ones as the training goes on; x: texts, the same for all vectors c of a step, and the task's for c_i; |.|^2: mean over x;
+f: what the PLM decides by, f_0: before anything is tuned; target: the mean of the deltas' f, or that of a leader; g_i: the mean
+of f over the deltas' independent solutions of the task, S_i its change as S is the target's. A weight of 0 leaves its term out.
+Agreement and distillation read no targets.
 
 What deltas differ in is told as a share of what the vector changes, for each vector alone, and the mean of all deltas is trained
 to change as well as to agree: otherwise agreement is had by doing nothing, and the directions die away. What counts as a change
 is what differs from text to text: one that is the same for every text is easy to agree on and decides nothing. And the changes
 must be as different from one another as the vectors are: otherwise agreement is had by doing one thing at every vector, and there
-is nothing left in the space to be found (docs/results.md has the figures of all three).
+is nothing left in the space to be found. What the space began with, the source tasks' functions, it would lose on the way:
+distillation holds it to them (docs/results.md has the figures of all four).
 """
 
 from __future__ import annotations
@@ -31,7 +34,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from deltaspace.families import Item
+from deltaspace.families import Batch, Item
 from deltaspace.seeds import derived_seed
 from deltaspace.subspace.agreement import SMALL, probe_seed
 from deltaspace.subspace.codes import draw_codes
@@ -48,7 +51,7 @@ class Weights:
     """How the terms are weighed, and which vectors are drawn.
 
     Args:
-        task, agreement, isometry, reconstruction: weights of the terms.
+        task, distillation, agreement, isometry, reconstruction: weights of the terms.
         task_every: the task loss is taken every so many steps, and weighs as many times more then.
         leader: whom the others follow: `consensus`, `turns`, or a delta's name.
         vectors: how many are drawn a step.
@@ -57,6 +60,7 @@ class Weights:
     """
 
     task: float
+    distillation: float
     agreement: float
     isometry: float
     reconstruction: float
@@ -83,7 +87,8 @@ class Aligned:
         settings, seed = problem.settings, problem.seed
         self._family = problem.attached[0].backbone.family
         self._count = min(settings.tasks, len(problem.tasks))
-        each = max(1, settings.batch_size // self._count)
+        # What differs from text to text takes two of them.
+        each = max(2 if weights.distillation else 1, settings.batch_size // self._count)
         self._batches = [
             Batches(self._family.encode(task, task.train), each, derived_seed(seed, "approximation", task.name))
             for task in problem.tasks
@@ -98,9 +103,9 @@ class Aligned:
         tasks = draw_tasks(sizes, self._count, problem.settings.temperature, derived_seed(problem.seed, "tasks", str(step)))
         codes = trainables[0].codes()
         drawn = draw_codes(codes, weights.vectors, weights.reach, self._radius(step), probe_seed(problem.seed, str(step)))
-        # The task loss is the dearer half of a step, and is at few codes: those are learned sooner than what lies between them.
+        # The task loss is at few codes: they are learned sooner than what lies between them.
         with_tasks = weights.task > 0 and step % weights.task_every == 0
-        count = len(tasks) if with_tasks else 0
+        count = len(tasks) if with_tasks or weights.distillation else 0
         mixed = torch.cat([codes[tasks][:count], drawn[: weights.vectors if weights.agreement else 0]])
         compared = tasks if weights.reconstruction else []
         decoded = [
@@ -108,17 +113,31 @@ class Aligned:
             for delta, source, trainable in zip(problem.attached, problem.sources, trainables, strict=True)
         ]
         apart = self._apart(drawn, [vectors[count:] for vectors, _ in decoded], step) if weights.agreement else []
-        if with_tasks:
-            task_batch = self._family.collate([item for task in tasks for item in self._batches[task].at(step)])
+        task_batch = self._family.collate([item for task in tasks for item in self._batches[task].at(step)]) if count else None
+        learned = self._learned(tasks, task_batch) if weights.distillation and task_batch else None
         for index, (delta, (vectors, distances)) in enumerate(zip(problem.attached, decoded, strict=True)):
             part = vectors.new_zeros(())
-            if with_tasks:
+            if with_tasks and task_batch:
                 part = part + weights.task * weights.task_every * delta.loss(vectors[:count], task_batch)
+            if learned and task_batch:
+                part = part + weights.distillation * learned.apart(delta.decision(vectors[:count], task_batch))
             if weights.agreement:
                 part = part + apart[index]
             if weights.reconstruction:
                 part = part + weights.reconstruction * distances.mean() / math.sqrt(len(trainables[index].units))
             yield part
+
+    def _learned(self, tasks: Sequence[int], batch: Batch) -> _Learned:
+        """What the source solutions of some tasks do on a batch of these tasks' texts, on average over the deltas."""
+        attached, sources = self._problem.attached, self._problem.sources
+        with torch.no_grad():
+            solved = [
+                delta.decision(delta.initial + source.displacements.take(tasks), batch)
+                for delta, source in zip(attached, sources, strict=True)
+            ]
+            goal = torch.stack(solved).mean(0).unflatten(0, (len(tasks), -1))
+            change = goal - attached[0].decision(attached[0].initial, batch).view_as(goal)
+        return _Learned(goal, _size(change))
 
     def _apart(
         self, drawn: Float[Tensor, "vectors dim"], decoded: Sequence[Float[Tensor, "vectors _"]], step: int
@@ -132,8 +151,8 @@ class Aligned:
             untuned = attached[0].decision(attached[0].initial, self._family.collate(items))
         target = self._target(decided, step).requires_grad_()
         change = target - untuned
+        size = _size(change)
         change = change - change.mean(1, keepdim=True)
-        size = _mean_square(change) * len(items) / (len(items) - 1) + SMALL
         far = sum(_mean_square(out.detach() - target.detach()) for out in decided)
         isometry = weights.isometry * _unlike(change.flatten(1), drawn) / len(decided)
         # What the target does by changing: for a leader's, which is given, nothing.
@@ -158,6 +177,23 @@ class Aligned:
         # The first half of the steps goes outwards: far vectors, drawn from the start, do not train (docs/results.md).
         share = min(1.0, step / max(1, self._problem.settings.steps / 2))
         return 0.0, self._weights.near + share * (self._weights.far - self._weights.near)
+
+
+@dataclass(frozen=True)
+class _Learned:
+    """What is to be kept of source tasks: f at their codes, and how much it changed, (tasks,)."""
+
+    goal: Float[Tensor, "tasks texts features"]
+    size: Float[Tensor, " tasks"]
+
+    def apart(self, decided: Float[Tensor, "rows features"]) -> Float[Tensor, ""]:
+        return (_mean_square(decided.view_as(self.goal) - self.goal) / self.size).mean()
+
+
+def _size(changes: Float[Tensor, "vectors texts features"]) -> Float[Tensor, " vectors"]:
+    """S + SMALL: the variance of changes over texts."""
+    texts = changes.shape[1]
+    return _mean_square(changes - changes.mean(1, keepdim=True)) * texts / (texts - 1) + SMALL
 
 
 def _mean_square(changes: Float[Tensor, "vectors texts features"]) -> Float[Tensor, " vectors"]:
