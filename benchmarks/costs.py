@@ -125,9 +125,7 @@ def stages(plan: Plan, measured: dict[str, Passes], spent: float) -> list[Stage]
     # Fine-tuning's directions are mixtures of its displacements, which stay where they are.
     return [
         Stage("zero-shot", tasks * deltas, tasks * sum(moved), max(moved), 0.0),
-        Stage(
-            "independent", plan.seeds * tasks * deltas, plan.seeds * tasks * sum(solved), max(solved), plan.seeds * tasks * size
-        ),
+        Stage("independent", solutions * deltas, solutions * sum(solved), max(solved), solutions * size),
         Stage("subspace", plan.seeds, plan.seeds * joint, joint, plan.seeds * plan.dim * small),
         Stage("optimized", runs * deltas, runs * sum(vectors), max(vectors), 0.0),
         Stage("transferred", runs * deltas * (deltas - 1), runs * (deltas - 1) * sum(moved), max(moved), 0.0),
