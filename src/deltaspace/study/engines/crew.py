@@ -17,6 +17,9 @@ from deltaspace.study.folder import State
 from deltaspace.study.graph import Graph
 from deltaspace.study.observer import Observer, Worker
 
+# How often an artefact is begun again, unless somebody says otherwise.
+MAX_RETRIES = 2
+
 
 @dataclass(frozen=True)
 class Heard:
@@ -58,6 +61,17 @@ def heard_of(job: Job, worker: Worker, said: Mapping[str, Any]) -> Heard:
         return Heard(job, worker, "mistake", "; ".join(line.strip() for line in str(mistake).split("\n")), mistake=mistake)
     given = {name: said[name] for name in ("text", "made", "seconds", "details") if name in said}
     return Heard(job, worker, said["what"], steps=tuple(said.get("steps", (0, 0))), **given)
+
+
+def checked_retries(count: int) -> int:
+    """How often an artefact is to be begun again, where that can be.
+
+    Raises:
+        DeltaspaceError: it is below 0.
+    """
+    if count < 0:
+        raise DeltaspaceError(f"max retries: {count} cannot be", expected="0 (nothing is begun again) or more")
+    return count
 
 
 class Crew(ABC):
@@ -128,8 +142,9 @@ def conduct(
                 observer.failed(artefact, heard.text, again=True)
                 schedule.again(job)
             else:
-                observer.failed(artefact, heard.text, again=False)
+                why = heard.text if job.tries == 1 else f"{heard.text} (begun {job.tries} times)"
+                observer.failed(artefact, why, again=False)
                 without = schedule.failed(job)
-                failures.append(Failure(artefact.path, heard.text, len(without), heard.mistake, heard.details))
+                failures.append(Failure(artefact.path, why, len(without), heard.mistake, heard.details))
     tell_failures(failures)
     return made

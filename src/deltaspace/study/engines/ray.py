@@ -14,11 +14,10 @@ from deltaspace.errors import DeltaspaceError, first_line
 from deltaspace.interruption import SIGNALS, held
 from deltaspace.study.artefact import Artefact
 from deltaspace.study.engines._ray_task import Board, make
-from deltaspace.study.engines.crew import Crew, Heard, conduct, heard_of
+from deltaspace.study.engines.crew import MAX_RETRIES, Crew, Heard, checked_retries, conduct, heard_of
 from deltaspace.study.engines.engine import ENGINES, Engine
 from deltaspace.study.engines.schedule import Job
 from deltaspace.study.engines.threads import Threads
-from deltaspace.study.engines.workers import MAX_RETRIES
 from deltaspace.study.folder import State
 from deltaspace.study.graph import Graph
 from deltaspace.study.observer import Observer, Worker
@@ -69,7 +68,7 @@ class Ray(Engine):
             raise DeltaspaceError("Ray is not installed", mend="pip install 'deltaspace[ray]'")
         self.address, self.cpus_per_task, self.gpus_per_task = address, float(cpus_per_task), float(gpus_per_task)
         self.threads = Threads.chosen(threads or max(1, int(cpus_per_task)), joint_threads)
-        self.max_retries = max_retries
+        self.max_retries = checked_retries(max_retries)
         self._kept = self._connected = False
 
     def __enter__(self) -> Ray:

@@ -22,7 +22,7 @@ from deltaspace.errors import DeltaspaceError
 from deltaspace.interruption import arrived, held
 from deltaspace.memory import free_bytes
 from deltaspace.study.artefact import Artefact
-from deltaspace.study.engines.crew import Crew, Heard, conduct, heard_of
+from deltaspace.study.engines.crew import MAX_RETRIES, Crew, Heard, checked_retries, conduct, heard_of
 from deltaspace.study.engines.engine import ENGINES, Engine
 from deltaspace.study.engines.failures import ArtefactsFailed
 from deltaspace.study.engines.schedule import Job
@@ -31,7 +31,6 @@ from deltaspace.study.folder import State
 from deltaspace.study.graph import Graph
 from deltaspace.study.observer import Observer, Worker
 
-MAX_RETRIES = 2
 # What a worker runs: it finds modules where this process does, and a Ctrl-C of the terminal ends it quietly until it is ready.
 _PROGRAM = """
 import json, signal, sys
@@ -72,7 +71,7 @@ class Workers(Engine):
     ) -> None:
         if count is not None and count < 1:
             raise DeltaspaceError(f"{count} workers cannot be", expected="1 or more")
-        self.count, self.max_retries = count, max_retries
+        self.count, self.max_retries = count, checked_retries(max_retries)
         self.threads = Threads.chosen(threads, joint_threads)
         self._crew: _Processes | None = None
         self._kept = False
