@@ -212,7 +212,7 @@ def test_workers_end_with_their_driver_and_the_next_run_goes_on(example, tmp_pat
     assert contents(out) == wanted
 
 
-def test_a_sweep_keeps_its_workers_from_point_to_point(tmp_path):
+def test_the_workers_of_a_sweep_serve_all_of_its_points(tmp_path):
     write_example(tmp_path)
     (tmp_path / "sweep.yaml").write_text(yaml.safe_dump({"recipe": "recipe.yaml", "grids": {"dim": [1, 2]}}))
     sweep = load_sweep(tmp_path / "sweep.yaml")

@@ -50,9 +50,6 @@ class Bars(Observer):
         if kind is not None and issubclass(kind, KeyboardInterrupt) and self._made:
             self._console.print(f"{self._made} artefacts were made and are kept", highlight=False)
 
-    def study(self, name: str) -> None:
-        self._console.print(name, style="bold", highlight=False)
-
     def plan(self, todo: int, done: int) -> None:
         if self._artefacts is not None:
             self._progress.remove_task(self._artefacts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,7 +27,7 @@ from deltaspace.storage import (
     write_json,
     write_tensors,
 )
-from deltaspace.study.lock import LOCK, locked
+from deltaspace.study.lock import LOCK, locked, shared
 
 State = Literal["valid", "missing", "stale", "damaged"]
 RECIPE = "recipe.yaml"
@@ -219,10 +219,12 @@ class Folder:
         """Hold the folder for one run, and clear away what killed processes left half written.
 
         Raises:
-            DeltaspaceError: another run holds it, something else is in it, or it cannot be written.
+            DeltaspaceError: another run holds it, or the sweep that it is of; something else is in it; it cannot be written.
         """
         temporary = self.check_free()
-        with locked(self.path):
+        # A sweep that runs has all of its studies.
+        of_sweep = (self.path.parent / SWEEP).exists()
+        with shared(self.path.parent) if of_sweep else nullcontext(), locked(self.path):
             clear_left(temporary)
             yield
 

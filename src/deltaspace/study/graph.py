@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator
+from pathlib import Path
+from typing import ClassVar
 
 from deltaspace.errors import DeltaspaceError
 from deltaspace.storage import digest
@@ -22,6 +24,9 @@ class Graph:
     Args:
         resources: what stages work with; its folder is where the artefacts are.
     """
+
+    # Whether a mistake of one artefact leaves the others to be made, also where one process makes all.
+    goes_on: ClassVar[bool] = False
 
     def __init__(self, resources: Resources) -> None:
         self.resources = resources
@@ -107,6 +112,17 @@ class Graph:
         folder.forget_states(artefact.path)
         observer.end(artefact)
         return True
+
+    def settled(self, artefact: Artefact) -> None:
+        """Called by an engine when an artefact is there, before anything is made from it."""
+
+    def located(self, artefact: Artefact) -> tuple[str, str]:
+        """The study that it is of, as an absolute path, and its own path there: what another process finds it by."""
+        return str(self.resources.folder.path.absolute()), artefact.path
+
+    def folders(self) -> list[Path]:
+        """Of all studies whose artefacts these are."""
+        return [self.resources.folder.path]
 
     def write(self, artefact: Artefact, content: Content) -> None:
         """Write an artefact, with what it was made from; what was at its path until then is kept, and goes only now.

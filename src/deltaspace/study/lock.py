@@ -28,28 +28,34 @@ _ATTEMPTS, _MOMENT_SECONDS = 5, 0.05
 
 @contextmanager
 def locked(study: Path) -> Iterator[None]:
-    """Hold a study's folder, which is made if need be.
+    """Hold a study's folder, or a sweep's, which is made if need be.
 
     Raises:
         DeltaspaceError: another process holds it, or it cannot be written.
     """
     file = _opened(study)
     try:
-        try:
-            _take(file)
-        except BlockingIOError:
-            raise DeltaspaceError(
-                f"study {study} is being run by another process",
-                found=os.pread(file, _LONG, 0).decode(errors="replace").strip() or None,
-                mend="wait for it, or choose another --out",
-            ) from None
-        except OSError as error:
-            raise _unusable(study, f"{LOCK}: {error.strerror}") from None
+        _try_lock(study, file, fcntl.LOCK_EX)
         _say(study, file, f"process {os.getpid()} on {platform.node()}, since {_now()}\n")
         try:
             yield
         finally:
             os.ftruncate(file, 0)
+    finally:
+        os.close(file)
+
+
+@contextmanager
+def shared(sweep: Path) -> Iterator[None]:
+    """Hold a sweep's folder beside others, each of which runs one of its studies.
+
+    Raises:
+        DeltaspaceError: the whole sweep is being run by another process, or its folder cannot be written.
+    """
+    file = _opened(sweep)
+    try:
+        _try_lock(sweep, file, fcntl.LOCK_SH)
+        yield
     finally:
         os.close(file)
 
@@ -69,13 +75,26 @@ def holder(study: Path) -> str | None:
     return None
 
 
-def _take(file: int) -> None:
+def _try_lock(study: Path, file: int, kind: int) -> None:
+    try:
+        _take(file, kind)
+    except BlockingIOError:
+        raise DeltaspaceError(
+            f"{study} is being run by another process",
+            found=os.pread(file, _LONG, 0).decode(errors="replace").strip() or None,
+            mend="wait for it, or choose another --out",
+        ) from None
+    except OSError as error:
+        raise _unusable(study, f"{LOCK}: {error.strerror}") from None
+
+
+def _take(file: int, kind: int) -> None:
     for _ in range(_ATTEMPTS - 1):
         try:
-            return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return fcntl.flock(file, kind | fcntl.LOCK_NB)
         except BlockingIOError:
             time.sleep(_MOMENT_SECONDS)
-    return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return fcntl.flock(file, kind | fcntl.LOCK_NB)
 
 
 def _opened(study: Path) -> int:

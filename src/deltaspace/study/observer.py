@@ -27,11 +27,8 @@ class Worker(NamedTuple):
 class Observer:
     """Told what a run does; the command line shows it. Every method does nothing unless a subclass says otherwise."""
 
-    def study(self, name: str) -> None:
-        """Called before each study of a parameter sweep."""
-
     def plan(self, todo: int, done: int) -> None:
-        """Called once for a study: artefacts to make, and artefacts that are there and valid."""
+        """Called once for a study, or a parameter sweep: artefacts to make, and artefacts that are there and valid."""
 
     def worker(self, worker: Worker) -> None:
         """What is told from now on is of this worker; not called where this process makes all."""
@@ -60,10 +57,6 @@ class Observers(Observer):
 
     def __init__(self, observers: Sequence[Observer]) -> None:
         self._observers = list(observers)
-
-    def study(self, name: str) -> None:
-        for observer in self._observers:
-            observer.study(name)
 
     def plan(self, todo: int, done: int) -> None:
         for observer in self._observers:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from deltaspace.errors import DeltaspaceError
 from deltaspace.study.artefact import Artefact
 from deltaspace.study.engines.costs import Costs
-from deltaspace.study.engines.failures import Failure, tell_failures
+from deltaspace.study.engines.failures import Failure, in_one_line, tell_failures
 from deltaspace.study.engines.schedule import Job, Schedule
 from deltaspace.study.engines.threads import Threads
 from deltaspace.study.folder import State
@@ -58,7 +58,7 @@ def heard_of(job: Job, worker: Worker, said: Mapping[str, Any]) -> Heard:
     """What a worker said of a job: `making.said_of`, or of its way."""
     if said["what"] == "mistake":
         mistake = DeltaspaceError(said["error"], found=said["found"], expected=said["expected"], mend=said["mend"])
-        return Heard(job, worker, "mistake", "; ".join(line.strip() for line in str(mistake).split("\n")), mistake=mistake)
+        return Heard(job, worker, "mistake", in_one_line(mistake), mistake=mistake)
     given = {name: said[name] for name in ("text", "made", "seconds", "details") if name in said}
     return Heard(job, worker, said["what"], steps=tuple(said.get("steps", (0, 0))), **given)
 
@@ -82,8 +82,14 @@ class Crew(ABC):
         """Whether the job can be begun now."""
 
     @abstractmethod
-    def give(self, job: Job) -> None:
-        """Begin a job for which there is room."""
+    def give(self, job: Job, study: str, path: str) -> None:
+        """Begin a job for which there is room.
+
+        Args:
+            job: which.
+            study: the folder of its study.
+            path: the artefact's, there.
+        """
 
     @abstractmethod
     def listen(self) -> Iterator[Heard]:
@@ -111,12 +117,12 @@ def conduct(
         DeltaspaceError: what failed were users' mistakes.
         ArtefactsFailed: not only.
     """
-    schedule = Schedule(graph, todo, Costs(graph.resources), threads)
+    schedule = Schedule(graph, todo, Costs(graph.resources, graph.folders()), threads)
     failures: list[Failure] = []
     made = 0
     while schedule.left:
         while (job := schedule.first()) is not None and crew.has_room(job):
-            crew.give(schedule.begin())
+            crew.give(schedule.begin(), *graph.located(job.artefact))
         for heard in crew.listen():
             job = heard.job
             artefact = job.artefact
@@ -124,6 +130,7 @@ def conduct(
             if heard.what == "lost" and graph.state(artefact) == "valid":
                 # It was written, and only the word of it is lost.
                 made += 1
+                graph.settled(artefact)
                 schedule.done(job, None)
                 observer.end(artefact)
             elif heard.what == "start":
@@ -134,6 +141,7 @@ def conduct(
                 observer.note(heard.text)
             elif heard.what == "end":
                 made += heard.made
+                graph.settled(artefact)
                 schedule.done(job, heard.seconds)
                 if heard.made:
                     observer.end(artefact)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
+from deltaspace.errors import DeltaspaceError
 from deltaspace.study.artefact import Artefact
 from deltaspace.study.engines.costs import Costs
 from deltaspace.study.engines.engine import ENGINES, Engine
+from deltaspace.study.engines.failures import Failure, in_one_line, tell_failures
 from deltaspace.study.engines.threads import Threads, threads_of_torch
 from deltaspace.study.folder import State
 from deltaspace.study.graph import Graph
@@ -16,7 +18,7 @@ from deltaspace.study.observer import Observer
 
 @ENGINES.register
 class Serial(Engine):
-    """Makes artefacts in the order in which they are given; the first mistake ends it.
+    """Makes artefacts in the order in which they are given; the first mistake ends it, but for that of a point of a sweep.
 
     Args:
         threads: of torch for each artefact; by default as many as it has.
@@ -30,12 +32,33 @@ class Serial(Engine):
 
     def run(self, graph: Graph, todo: Sequence[tuple[Artefact, State]], observer: Observer) -> int:
         """See `Engine.run`."""
-        costs, made = Costs(graph.resources), 0
+        costs, made = Costs(graph.resources, graph.folders()), 0
         costs.expect(artefact for artefact, _ in todo)
+        # What cannot be made, and of each mistake the artefacts that are made from what it was in.
+        lost: dict[Artefact, list[Artefact]] = {}
+        failures: list[tuple[Artefact, DeltaspaceError, list[Artefact]]] = []
         for artefact, state in todo:
+            if (cause := next((part for part in graph.made_from(artefact).artefacts if part in lost), None)) is not None:
+                lost[artefact] = lost[cause]
+                lost[artefact].append(artefact)
+                costs.learn(artefact, None)
+                continue
             started = time.perf_counter()
-            with threads_of_torch(self.threads.of(artefact)):
-                made += graph.make(artefact, state, observer)
+            try:
+                with threads_of_torch(self.threads.of(artefact)):
+                    made += graph.make(artefact, state, observer)
+            except DeltaspaceError as mistake:
+                if not graph.goes_on:
+                    raise
+                lost[artefact] = []
+                failures.append((artefact, mistake, lost[artefact]))
+                observer.failed(artefact, in_one_line(mistake), again=False)
+                costs.learn(artefact, None)
+                continue
+            graph.settled(artefact)
             costs.learn(artefact, time.perf_counter() - started)
             observer.left(costs.left())
+        tell_failures(
+            [Failure(failed.path, in_one_line(mistake), len(without), mistake) for failed, mistake, without in failures]
+        )
         return made

@@ -93,7 +93,7 @@ class Workers(Engine):
             return 0
         if self._crew is None:
             self._crew = _Processes(_count(self.count, self.threads, graph, observer), self.threads.each)
-        self._crew.open(str(graph.resources.folder.path.absolute()))
+        self._crew.open()
         whole = False
         try:
             made = conduct(self._crew, graph, todo, observer, self.threads, self.max_retries)
@@ -196,12 +196,12 @@ class _Processes(Crew):
         self._count, self._threads = count, threads
         self._processes: list[_Process] = []
         self._selector = selectors.DefaultSelector()
-        self._run = self._study = ""
+        self._run = ""
         self._stillborn = 0
 
-    def open(self, study: str) -> None:
-        """What comes next is of this study."""
-        self._run, self._study = secrets.token_hex(8), study
+    def open(self) -> None:
+        """What comes next is of another run."""
+        self._run = secrets.token_hex(8)
 
     @property
     def busy(self) -> int:
@@ -211,11 +211,11 @@ class _Processes(Crew):
         used = [process.job.threads for process in self._processes if process.job is not None]
         return not used or (len(used) < self._count and sum(used) + job.threads <= self._count * self._threads)
 
-    def give(self, job: Job) -> None:
+    def give(self, job: Job, study: str, path: str) -> None:
         process = next((idle for idle in self._processes if idle.job is None), None) or self._started()
         process.job = job
-        asked = {"path": job.artefact.path, "fingerprint": job.fingerprint, "state": job.state, "threads": job.threads}
-        process.send({"run": self._run, "study": self._study, **asked})
+        asked = {"fingerprint": job.fingerprint, "state": job.state, "threads": job.threads}
+        process.send({"run": self._run, "study": study, "path": path, **asked})
 
     def listen(self) -> Iterator[Heard]:
         for key, _ in self._selector.select(_WAIT_SECONDS):
