@@ -92,6 +92,11 @@ class Bars(Observer):
             spent = now - self._planned
             self._progress.update(self._artefacts, rate=f"{60 * self._made_here / spent:.1f} a minute" if spent else "")
 
+    def elsewhere(self, artefact: Artefact) -> None:
+        self._console.print(f"{artefact.path} (made by another run)", highlight=False, soft_wrap=True)
+        if self._artefacts is not None:
+            self._progress.advance(self._artefacts)
+
     def failed(self, artefact: Artefact, why: str, *, again: bool) -> None:
         self.notes += 1
         self._remove_line()

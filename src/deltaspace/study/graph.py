@@ -9,6 +9,7 @@ from typing import ClassVar
 from deltaspace.errors import DeltaspaceError
 from deltaspace.storage import digest
 from deltaspace.study.artefact import Artefact, Content, MadeFrom
+from deltaspace.study.claims import ClaimedElsewhere
 from deltaspace.study.folder import State
 from deltaspace.study.imported import Imports
 from deltaspace.study.observer import Observer
@@ -99,8 +100,17 @@ class Graph:
         """Make an artefact that is not valid, or bring it back where an earlier recipe had it.
 
         Returns:
-            Whether it was made.
+            Whether it was made here.
+
+        Raises:
+            ClaimedElsewhere: another run makes it, or has just made it.
         """
+        with self.resources.folder.claims.held(artefact.path):
+            if self.state(artefact, tensors=state == "damaged") == "valid":
+                raise ClaimedElsewhere(artefact.path)
+            return self._make(artefact, state, observer)
+
+    def _make(self, artefact: Artefact, state: State, observer: Observer) -> bool:
         folder, fingerprint = self.resources.folder, self.fingerprint(artefact)
         self._keep_stale(artefact)
         if folder.restore(artefact.path, fingerprint) and self.state(artefact) == "valid":
@@ -112,6 +122,10 @@ class Graph:
         folder.forget_states(artefact.path)
         observer.end(artefact)
         return True
+
+    def is_claimed(self, artefact: Artefact) -> bool:
+        """Whether somebody makes it now."""
+        return self.resources.folder.claims.is_held(artefact.path)
 
     def settled(self, artefact: Artefact) -> None:
         """Called by an engine when an artefact is there, before anything is made from it."""

@@ -78,6 +78,11 @@ class Graphs(Graph):
             self._last = name
         return self.studies[name].make(inside, state, _Renaming(observer, artefact))
 
+    def is_claimed(self, artefact: Artefact) -> bool:
+        """See `Graph.is_claimed`."""
+        name, inside = self.inside(artefact)
+        return self.studies[name].is_claimed(inside)
+
     def settled(self, artefact: Artefact) -> None:
         """Give a shared artefact to the studies that take it."""
         name, inside = self.inside(artefact)

@@ -105,6 +105,11 @@ class Log(Observer):
             ended: how the run ended.
             observer: told where the records of earlier runs are damaged; they are set aside then.
         """
+        # Several runs of one study may end at once.
+        with Folder(self._folder).claims.awaited(RUNS):
+            self._write(ended, observer)
+
+    def _write(self, ended: str, observer: Observer) -> None:
         history = _earlier(self._folder, observer)
         # A run that finished with nothing to do says that what an earlier one left open is there.
         closing = ended == FINISHED and history and history[-1].interrupted

@@ -42,6 +42,9 @@ class Observer:
     def end(self, artefact: Artefact) -> None:
         """An artefact is there."""
 
+    def elsewhere(self, artefact: Artefact) -> None:
+        """An artefact is there that another run made, which works on the same study."""
+
     def failed(self, artefact: Artefact, why: str, *, again: bool) -> None:
         """An artefact could not be made, and is begun again, or given up; everything else goes on."""
 
@@ -77,6 +80,10 @@ class Observers(Observer):
     def end(self, artefact: Artefact) -> None:
         for observer in self._observers:
             observer.end(artefact)
+
+    def elsewhere(self, artefact: Artefact) -> None:
+        for observer in self._observers:
+            observer.elsewhere(artefact)
 
     def failed(self, artefact: Artefact, why: str, *, again: bool) -> None:
         for observer in self._observers:

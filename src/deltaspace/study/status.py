@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from deltaspace.study.claims import Claim
 from deltaspace.study.folder import RECIPE, Folder, State
 from deltaspace.study.graph import Graph
 from deltaspace.study.history import RunRecord, read_history
@@ -46,6 +47,7 @@ class StudyStatus:
         holder: who runs it now: `process 7 on host, since …`; None where nobody does.
         live: what that run is doing, where it has begun to make something.
         ended: how the last run before it ended; None where there was none.
+        claims: what is being made now, by which processes; more than the `live` run has, where others joined it.
         failed: why artefacts could not be made, in the run that goes on, else in the last one; what is there by now is left out.
     """
 
@@ -53,6 +55,7 @@ class StudyStatus:
     stages: list[StageStatus]
     holder: str | None
     live: Live | None
+    claims: list[Claim]
     ended: str | None
     failed: dict[str, str]
 
@@ -90,11 +93,20 @@ def read_status(study: Path | str) -> StudyStatus:
     histories = {each: read_history(each) for each in graph.folders()}
     last = max((history[-1] for history in histories.values() if history), key=lambda record: record.started, default=None)
     failed = live.failed if live is not None else _failed(folder.path, histories)
+    claims = [
+        replace(claim, artefact=(each / claim.artefact).relative_to(folder.path).as_posix())
+        for each in graph.folders()
+        for claim in Folder(each).claims.all()
+    ]
+    if live is not None:  # it may be of a run that was killed, and that others had joined
+        claimed = {claim.artefact for claim in claims}
+        live = replace(live, running=[job for job in live.running if job.artefact in claimed])
     return StudyStatus(
         str(study),
         [stages[name] for name in STAGES if name in stages],
         held_by,
         live,
+        claims,
         None if last is None else last.ended,
         {path: why for path, why in failed.items() if states.get(path) != "valid"},
     )

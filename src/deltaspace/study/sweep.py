@@ -96,6 +96,7 @@ def _run_points(sweep: Sweep, recipe: Recipe, out: Path, observer: Observer, eng
             clear_left(graph.resources.folder.check_free())
             # A study has its lock before its recipe; the sweep's keeps others out of it from here on.
             with locked(out / name):
+                graph.resources.folder.claims.clear()
                 keep_recipe(recipes[name], out / name)
         whole.give_valid()
         states = [(artefact, whole.state(artefact)) for artefact in whole.order(whole.wanted())]

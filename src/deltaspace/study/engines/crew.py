@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from deltaspace.errors import DeltaspaceError
+from deltaspace.interruption import check
 from deltaspace.study.artefact import Artefact
 from deltaspace.study.engines.costs import Costs
 from deltaspace.study.engines.failures import Failure, in_one_line, tell_failures
@@ -17,6 +19,8 @@ from deltaspace.study.folder import State
 from deltaspace.study.graph import Graph
 from deltaspace.study.observer import Observer, Worker
 
+# Between two looks at what other runs make, where there is nothing else to do.
+WAIT_SECONDS = 0.2
 # How often an artefact is begun again, unless somebody says otherwise.
 MAX_RETRIES = 2
 
@@ -28,8 +32,8 @@ class Heard:
     Args:
         job: of which.
         worker: from whom.
-        what: `start` and `progress` as an observer is told, a `note`; `end`: it is there, made or brought back; `mistake`: a
-            user's; `error`: of deltaspace; `lost`: its worker died, or its machine.
+        what: `start` and `progress` as an observer is told, a `note`; `end`: it is there, made or brought back; `elsewhere`:
+            another run makes it; `mistake`: a user's; `error`: of deltaspace; `lost`: its worker died, or its machine.
         text: of progress and notes; why, in one line, where it is not there.
         steps: done and in all.
         made: whether it was made.
@@ -40,7 +44,7 @@ class Heard:
 
     job: Job
     worker: Worker
-    what: Literal["start", "progress", "note", "end", "mistake", "error", "lost"]
+    what: Literal["start", "progress", "note", "end", "elsewhere", "mistake", "error", "lost"]
     text: str = ""
     steps: tuple[int, int] = (0, 0)
     made: bool = False
@@ -51,7 +55,7 @@ class Heard:
     @property
     def last(self) -> bool:
         """Whether nothing more comes of this try."""
-        return self.what in ("end", "mistake", "error", "lost")
+        return self.what in ("end", "elsewhere", "mistake", "error", "lost")
 
 
 def heard_of(job: Job, worker: Worker, said: Mapping[str, Any]) -> Heard:
@@ -120,9 +124,23 @@ def conduct(
     schedule = Schedule(graph, todo, Costs(graph.resources, graph.folders()), threads)
     failures: list[Failure] = []
     made = 0
+    # What another run makes: it is asked for again when that has let go of it.
+    elsewhere: list[Job] = []
     while schedule.left:
         while (job := schedule.first()) is not None and crew.has_room(job):
             crew.give(schedule.begin(), *graph.located(job.artefact))
+        for job in [job for job in elsewhere if not graph.is_claimed(job.artefact)]:
+            elsewhere.remove(job)
+            if graph.state(job.artefact, tensors=job.state == "damaged") == "valid":
+                graph.settled(job.artefact)
+                schedule.done(job, None)
+                observer.elsewhere(job.artefact)
+            else:
+                schedule.again(job)
+        if not crew.busy:
+            time.sleep(WAIT_SECONDS)
+            check()
+            continue
         for heard in crew.listen():
             job = heard.job
             artefact = job.artefact
@@ -137,6 +155,9 @@ def conduct(
                 observer.start(artefact, job.state)
             elif heard.what == "progress":
                 observer.progress(*heard.steps, heard.text)
+            elif heard.what == "elsewhere":
+                schedule.put_off(job)
+                elsewhere.append(job)
             elif heard.what == "note":
                 observer.note(heard.text)
             elif heard.what == "end":

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from deltaspace.errors import DeltaspaceError, first_line
 from deltaspace.study.artefact import Artefact
+from deltaspace.study.claims import ClaimedElsewhere
 from deltaspace.study.engines.threads import threads_of_torch
 from deltaspace.study.folder import RECIPE, Folder, State
 from deltaspace.study.graph import Graph
@@ -121,6 +122,8 @@ def said_of(making: Making, job: Mapping[str, Any], observer: Observer) -> dict[
     except DeltaspaceError as error:
         details = {name: None if (said := getattr(error, name)) is None else str(said) for name in ("found", "expected", "mend")}
         return {"what": "mistake", "error": error.what, **details}
+    except ClaimedElsewhere:
+        return {"what": "elsewhere"}
     except ConnectionError:  # nobody hears it any more
         raise
     except Exception as error:  # whatever it is, the other artefacts can be made

@@ -6,8 +6,11 @@ import time
 from collections.abc import Sequence
 
 from deltaspace.errors import DeltaspaceError
+from deltaspace.interruption import check
 from deltaspace.study.artefact import Artefact
+from deltaspace.study.claims import ClaimedElsewhere
 from deltaspace.study.engines.costs import Costs
+from deltaspace.study.engines.crew import WAIT_SECONDS
 from deltaspace.study.engines.engine import ENGINES, Engine
 from deltaspace.study.engines.failures import Failure, in_one_line, tell_failures
 from deltaspace.study.engines.threads import Threads, threads_of_torch
@@ -37,27 +40,45 @@ class Serial(Engine):
         # What cannot be made, and of each mistake the artefacts that are made from what it was in.
         lost: dict[Artefact, list[Artefact]] = {}
         failures: list[tuple[Artefact, DeltaspaceError, list[Artefact]]] = []
-        for artefact, state in todo:
-            if (cause := next((part for part in graph.made_from(artefact).artefacts if part in lost), None)) is not None:
-                lost[artefact] = lost[cause]
-                lost[artefact].append(artefact)
-                costs.learn(artefact, None)
-                continue
-            started = time.perf_counter()
-            try:
-                with threads_of_torch(self.threads.of(artefact)):
-                    made += graph.make(artefact, state, observer)
-            except DeltaspaceError as mistake:
-                if not graph.goes_on:
-                    raise
-                lost[artefact] = []
-                failures.append((artefact, mistake, lost[artefact]))
-                observer.failed(artefact, in_one_line(mistake), again=False)
-                costs.learn(artefact, None)
-                continue
-            graph.settled(artefact)
-            costs.learn(artefact, time.perf_counter() - started)
-            observer.left(costs.left())
+        elsewhere: set[Artefact] = set()
+        later = list(todo)
+        while later:
+            now, later = later, []
+            waiting: set[Artefact] = set()
+            for artefact, state in now:
+                parts, seconds = graph.made_from(artefact).artefacts, None
+                started = time.perf_counter()
+                try:
+                    if (cause := next((part for part in parts if part in lost), None)) is not None:
+                        lost[artefact] = lost[cause]
+                        lost[artefact].append(artefact)
+                    elif not waiting.isdisjoint(parts) or graph.is_claimed(artefact):
+                        raise ClaimedElsewhere(artefact.path)
+                    elif artefact in elsewhere and graph.state(artefact, tensors=state == "damaged") == "valid":
+                        observer.elsewhere(artefact)
+                    else:
+                        with threads_of_torch(self.threads.of(artefact)):
+                            made += graph.make(artefact, state, observer)
+                        seconds = time.perf_counter() - started
+                except ClaimedElsewhere:
+                    # Another run makes it, or what it is made from.
+                    waiting.add(artefact)
+                    elsewhere.add(artefact)
+                    later.append((artefact, state))
+                    continue
+                except DeltaspaceError as mistake:
+                    if not graph.goes_on:
+                        raise
+                    lost[artefact] = []
+                    failures.append((artefact, mistake, lost[artefact]))
+                    observer.failed(artefact, in_one_line(mistake), again=False)
+                if artefact not in lost:
+                    graph.settled(artefact)
+                costs.learn(artefact, seconds)
+                observer.left(costs.left())
+            if len(later) == len(now):
+                time.sleep(WAIT_SECONDS)
+                check()
         tell_failures(
             [Failure(failed.path, in_one_line(mistake), len(without), mistake) for failed, mistake, without in failures]
         )
