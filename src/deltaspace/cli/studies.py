@@ -125,6 +125,7 @@ def _run(
 ) -> None:
     from deltaspace.study import Observer, load_recipe, run_study
     from deltaspace.study.observer import Observers
+    from deltaspace.training import Processes
 
     quiet()
     started = time.perf_counter()
@@ -137,4 +138,5 @@ def _run(
 
             observers.append(stack.enter_context(Tracking(tracker.value, out, loaded)))
         made = run_study(loaded, out, until=until, verify=verify, observer=Observers(observers), engine=engine, join=join)
-    print_made(out, made, time.perf_counter() - started, shown)
+    if Processes.launched().first:
+        print_made(out, made, time.perf_counter() - started, shown)

@@ -117,11 +117,15 @@ class Graph:
             observer.note(f"{artefact.path} brought back from superseded/")
             return False
         observer.start(artefact, state)
+        self.begin(artefact)
         resume = Resume(folder.resume_state(artefact.path), fingerprint, observer.progress, note=observer.note)
         self.write(artefact, STAGES[artefact.stage].make(self.resources, artefact.key, resume))
         folder.forget_states(artefact.path)
         observer.end(artefact)
         return True
+
+    def begin(self, artefact: Artefact) -> None:
+        """Called when an artefact is about to be computed."""
 
     def is_claimed(self, artefact: Artefact) -> bool:
         """Whether somebody makes it now."""

@@ -13,9 +13,10 @@ from deltaspace.interruption import interruptible
 from deltaspace.storage import path_of, resolved, write_text
 from deltaspace.study.artefact import Artefact
 from deltaspace.study.check import check_resources
-from deltaspace.study.engines import ENGINES, Engine
+from deltaspace.study.engines import ENGINES, Engine, Serial
 from deltaspace.study.folder import RECIPE, SWEEP, Folder
 from deltaspace.study.graph import Graph
+from deltaspace.study.helping import HelpedGraph, help_with, helped, launched
 from deltaspace.study.history import logged
 from deltaspace.study.live import live, read_live
 from deltaspace.study.lock import HeldElsewhere, Hold
@@ -51,7 +52,7 @@ def run_study(
         join: where another run of the same recipe is going on, work beside it; nothing is made twice.
 
     Returns:
-        The number of artefacts made here.
+        The number of artefacts made here; 0 in all but the first of processes that were started together.
 
     Raises:
         DeltaspaceError: a mistake in the recipe or the tasks, a full disk, a study that is already running (and is not joined).
@@ -62,9 +63,22 @@ def run_study(
     engine = ENGINES.find(engine)() if isinstance(engine, str) else engine
     if (out / SWEEP).exists():
         raise DeltaspaceError(f"{out} is a sweep", expected="a study's folder, or a new one", mend="choose another --out")
-    graph = Graph(Resources(recipe, Folder(out)))
+    processes = launched()
+    if processes.count > 1 and not isinstance(engine, Serial):
+        raise DeltaspaceError(
+            f"the engine {engine.name} starts processes of its own",
+            found=f"{processes.count} processes that were started together",
+            mend="start one process; or leave out --workers and --ray, and train the subspace alone so: deltaspace approximate",
+        )
+    if not processes.first:
+        with interruptible():
+            help_with(recipe, Folder(out), processes)
+        return 0
+    resources = Resources(recipe, Folder(out))
+    graph = Graph(resources) if processes.count == 1 else HelpedGraph(resources, processes)
     graph.order(graph.wanted(until))  # mistakes show before anything is written
     with (
+        helped(processes),
         interruptible(),
         _held(graph.resources.folder, join) as hold,
         logged(out, until, observer) as log,
@@ -105,7 +119,8 @@ def _held(folder: Folder, join: bool) -> Iterator[Hold]:
             raise HeldElsewhere(
                 held.what,
                 found="; ".join(part for part in (str(held.found or ""), _doing(folder)) if part) or None,
-                mend=f"follow it: deltaspace status {folder.path}; or work along: the same command with --join",
+                mend=f"follow it: deltaspace status {folder.path}; or work along: "
+                f"deltaspace run {folder.path / RECIPE} --out {folder.path} --join",
             ) from None
         yield hold
 

@@ -24,6 +24,7 @@ from deltaspace.study.engines import ENGINES, Engine
 from deltaspace.study.folder import RECIPE, SWEEP, Folder, State
 from deltaspace.study.graph import Graph
 from deltaspace.study.graphs import Graphs
+from deltaspace.study.helping import launched
 from deltaspace.study.history import FAILED, FINISHED, Log, ended_by
 from deltaspace.study.imported import Imports
 from deltaspace.study.live import live
@@ -78,6 +79,12 @@ def run_sweep(
         DeltaspaceError: as `run_study`.
     """
     out, observer = path_of(out), observer or Observer()
+    if (count := launched().count) > 1:
+        raise DeltaspaceError(
+            "a sweep is run by one process",
+            found=f"{count} that were started together",
+            mend="start one, with --workers or --ray",
+        )
     with ENGINES.find(engine)() if isinstance(engine, str) else engine as kept:
         return _run_points(sweep, recipe, out, observer, kept)
 
