@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from deltaspace.cli import app
 from deltaspace.study import load_recipe, load_sweep
-from deltaspace.study.sweep import points
+from deltaspace.study.points import points
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPES = [*sorted((ROOT / "recipes").glob("*.yaml")), ROOT / "src/deltaspace/demo.yaml"]

@@ -156,9 +156,8 @@ def test_what_users_name_is_printed_as_it_is(monkeypatch, capsys, tmp_path):
     print_tables([table])
     assert capsys.readouterr().out.count(named) == 3
     with bars() as shown:
-        shown.study(named)
         shown.start(SimpleNamespace(stage="zero_shot", path=named), named)
-    assert capsys.readouterr().err.count(named) == 3
+    assert capsys.readouterr().err.count(named) == 2
 
 
 def test_a_bar_s_note_is_printed_as_it_is():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -9,7 +10,7 @@ import signal
 import pytest
 
 from deltaspace.errors import DeltaspaceError
-from deltaspace.study import Ray, load_recipe, read_history, run_study
+from deltaspace.study import Ray, load_recipe, load_sweep, read_history, run_study, run_sweep
 from tests.robustness.test_kills import contents
 from tests.study.test_workers import Log, longer, read_until, start
 from tests.tiny import write_example
@@ -70,6 +71,16 @@ def test_a_node_that_goes_in_the_middle_loses_nothing(cluster, example, tmp_path
     log = remove_in_the_middle(cluster, example, tmp_path / "study", 5)
     assert any("Ray: 2 nodes with 2 CPUs" in note for note in log.notes)
     assert ray.is_initialized()  # the connection was somebody else's
+
+
+def test_the_points_of_a_sweep_are_one_graph_there_too(cluster, tmp_path):
+    write_example(tmp_path)
+    (tmp_path / "sweep.yaml").write_text(json.dumps({"recipe": "recipe.yaml", "grids": {"dim": [1, 2]}}))
+    sweep = load_sweep(tmp_path / "sweep.yaml")
+    log = Log()
+    made = run_sweep(*sweep, tmp_path / "ray", observer=log, engine=Ray())
+    assert made == len(log.ended) == len(set(log.ended)) == run_sweep(*sweep, tmp_path / "serial")
+    assert contents(tmp_path / "ray") == contents(tmp_path / "serial")
 
 
 @pytest.mark.long

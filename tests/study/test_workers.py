@@ -19,7 +19,7 @@ import yaml
 import deltaspace.study.engines.workers as engine_of_workers
 from deltaspace.cli.progress import Bars
 from deltaspace.errors import DeltaspaceError
-from deltaspace.study import Observer, Workers, load_recipe, load_sweep, read_history, read_status, run_study, run_sweep
+from deltaspace.study import Observer, Ray, Workers, load_recipe, load_sweep, read_history, read_status, run_study, run_sweep
 from deltaspace.study.engines.failures import ArtefactsFailed
 from deltaspace.study.engines.workers import worker_environment
 from tests.robustness.test_kills import contents
@@ -116,15 +116,15 @@ def test_whatever_fails_everything_else_goes_on_and_the_end_says_what_failed_and
     recipe, out = write_example(tmp_path), tmp_path / "study"
     said = json.loads(recipe.read_text())
     recipe.write_text(json.dumps({**said, "family": "masked_encoder"}))
-    words = ("train", recipe, "--out", out, "--workers", "2")
+    words = ("train", recipe, "--out", out, "--workers", "2", "--max-retries", "1")
     process = start(packages, *words)
     _, told = process.communicate(timeout=500)
     assert process.returncode == 1, told
     tries = {way: len((tmp_path / f"tries-{way}").read_text()) for way in ("mistaken", "wrong", "dying", "fine")}
-    assert tries == {"mistaken": 1, "wrong": 3, "dying": 2, "fine": 1}
+    assert tries == {"mistaken": 1, "wrong": 2, "dying": 2, "fine": 1}
     assert "2 artefacts could not be made, nor 2 made from them" in told
     assert "faulty/mistaken/0.safetensors: this cannot be; found: 1; expected: 2; mend: take 2" in told
-    assert "faulty/wrong/0.safetensors: ValueError: something is wrong" in told
+    assert "faulty/wrong/0.safetensors: ValueError: something is wrong (begun 2 times)" in told
     assert 'raise ValueError("something is wrong")' in told  # where
     assert re.search(r"faulty/dying/0\.safetensors is begun again: its worker, process \d+ on .+, was killed by SIGKILL", told)
     for way in ("dying", "fine"):
@@ -212,7 +212,7 @@ def test_workers_end_with_their_driver_and_the_next_run_goes_on(example, tmp_pat
     assert contents(out) == wanted
 
 
-def test_a_sweep_keeps_its_workers_from_point_to_point(tmp_path):
+def test_the_workers_of_a_sweep_serve_all_of_its_points(tmp_path):
     write_example(tmp_path)
     (tmp_path / "sweep.yaml").write_text(yaml.safe_dump({"recipe": "recipe.yaml", "grids": {"dim": [1, 2]}}))
     sweep = load_sweep(tmp_path / "sweep.yaml")
@@ -262,7 +262,17 @@ def test_gpus_are_dealt_out_in_turn(monkeypatch):
     assert worker_environment(0, 3, 1)["OMP_NUM_THREADS"] == "3"
 
 
-@pytest.mark.parametrize("words", [["--workers", "0"], ["--workers", "two"], ["--workers", "²"], ["--threads", "0"]])
+WRONG_WORDS = [
+    ["--workers", "0"],
+    ["--workers", "two"],
+    ["--workers", "²"],
+    ["--threads", "0"],
+    ["--workers", "1", "--max-retries", "-1"],
+    ["--workers", "1", "--max-retries", "many"],
+]
+
+
+@pytest.mark.parametrize("words", WRONG_WORDS)
 def test_wrong_numbers_of_workers_are_refused(example, tmp_path, words, capsys):
     from deltaspace.cli import app
 
@@ -270,6 +280,30 @@ def test_wrong_numbers_of_workers_are_refused(example, tmp_path, words, capsys):
         app(["run", str(example[0]), "--out", str(tmp_path / "study"), *words])
     assert not (tmp_path / "study").exists()
     assert isinstance(told.value, DeltaspaceError) or told.value.code == 2
+
+
+def test_how_often_an_artefact_is_begun_again_is_asked_for(monkeypatch):
+    from deltaspace.cli import _engines
+
+    assert _engines._chosen(workers="2", max_retries=0).max_retries == 0
+    assert _engines._chosen(workers="2").max_retries == engine_of_workers.MAX_RETRIES
+    monkeypatch.setattr("deltaspace.study.engines.ray.find_spec", lambda name: name)
+    assert _engines._chosen(ray="auto", max_retries=7).max_retries == 7
+    with pytest.raises(DeltaspaceError, match="--max-retries is for --workers and --ray"):
+        _engines._chosen(max_retries=1)
+    for engine in (Workers, Ray):
+        with pytest.raises(DeltaspaceError, match="max retries: -1 cannot be"):
+            engine(max_retries=-1)
+
+
+def test_every_verb_that_has_engines_says_how_often_things_are_begun_again(capsys):
+    from deltaspace.cli import app
+
+    for verb in ("run", "train", "approximate", "optimize", "transfer", "sweep", "demo"):
+        with pytest.raises(SystemExit) as ended:
+            app([verb, "--help"])
+        assert ended.value.code == 0
+        assert "--max-retries" in capsys.readouterr().out, verb
 
 
 def test_the_bars_have_a_line_for_each_worker(example):

@@ -42,6 +42,15 @@ RayOption = Annotated[
 ]
 CpusOption = Annotated[float | None, typer.Option(help="Of Ray: CPUs for each artefact; 1 by default.")]
 GpusOption = Annotated[float | None, typer.Option(help="Of Ray: GPUs for each artefact, such as 0.25; 0 by default.")]
+RetriesOption = Annotated[
+    int | None,
+    typer.Option(
+        "--max-retries",
+        metavar="N",
+        min=0,
+        help="With --workers or --ray: how often an artefact is begun again whose worker died or met an error; 2 by default.",
+    ),
+]
 
 
 def _chosen(
@@ -51,6 +60,7 @@ def _chosen(
     ray: RayOption = None,
     cpus_per_task: CpusOption = None,
     gpus_per_task: GpusOption = None,
+    max_retries: RetriesOption = None,
 ) -> Engine:
     """What the options ask for.
 
@@ -59,15 +69,22 @@ def _chosen(
     """
     from deltaspace.study import Ray, Serial, Workers
 
+    retries = {} if max_retries is None else {"max_retries": max_retries}
     if ray is not None:
         if workers is not None:
             raise DeltaspaceError("--workers and --ray are two engines", mend="choose one of them")
-        return Ray(ray, cpus_per_task or 1.0, gpus_per_task or 0.0, threads, joint_threads)
+        return Ray(ray, cpus_per_task or 1.0, gpus_per_task or 0.0, threads, joint_threads, **retries)
     if cpus_per_task is not None or gpus_per_task is not None:
         raise DeltaspaceError("--cpus-per-task and --gpus-per-task are for --ray")
     if workers is None:
+        if retries:
+            raise DeltaspaceError(
+                "--max-retries is for --workers and --ray",
+                found="neither; one process alone ends at the first mistake",
+                mend="add --workers auto, or leave it out",
+            )
         return Serial(threads, joint_threads)
-    return Workers(_count(workers), threads or 1, joint_threads)
+    return Workers(_count(workers), threads or 1, joint_threads, **retries)
 
 
 def engine_options(verb: Callable[..., None]) -> Callable[..., None]:

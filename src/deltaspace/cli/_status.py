@@ -19,13 +19,17 @@ def status_tables(status: StudyStatus) -> Iterator[Table]:
     for stage in status.stages:
         table.add_row(stage.stage, *(str(getattr(stage, kind)) for kind in kinds))
     yield table
-    if status.live is not None and status.live.running:
+    told = [] if status.live is None else status.live.running
+    joined = [claim for claim in status.claims if claim.artefact not in {job.artefact for job in told}]
+    if told or joined:
         running = Table(title="What is being made", title_justify="left")
         for heading in ("artefact", "worker", "since (UTC)", "progress"):
             running.add_column(heading, overflow="fold")
-        for job in status.live.running:
+        for job in told:
             steps = f"{job.step} of {job.steps} {job.text}" if job.steps else job.text
             running.add_row(job.artefact, job.worker or status.holder or "", job.since.partition("+")[0], steps.strip())
+        for claim in joined:
+            running.add_row(claim.artefact, f"process {claim.process} on {claim.host}", claim.since.partition("+")[0], "")
         yield running
     if status.failed:
         failed = Table(title="What could not be made", title_justify="left")

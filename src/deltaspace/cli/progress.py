@@ -50,9 +50,6 @@ class Bars(Observer):
         if kind is not None and issubclass(kind, KeyboardInterrupt) and self._made:
             self._console.print(f"{self._made} artefacts were made and are kept", highlight=False)
 
-    def study(self, name: str) -> None:
-        self._console.print(name, style="bold", highlight=False)
-
     def plan(self, todo: int, done: int) -> None:
         if self._artefacts is not None:
             self._progress.remove_task(self._artefacts)
@@ -94,6 +91,11 @@ class Bars(Observer):
             self._progress.advance(self._artefacts)
             spent = now - self._planned
             self._progress.update(self._artefacts, rate=f"{60 * self._made_here / spent:.1f} a minute" if spent else "")
+
+    def elsewhere(self, artefact: Artefact) -> None:
+        self._console.print(f"{artefact.path} (made by another run)", highlight=False, soft_wrap=True)
+        if self._artefacts is not None:
+            self._progress.advance(self._artefacts)
 
     def failed(self, artefact: Artefact, why: str, *, again: bool) -> None:
         self.notes += 1

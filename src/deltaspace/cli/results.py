@@ -68,10 +68,10 @@ def _tell_interruption(study: Path) -> None:
 
 
 def status(
-    study: Annotated[Path, typer.Argument(metavar="STUDY", help="A study's folder.")],
+    study: StudyFolder,
     as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
 ) -> None:
-    """How far a study is: what is there, what is being made and where, what failed, how long it will take.
+    """How far a study or a sweep is: what is there, what is being made and where, what failed, how long it will take.
 
     It may be asked for while a run goes on, from another terminal or machine, and when none does.
 
@@ -80,7 +80,6 @@ def status(
     from deltaspace.cli._status import status_tables, status_text
     from deltaspace.study import read_status
 
-    refuse_sweep(study)
     read = read_status(study)
     if as_json:
         print_json({**asdict(read), "complete": read.complete})

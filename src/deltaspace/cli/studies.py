@@ -40,6 +40,10 @@ def run(
     verify: Annotated[
         bool, typer.Option("--verify", help="Read the tensors of what is there too, and make anew what is damaged inside.")
     ] = False,
+    join: Annotated[
+        bool,
+        typer.Option("--join", help="Where a run of this recipe is going on in --out, work beside it: nothing is made twice."),
+    ] = False,
     *,
     engine: Engine,
 ) -> None:
@@ -47,7 +51,7 @@ def run(
 
     Example: deltaspace run recipes/sentiment.yaml --out runs/sentiment
     """
-    _run(recipe, out, tracker=track, verify=verify, engine=engine)
+    _run(recipe, out, tracker=track, verify=verify, engine=engine, join=join)
 
 
 @engine_options
@@ -117,9 +121,11 @@ def _run(
     *,
     engine: Engine,
     verify: bool = False,
+    join: bool = False,
 ) -> None:
     from deltaspace.study import Observer, load_recipe, run_study
     from deltaspace.study.observer import Observers
+    from deltaspace.training import Processes
 
     quiet()
     started = time.perf_counter()
@@ -131,5 +137,6 @@ def _run(
             from deltaspace.cli.trackers import Tracking
 
             observers.append(stack.enter_context(Tracking(tracker.value, out, loaded)))
-        made = run_study(loaded, out, until=until, verify=verify, observer=Observers(observers), engine=engine)
-    print_made(out, made, time.perf_counter() - started, shown)
+        made = run_study(loaded, out, until=until, verify=verify, observer=Observers(observers), engine=engine, join=join)
+    if Processes.launched().first:
+        print_made(out, made, time.perf_counter() - started, shown)

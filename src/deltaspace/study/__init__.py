@@ -11,6 +11,7 @@ from deltaspace.study.history import RunRecord, read_history
 from deltaspace.study.imports import Imported, import_checkpoints
 from deltaspace.study.live import Live, Running
 from deltaspace.study.observer import Observer, Worker
+from deltaspace.study.points import Sweep
 from deltaspace.study.recipe import Recipe, load_recipe
 from deltaspace.study.results import (
     Answer,
@@ -27,7 +28,7 @@ from deltaspace.study.scores import ScoreRow, SweepRow, measures
 from deltaspace.study.slices import SliceSpec
 from deltaspace.study.stage import STAGES, Stage
 from deltaspace.study.status import StageStatus, StudyStatus, read_status
-from deltaspace.study.sweep import Sweep, is_sweep, load_sweep, read_sweep_scores, run_sweep
+from deltaspace.study.sweep import is_sweep, load_sweep, read_sweep_scores, run_sweep
 
 __all__ = [
     "ENGINES",

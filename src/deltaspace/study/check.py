@@ -40,12 +40,19 @@ def check_resources(resources: Resources) -> None:
     Raises:
         DeltaspaceError: something does not fit.
     """
-    recipe, family = resources.recipe, resources.backbone.family
+    check_spaces(resources)
+    check_deltas(resources)
+
+
+def check_spaces(resources: Resources) -> None:
+    """See that the projection method can make what the recipe asks for, and that it fits into memory.
+
+    Raises:
+        DeltaspaceError: something does not fit.
+    """
+    recipe = resources.recipe
     method = recipe.projection_method()
     method.read_from()
-    _check_positions(resources)
-    for task in resources.tasks.values():
-        family.check(task)
     attached = resources.deltas(recipe.seed[0])
     tasks, blocks = len(recipe.source_tasks), min(len(delta.layout.entries) for delta in attached)
     sizes = [(delta.layout.size, delta.delta.large) for delta in attached]
@@ -57,6 +64,19 @@ def check_resources(resources: Resources) -> None:
             "lower 'dim', take smaller deltas, or choose the projection fastfood, which stores no directions",
             resources.backbone.device,
         )
+
+
+def check_deltas(resources: Resources) -> None:
+    """See that the model reads every task, and each delta runs one batch of it, there and back.
+
+    Raises:
+        DeltaspaceError: something does not fit.
+    """
+    recipe, family = resources.recipe, resources.backbone.family
+    _check_positions(resources)
+    for task in resources.tasks.values():
+        family.check(task)
+    attached = resources.deltas(recipe.seed[0])
     rivals = [name for name in recipe.rivals if RIVALS[name].make is not None]
     attached += [attach_rival(name, dim, resources.backbone, recipe.seed[0]) for name in rivals for dim in recipe.dim]
     for task in resources.tasks.values():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,7 +27,8 @@ from deltaspace.storage import (
     write_json,
     write_tensors,
 )
-from deltaspace.study.lock import LOCK, locked
+from deltaspace.study.claims import Claims
+from deltaspace.study.lock import LOCK, Hold, locked, shared
 
 State = Literal["valid", "missing", "stale", "damaged"]
 RECIPE = "recipe.yaml"
@@ -126,6 +127,11 @@ class Folder:
         """Where a run says how far it is, while it runs."""
         return self.path / ".running" / "status.json"
 
+    @property
+    def claims(self) -> Claims:
+        """Who makes which artefact now."""
+        return Claims(self.path / ".running" / "claims")
+
     def forget_states(self, path: str) -> None:
         """Delete the states of an artefact's computation, which is there: its own, and those of the computation's parts."""
         state = self.resume_state(path)
@@ -215,16 +221,23 @@ class Folder:
         return [name for name in names if name not in _BEFORE and not name.endswith(".tmp")]
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self, *, join: bool = False) -> Iterator[Hold]:
         """Hold the folder for one run, and clear away what killed processes left half written.
 
+        Args:
+            join: beside a run that shares it, where there is one.
+
         Raises:
-            DeltaspaceError: another run holds it, something else is in it, or it cannot be written.
+            DeltaspaceError: another run holds it, or the sweep that it is of; something else is in it; it cannot be written.
         """
         temporary = self.check_free()
-        with locked(self.path):
+        # A sweep that runs has all of its studies.
+        of_sweep = (self.path.parent / SWEEP).exists()
+        with shared(self.path.parent) if of_sweep else nullcontext(), locked(self.path, join=join) as hold:
             clear_left(temporary)
-            yield
+            if not hold.joined:
+                self.claims.clear()
+            yield hold
 
 
 def _refuse_links(folder: Path, names: Iterable[str]) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator
+from pathlib import Path
+from typing import ClassVar
 
 from deltaspace.errors import DeltaspaceError
 from deltaspace.storage import digest
 from deltaspace.study.artefact import Artefact, Content, MadeFrom
+from deltaspace.study.claims import ClaimedElsewhere
 from deltaspace.study.folder import State
 from deltaspace.study.imported import Imports
 from deltaspace.study.observer import Observer
@@ -22,6 +25,9 @@ class Graph:
     Args:
         resources: what stages work with; its folder is where the artefacts are.
     """
+
+    # Whether a mistake of one artefact leaves the others to be made, also where one process makes all.
+    goes_on: ClassVar[bool] = False
 
     def __init__(self, resources: Resources) -> None:
         self.resources = resources
@@ -94,19 +100,47 @@ class Graph:
         """Make an artefact that is not valid, or bring it back where an earlier recipe had it.
 
         Returns:
-            Whether it was made.
+            Whether it was made here.
+
+        Raises:
+            ClaimedElsewhere: another run makes it, or has just made it.
         """
+        with self.resources.folder.claims.held(artefact.path):
+            if self.state(artefact, tensors=state == "damaged") == "valid":
+                raise ClaimedElsewhere(artefact.path)
+            return self._make(artefact, state, observer)
+
+    def _make(self, artefact: Artefact, state: State, observer: Observer) -> bool:
         folder, fingerprint = self.resources.folder, self.fingerprint(artefact)
         self._keep_stale(artefact)
         if folder.restore(artefact.path, fingerprint) and self.state(artefact) == "valid":
             observer.note(f"{artefact.path} brought back from superseded/")
             return False
         observer.start(artefact, state)
+        self.begin(artefact)
         resume = Resume(folder.resume_state(artefact.path), fingerprint, observer.progress, note=observer.note)
         self.write(artefact, STAGES[artefact.stage].make(self.resources, artefact.key, resume))
         folder.forget_states(artefact.path)
         observer.end(artefact)
         return True
+
+    def begin(self, artefact: Artefact) -> None:
+        """Called when an artefact is about to be computed."""
+
+    def is_claimed(self, artefact: Artefact) -> bool:
+        """Whether somebody makes it now."""
+        return self.resources.folder.claims.is_held(artefact.path)
+
+    def settled(self, artefact: Artefact) -> None:
+        """Called by an engine when an artefact is there, before anything is made from it."""
+
+    def located(self, artefact: Artefact) -> tuple[str, str]:
+        """The study that it is of, as an absolute path, and its own path there: what another process finds it by."""
+        return str(self.resources.folder.path.absolute()), artefact.path
+
+    def folders(self) -> list[Path]:
+        """Of all studies whose artefacts these are."""
+        return [self.resources.folder.path]
 
     def write(self, artefact: Artefact, content: Content) -> None:
         """Write an artefact, with what it was made from; what was at its path until then is kept, and goes only now.

@@ -23,6 +23,8 @@ from deltaspace.study.observer import Observer, Worker
 from deltaspace.study.stage import STAGES
 from deltaspace.study.typed import typed
 
+FINISHED, FAILED = "finished", "failed"
+
 
 @dataclass(frozen=True)
 class RunRecord:
@@ -46,7 +48,7 @@ class RunRecord:
     seconds: dict[str, float]
     machine: dict[str, Any]
     versions: dict[str, str]
-    ended: str = "finished"
+    ended: str = FINISHED
     workers: dict[str, dict[str, int]] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
 
@@ -56,10 +58,16 @@ class RunRecord:
         return self.ended.startswith("interrupted")
 
 
-class _Log(Observer):
-    """Seconds and artefacts of each stage of a run, and who made them."""
+class Log(Observer):
+    """Seconds and artefacts of each stage of a run, and who made them; in the end a record of it.
 
-    def __init__(self) -> None:
+    Args:
+        folder: the study's.
+        until: the last stage that the run is asked for.
+    """
+
+    def __init__(self, folder: Path, until: str | None = None) -> None:
+        self._folder, self._until, self._begun = folder, until, _now()
         self.seconds: dict[str, float] = {}
         self.artefacts: dict[str, int] = {}
         self.workers: dict[str, dict[str, int]] = {}
@@ -85,9 +93,35 @@ class _Log(Observer):
         if not again:
             self.given_up[artefact.path] = why
 
+    @property
+    def heard(self) -> bool:
+        """Whether an artefact was begun, or given up."""
+        return bool(self._started or self.given_up)
+
+    def write(self, ended: str, observer: Observer) -> None:
+        """Add a record to the study's history, unless nothing was made, and this run and the one before were not interrupted.
+
+        Args:
+            ended: how the run ended.
+            observer: told where the records of earlier runs are damaged; they are set aside then.
+        """
+        # Several runs of one study may end at once.
+        with Folder(self._folder).claims.awaited(RUNS):
+            self._write(ended, observer)
+
+    def _write(self, ended: str, observer: Observer) -> None:
+        history = _earlier(self._folder, observer)
+        # A run that finished with nothing to do says that what an earlier one left open is there.
+        closing = ended == FINISHED and history and history[-1].interrupted
+        if self.artefacts or self.given_up or ended.startswith("interrupted") or closing:
+            seconds = {title: round(spent, 1) for title, spent in self.seconds.items()}
+            told = (self.artefacts, seconds, machine(), versions(), ended, self.workers, self.given_up)
+            record = RunRecord(self._begun, self._until, *told)
+            write_json(self._folder / RUNS, [sealed(asdict(listed)) for listed in [*history, record]])
+
 
 @contextmanager
-def logged(folder: Path, until: str | None, observer: Observer) -> Iterator[Observer]:
+def logged(folder: Path, until: str | None, observer: Observer) -> Iterator[Log]:
     """Keep a record of this run and of how it ended; none where nothing was made, unless it or the one before was interrupted.
 
     Args:
@@ -95,24 +129,27 @@ def logged(folder: Path, until: str | None, observer: Observer) -> Iterator[Obse
         until: the last stage that it is asked for.
         observer: told where the records of earlier runs are damaged; they are set aside then.
     """
-    log = _Log()
-    started = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    ended = "failed"
+    log = Log(folder, until)
+    ended = FAILED
     try:
         yield log
-        ended = "finished"
+        ended = FINISHED
     except KeyboardInterrupt as error:
-        ended = str(error) if isinstance(error, Interrupted) else "interrupted by SIGINT"
+        ended = ended_by(error)
         raise
     finally:
-        history = _earlier(folder, observer)
-        # A run that finished with nothing to do says that what an earlier one left open is there.
-        closing = ended == "finished" and history and history[-1].interrupted
-        if log.artefacts or log.given_up or ended.startswith("interrupted") or closing:
-            seconds = {title: round(spent, 1) for title, spent in log.seconds.items()}
-            told = (log.artefacts, seconds, machine(), versions(), ended, log.workers, log.given_up)
-            record = RunRecord(started, until, *told)
-            write_json(folder / RUNS, [sealed(asdict(listed)) for listed in [*history, record]])
+        log.write(ended, observer)
+
+
+def ended_by(error: BaseException) -> str:
+    """How a run ended that this error ended."""
+    if isinstance(error, KeyboardInterrupt):
+        return str(error) if isinstance(error, Interrupted) else "interrupted by SIGINT"
+    return FAILED
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
 def _earlier(folder: Path, observer: Observer) -> list[RunRecord]:

@@ -116,6 +116,10 @@ class _Telling(Observer):
         self._live.done += 1
         self._write()
 
+    def elsewhere(self, artefact: Artefact) -> None:
+        self._live.done += 1
+        self._write()
+
     def failed(self, artefact: Artefact, why: str, *, again: bool) -> None:
         self._running.pop(self._worker, None)
         if not again:

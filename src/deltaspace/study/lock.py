@@ -1,7 +1,9 @@
-"""One run of a study at a time.
+"""One run of a study at a time, or several that know of each other.
 
 The system's lock on the file `.lock` counts, and goes with the process that holds it, however that ends. What the file says is
 for people alone: a process number that is taken again, or another machine's, keeps nobody out.
+
+A run begins alone: it writes the recipe. Then it shares the study, so that others may join it, but none may begin another one.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import platform
 import stat
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -26,30 +28,74 @@ _LONG = 300
 _ATTEMPTS, _MOMENT_SECONDS = 5, 0.05
 
 
+class HeldElsewhere(DeltaspaceError):
+    """A study, or a sweep, is being run by another process."""
+
+
+class Hold:
+    """A study that is held.
+
+    Args:
+        file: its lock's.
+        joined: whether another run holds it too.
+    """
+
+    def __init__(self, file: int, joined: bool) -> None:
+        self._file, self.joined = file, joined
+
+    def share(self) -> None:
+        """Let others join."""
+        fcntl.flock(self._file, fcntl.LOCK_SH)
+
+
 @contextmanager
-def locked(study: Path) -> Iterator[None]:
-    """Hold a study's folder, which is made if need be.
+def locked(study: Path, *, join: bool = False) -> Iterator[Hold]:
+    """Hold a study's folder, or a sweep's, which is made if need be.
+
+    Args:
+        study: the folder.
+        join: where another run holds it, wait until that shares it, and hold it beside.
 
     Raises:
-        DeltaspaceError: another process holds it, or it cannot be written.
+        HeldElsewhere: another process holds it.
+        DeltaspaceError: it cannot be written.
     """
     file = _opened(study)
     try:
+        joined = _join(study, file) if join else False
+        if not joined and not join:
+            _try_lock(study, file, fcntl.LOCK_EX)
+        if not joined:
+            _say(study, file, f"process {os.getpid()} on {platform.node()}, since {_now()}\n")
         try:
-            _take(file)
-        except BlockingIOError:
-            raise DeltaspaceError(
-                f"study {study} is being run by another process",
-                found=os.pread(file, _LONG, 0).decode(errors="replace").strip() or None,
-                mend="wait for it, or choose another --out",
-            ) from None
-        except OSError as error:
-            raise _unusable(study, f"{LOCK}: {error.strerror}") from None
-        _say(study, file, f"process {os.getpid()} on {platform.node()}, since {_now()}\n")
-        try:
-            yield
+            yield Hold(file, joined)
         finally:
-            os.ftruncate(file, 0)
+            if not joined:
+                os.ftruncate(file, 0)
+    finally:
+        os.close(file)
+
+
+def _join(study: Path, file: int) -> bool:
+    """Hold it alone, or beside a run that shares it; whether it is beside one."""
+    while True:
+        for kind in (fcntl.LOCK_EX, fcntl.LOCK_SH):
+            with suppress(HeldElsewhere):
+                _try_lock(study, file, kind)
+                return kind == fcntl.LOCK_SH
+
+
+@contextmanager
+def shared(sweep: Path) -> Iterator[None]:
+    """Hold a sweep's folder beside others, each of which runs one of its studies.
+
+    Raises:
+        DeltaspaceError: the whole sweep is being run by another process, or its folder cannot be written.
+    """
+    file = _opened(sweep)
+    try:
+        _try_lock(sweep, file, fcntl.LOCK_SH)
+        yield
     finally:
         os.close(file)
 
@@ -61,7 +107,8 @@ def holder(study: Path) -> str | None:
     except OSError:  # no run was ever here, or what is there is no lock
         return None
     try:
-        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        # Runs that let others join share it.
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         return os.pread(file, _LONG, 0).decode(errors="replace").strip() or "another process"
     finally:
@@ -69,13 +116,26 @@ def holder(study: Path) -> str | None:
     return None
 
 
-def _take(file: int) -> None:
+def _try_lock(study: Path, file: int, kind: int) -> None:
+    try:
+        _take(file, kind)
+    except BlockingIOError:
+        raise HeldElsewhere(
+            f"{study} is being run by another process",
+            found=os.pread(file, _LONG, 0).decode(errors="replace").strip() or None,
+            mend="wait for it, or choose another --out",
+        ) from None
+    except OSError as error:
+        raise _unusable(study, f"{LOCK}: {error.strerror}") from None
+
+
+def _take(file: int, kind: int) -> None:
     for _ in range(_ATTEMPTS - 1):
         try:
-            return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return fcntl.flock(file, kind | fcntl.LOCK_NB)
         except BlockingIOError:
             time.sleep(_MOMENT_SECONDS)
-    return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return fcntl.flock(file, kind | fcntl.LOCK_NB)
 
 
 def _opened(study: Path) -> int:

@@ -27,11 +27,8 @@ class Worker(NamedTuple):
 class Observer:
     """Told what a run does; the command line shows it. Every method does nothing unless a subclass says otherwise."""
 
-    def study(self, name: str) -> None:
-        """Called before each study of a parameter sweep."""
-
     def plan(self, todo: int, done: int) -> None:
-        """Called once for a study: artefacts to make, and artefacts that are there and valid."""
+        """Called once for a study, or a parameter sweep: artefacts to make, and artefacts that are there and valid."""
 
     def worker(self, worker: Worker) -> None:
         """What is told from now on is of this worker; not called where this process makes all."""
@@ -44,6 +41,9 @@ class Observer:
 
     def end(self, artefact: Artefact) -> None:
         """An artefact is there."""
+
+    def elsewhere(self, artefact: Artefact) -> None:
+        """An artefact is there that another run made, which works on the same study."""
 
     def failed(self, artefact: Artefact, why: str, *, again: bool) -> None:
         """An artefact could not be made, and is begun again, or given up; everything else goes on."""
@@ -60,10 +60,6 @@ class Observers(Observer):
 
     def __init__(self, observers: Sequence[Observer]) -> None:
         self._observers = list(observers)
-
-    def study(self, name: str) -> None:
-        for observer in self._observers:
-            observer.study(name)
 
     def plan(self, todo: int, done: int) -> None:
         for observer in self._observers:
@@ -84,6 +80,10 @@ class Observers(Observer):
     def end(self, artefact: Artefact) -> None:
         for observer in self._observers:
             observer.end(artefact)
+
+    def elsewhere(self, artefact: Artefact) -> None:
+        for observer in self._observers:
+            observer.elsewhere(artefact)
 
     def failed(self, artefact: Artefact, why: str, *, again: bool) -> None:
         for observer in self._observers:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
 import yaml
@@ -11,16 +13,21 @@ from deltaspace.interruption import interruptible
 from deltaspace.storage import path_of, resolved, write_text
 from deltaspace.study.artefact import Artefact
 from deltaspace.study.check import check_resources
-from deltaspace.study.engines import ENGINES, Engine
+from deltaspace.study.engines import ENGINES, Engine, Serial
 from deltaspace.study.folder import RECIPE, SWEEP, Folder
 from deltaspace.study.graph import Graph
+from deltaspace.study.helping import HelpedGraph, help_with, helped, launched
 from deltaspace.study.history import logged
-from deltaspace.study.live import live
+from deltaspace.study.live import live, read_live
+from deltaspace.study.lock import HeldElsewhere, Hold
 from deltaspace.study.observer import Observer, Observers
 from deltaspace.study.recipe import Recipe
 from deltaspace.study.record import is_artefact
 from deltaspace.study.resources import Resources
 from deltaspace.study.stage import STAGES
+
+# Of what another run is making.
+_SHOWN = 4
 
 
 def run_study(
@@ -31,6 +38,7 @@ def run_study(
     verify: bool = False,
     observer: Observer | None = None,
     engine: Engine | str = "serial",
+    join: bool = False,
 ) -> int:
     """Make everything of a study that is missing, stale or damaged.
 
@@ -41,12 +49,13 @@ def run_study(
         verify: read the tensors of all that is there too: what is damaged inside is made anew.
         observer: told what goes on.
         engine: what makes the artefacts, or its name (`deltaspace.study.ENGINES`); one after another by default.
+        join: where another run of the same recipe is going on, work beside it; nothing is made twice.
 
     Returns:
-        The number of artefacts made.
+        The number of artefacts made here; 0 in all but the first of processes that were started together.
 
     Raises:
-        DeltaspaceError: a mistake in the recipe or the tasks, a full disk, a study that is already running.
+        DeltaspaceError: a mistake in the recipe or the tasks, a full disk, a study that is already running (and is not joined).
         ArtefactsFailed: an engine that goes on without what fails could not make everything, through no user's mistake.
         Interrupted: Ctrl-C, SIGTERM or SIGHUP came (a `KeyboardInterrupt`); what was made is kept.
     """
@@ -54,14 +63,30 @@ def run_study(
     engine = ENGINES.find(engine)() if isinstance(engine, str) else engine
     if (out / SWEEP).exists():
         raise DeltaspaceError(f"{out} is a sweep", expected="a study's folder, or a new one", mend="choose another --out")
-    graph = Graph(Resources(recipe, Folder(out)))
+    processes = launched()
+    if processes.count > 1 and not isinstance(engine, Serial):
+        raise DeltaspaceError(
+            f"the engine {engine.name} starts processes of its own",
+            found=f"{processes.count} processes that were started together",
+            mend="start one process; or leave out --workers and --ray, and train the subspace alone so: deltaspace approximate",
+        )
+    if not processes.first:
+        with interruptible():
+            help_with(recipe, Folder(out), processes)
+        return 0
+    resources = Resources(recipe, Folder(out))
+    graph = Graph(resources) if processes.count == 1 else HelpedGraph(resources, processes)
     graph.order(graph.wanted(until))  # mistakes show before anything is written
     with (
+        helped(processes),
         interruptible(),
-        graph.resources.folder.locked(),
+        _held(graph.resources.folder, join) as hold,
         logged(out, until, observer) as log,
-        live(graph.resources.folder) as told,
+        nullcontext(Observer()) if hold.joined else live(graph.resources.folder) as told,
     ):
+        if hold.joined:
+            _check_joined(recipe, out)
+            observer.note(f"working beside another run; to follow both: deltaspace status {out}")
         graph = graph.renewed()
         ordered = graph.order(graph.wanted(until))
         for text in graph.resources.imports.doubts:
@@ -75,30 +100,79 @@ def run_study(
         observers.plan(len(todo), len(states) - len(todo))
         if todo:
             check_resources(graph.resources)
-        keep_recipe(recipe, out)
+        if not hold.joined:
+            keep_recipe(recipe, out)
+            hold.share()
         made = engine.run(graph, todo, observers)
         if until is None:
             set_aside_unwanted(graph, ordered, observer)
     return made
 
 
-def keep_recipe(recipe: Recipe, out: Path) -> None:
-    """Write the recipe into the study so that it can be run from there: its folder of tasks as an absolute path."""
+@contextmanager
+def _held(folder: Folder, join: bool) -> Iterator[Hold]:
+    """As `Folder.locked`; where another run holds the study, the message says what that is doing."""
+    with ExitStack() as stack:
+        try:
+            hold = stack.enter_context(folder.locked(join=join))
+        except HeldElsewhere as held:
+            raise HeldElsewhere(
+                held.what,
+                found="; ".join(part for part in (str(held.found or ""), _doing(folder)) if part) or None,
+                mend=f"follow it: deltaspace status {folder.path}; or work along: "
+                f"deltaspace run {folder.path / RECIPE} --out {folder.path} --join",
+            ) from None
+        yield hold
+
+
+def _doing(folder: Folder) -> str:
+    """What the run that holds a study said last of how far it is."""
+    try:
+        said = read_live(folder)
+    except DeltaspaceError:  # it is just being written
+        said = None
+    making = [f"{claim.artefact} (process {claim.process} on {claim.host})" for claim in folder.claims.all()]
+    told = [] if said is None else [f"{said.done} of {said.todo} made"]
+    if said is not None and said.seconds_left is not None:
+        told.append(f"about {said.seconds_left:.0f} s left")
+    if making:
+        told.append("now making " + ", ".join(making[:_SHOWN]) + (f" and {len(making) - _SHOWN} more" if making[_SHOWN:] else ""))
+    return ", ".join(told)
+
+
+def _check_joined(recipe: Recipe, out: Path) -> None:
+    """Raise DeltaspaceError unless the run that goes on has the same recipe."""
+    path = out / RECIPE
+    if path.read_text(encoding="utf-8") != written_recipe(recipe):
+        raise DeltaspaceError(
+            f"{out} is being run with another recipe",
+            expected=f"what {path} says",
+            mend=f"join with that one: deltaspace run {path} --out {out} --join; or wait until the run has ended",
+        )
+
+
+def written_recipe(recipe: Recipe) -> str:
+    """A recipe as a study keeps it, so that it can be run from there: its folder of tasks as an absolute path."""
     written = recipe.model_dump(mode="json", by_alias=True)
     written["tasks"]["folder"] = str(resolved(path_of(recipe.tasks.folder or "")))
-    text = yaml.safe_dump(written, sort_keys=False)
-    path = out / RECIPE
+    return yaml.safe_dump(written, sort_keys=False)
+
+
+def keep_recipe(recipe: Recipe, out: Path) -> None:
+    """Write the recipe into the study."""
+    path, text = out / RECIPE, written_recipe(recipe)
     if not path.exists() or path.read_text(encoding="utf-8") != text:
         write_text(path, text)
 
 
-def set_aside_unwanted(graph: Graph, wanted: list[Artefact], observer: Observer) -> None:
+def set_aside_unwanted(graph: Graph, wanted: Sequence[Artefact], observer: Observer) -> None:
     """Set aside what the recipe no longer speaks of, so that tables show this recipe's rows only; and what is no artefact."""
     folder, kept = graph.resources.folder, {artefact.path for artefact in wanted}
     for stage in STAGES.values():
         for path in list(folder.files(stage.name)):
             whole = is_artefact(folder, path)
-            if path not in kept and not (stage.explored and whole):
+            # A run beside this one may have done it.
+            if path not in kept and not (stage.explored and whole) and folder.has(path):
                 why = "the recipe does not ask for it" if whole else "it is damaged, or does not belong there"
                 folder.set_aside(path)
                 observer.note(f"{path} set aside under superseded/: {why}")

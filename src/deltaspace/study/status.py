@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from deltaspace.study.claims import Claim
 from deltaspace.study.folder import RECIPE, Folder, State
 from deltaspace.study.graph import Graph
-from deltaspace.study.history import read_history
+from deltaspace.study.history import RunRecord, read_history
 from deltaspace.study.live import Live, read_live
 from deltaspace.study.lock import holder
 from deltaspace.study.recipe import load_recipe
 from deltaspace.study.resources import Resources
 from deltaspace.study.stage import STAGES
+from deltaspace.study.sweep import SHARED, SHARED_UNTIL, is_sweep, sweep_graph
 
 
 @dataclass
@@ -36,7 +39,7 @@ class StageStatus:
 
 @dataclass(frozen=True)
 class StudyStatus:
-    """How far a study is.
+    """How far a study is, or a sweep.
 
     Args:
         study: its folder.
@@ -44,6 +47,7 @@ class StudyStatus:
         holder: who runs it now: `process 7 on host, since …`; None where nobody does.
         live: what that run is doing, where it has begun to make something.
         ended: how the last run before it ended; None where there was none.
+        claims: what is being made now, by which processes; more than the `live` run has, where others joined it.
         failed: why artefacts could not be made, in the run that goes on, else in the last one; what is there by now is left out.
     """
 
@@ -51,6 +55,7 @@ class StudyStatus:
     stages: list[StageStatus]
     holder: str | None
     live: Live | None
+    claims: list[Claim]
     ended: str | None
     failed: dict[str, str]
 
@@ -61,29 +66,57 @@ class StudyStatus:
 
 
 def read_status(study: Path | str) -> StudyStatus:
-    """How far a study is; its files are read, and nothing is locked or changed.
+    """How far a study is, or a parameter sweep with all its studies; files are read, and nothing is locked or changed.
 
     Raises:
-        DeltaspaceError: the folder is no study, its model or tasks are gone, or a record of it is damaged.
+        DeltaspaceError: the folder is none of both, its model or tasks are gone, or a record of it is damaged.
     """
     folder = Folder(study)
-    folder.check()
+    of_sweep = is_sweep(folder.path.parent)
     held_by = holder(folder.path)
     live = None if held_by is None else read_live(folder)
-    graph = Graph(Resources(load_recipe(folder.path / RECIPE), folder))
+    if held_by is None and of_sweep:
+        held_by = holder(folder.path.parent)
+    if is_sweep(folder.path):
+        graph = sweep_graph(folder.path)
+    else:
+        folder.check()
+        graph = Graph(Resources(load_recipe(folder.path / RECIPE), folder))
     stages: dict[str, StageStatus] = {}
     states: dict[str, State] = {}
-    for artefact in graph.order(graph.wanted()):
+    # Of a sweep's shared study only the stages that are shared are asked for.
+    until = SHARED_UNTIL if of_sweep and folder.path.name == SHARED else None
+    for artefact in graph.order(graph.wanted(until)):
         counted = stages.setdefault(artefact.stage, StageStatus(STAGES[artefact.stage].title))
         state = states[artefact.path] = graph.state(artefact)
         setattr(counted, state, getattr(counted, state) + 1)
-    history = read_history(folder.path)
-    failed = live.failed if live is not None else history[-1].failed if history else {}
+    histories = {each: read_history(each) for each in graph.folders()}
+    last = max((history[-1] for history in histories.values() if history), key=lambda record: record.started, default=None)
+    failed = live.failed if live is not None else _failed(folder.path, histories)
+    claims = [
+        replace(claim, artefact=(each / claim.artefact).relative_to(folder.path).as_posix())
+        for each in graph.folders()
+        for claim in Folder(each).claims.all()
+    ]
+    if live is not None:  # it may be of a run that was killed, and that others had joined
+        claimed = {claim.artefact for claim in claims}
+        live = replace(live, running=[job for job in live.running if job.artefact in claimed])
     return StudyStatus(
         str(study),
         [stages[name] for name in STAGES if name in stages],
         held_by,
         live,
-        history[-1].ended if history else None,
+        claims,
+        None if last is None else last.ended,
         {path: why for path, why in failed.items() if states.get(path) != "valid"},
     )
+
+
+def _failed(study: Path, histories: Mapping[Path, Sequence[RunRecord]]) -> dict[str, str]:
+    """What the last run could not make of each study, by its path below the folder that is asked for."""
+    return {
+        (folder / path).relative_to(study).as_posix(): why
+        for folder, history in histories.items()
+        if history
+        for path, why in history[-1].failed.items()
+    }

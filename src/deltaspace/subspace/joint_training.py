@@ -1,4 +1,6 @@
-"""Training the maps of all deltas together, for any sum of objectives; the best on the source tasks' dev examples is kept."""
+"""Training the maps of all deltas together, for any sum of objectives; the best on the source tasks' dev examples is kept.
+
+Processes that were started together share the batches of each step (`training/processes.py`)."""
 
 from __future__ import annotations
 
@@ -12,7 +14,7 @@ from deltaspace.subspace.fitting.lowrank import LowRankAdafactor
 from deltaspace.subspace.fitting.method import Fitted, Problem
 from deltaspace.subspace.fitting.trainable import Trainable
 from deltaspace.subspace.objectives.objective import Objective
-from deltaspace.training import Resume, Score, fit
+from deltaspace.training import Processes, Resume, Score, fit
 
 Evaluate = Callable[[Sequence[Trainable]], Score]
 
@@ -36,7 +38,7 @@ def train_jointly(
         evaluate: what tells which maps are best, in place of that.
 
     Raises:
-        DeltaspaceError: the training diverges.
+        DeltaspaceError: the training diverges, or the processes cannot share its batches.
     """
     layout = [(index, name) for index, trainable in enumerate(start) for name in trainable.trained()]
 
@@ -59,6 +61,7 @@ def train_jointly(
         problem.settings,
         optimizer=lambda values: LowRankAdafactor(values, [start[index].factors().get(name) for index, name in layout]),
         resume=resume,
+        processes=Processes.launched(),
     )
     best = at(trained.parameters)
     history = {

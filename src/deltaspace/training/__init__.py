@@ -3,6 +3,7 @@
 from deltaspace.training.batches import Batches
 from deltaspace.training.loop import Fit, fit
 from deltaspace.training.optimizer import Adam, Loss, Optimizer, StepLoss
+from deltaspace.training.processes import Processes
 from deltaspace.training.resume import NO_RESUME, Progress, Resume
 from deltaspace.training.settings import Score, Training
 
@@ -14,6 +15,7 @@ __all__ = [
     "Loss",
     "Optimizer",
     "Progress",
+    "Processes",
     "Resume",
     "Score",
     "StepLoss",

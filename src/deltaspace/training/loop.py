@@ -17,6 +17,7 @@ from deltaspace.interruption import Interrupted, held
 from deltaspace.settings import Settings
 from deltaspace.storage import write_tensors
 from deltaspace.training.optimizer import Adam, Loss, Optimizer, StepLoss, fitting
+from deltaspace.training.processes import ALONE, Processes
 from deltaspace.training.resume import NO_RESUME, Resume
 from deltaspace.training.settings import Score, Training
 
@@ -56,6 +57,7 @@ def fit(
     optimizer: Callable[[list[Tensor]], Optimizer] = Adam,
     resume: Resume = NO_RESUME,
     keep_trajectory: bool = False,
+    processes: Processes = ALONE,
 ) -> Fit:
     """Minimize `loss(parameters, step)`; keep the parameters that `evaluate` finds best.
 
@@ -68,10 +70,13 @@ def fit(
         optimizer: makes what takes the steps.
         resume: a killed training goes on from its state and ends with the same numbers.
         keep_trajectory: remember the values after every step; for few numbers only.
+        processes: that share the batches of each step; the first one evaluates, and keeps the state.
 
     Raises:
-        DeltaspaceError: the loss is not finite.
+        DeltaspaceError: the loss is not finite, or the processes cannot share the batches.
     """
+    processes.check(settings.accumulate)
+    kept = resume.state if processes.first else None
 
     def begin() -> _State:
         values = [parameter.detach().clone().requires_grad_() for parameter in parameters]
@@ -88,12 +93,12 @@ def fit(
     try:
         while True:
             if state.due(settings):
-                state.judge(evaluate)
+                state.judge(lambda values: processes.from_first(lambda: evaluate(values)))
                 now = time.perf_counter()
                 state.seconds = earlier + now - started
                 ended = resume.kept and state.ended(settings)
-                if resume.state is not None and state.step > 0 and (ended or now - saved > _SAVE_SECONDS):
-                    state.save(resume.state, resume.fingerprint)
+                if kept is not None and state.step > 0 and (ended or now - saved > _SAVE_SECONDS):
+                    state.save(kept, resume.fingerprint)
                     saved = time.perf_counter()
             assert state.best is not None
             if state.step > begun:
@@ -101,13 +106,13 @@ def fit(
             if state.ended(settings):
                 break
             with held():
-                _step(state, loss, settings)
+                _step(state, loss, settings, processes)
     except Interrupted:
         # Steps are whole, and an evaluation that was stopped is due again: this goes on exactly where it is.
         # Before the first step there is nothing to go on from, nor has the optimizer a state.
-        if resume.state is not None and state.step > 0:
+        if kept is not None and state.step > 0:
             state.seconds = earlier + time.perf_counter() - started
-            state.save(resume.state, resume.fingerprint)
+            state.save(kept, resume.fingerprint)
         raise
     assert state.best is not None
     seconds = earlier + time.perf_counter() - started
@@ -115,10 +120,10 @@ def fit(
     return Fit(state.best_values, state.best, state.best_step, state.step, seconds, state.curve, trajectory)
 
 
-def _step(state: _State, loss: Loss, settings: Training) -> None:
+def _step(state: _State, loss: Loss, settings: Training, processes: Processes) -> None:
     """One step of the optimizer."""
     first = state.step * settings.accumulate
-    step_loss = StepLoss(state.values, loss, range(first, first + settings.accumulate))
+    step_loss = StepLoss(state.values, loss, range(first, first + settings.accumulate), processes)
     norm = state.optimizer.advance(step_loss, settings.lr * _schedule(state.step, settings), settings.clip)
     if not torch.isfinite(norm).all():
         raise DeltaspaceError(

@@ -8,6 +8,8 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from deltaspace.training.processes import ALONE, Processes
+
 Loss = Callable[[list[Tensor], int], Tensor | Iterable[Tensor]]
 
 
@@ -19,21 +21,23 @@ class StepLoss:
         loss: of some values and the number of a batch; or its parts, whose sum it is, one after another: then the model's
             activations of only one part are in memory.
         batches: the numbers of this step's batches; their mean counts.
+        processes: that share them.
     """
 
-    def __init__(self, values: list[Tensor], loss: Loss, batches: Sequence[int]) -> None:
+    def __init__(self, values: list[Tensor], loss: Loss, batches: Sequence[int], processes: Processes = ALONE) -> None:
         self._values, self._loss, self._batches = values, loss, batches
+        self.processes = processes
         self.last = float("nan")
 
     def backward(self) -> None:
-        """Put the gradients into the values."""
+        """Put the gradients of this process's batches into the values."""
         total = 0.0
-        for batch in self._batches:
+        for batch in self.processes.share(self._batches):
             for part in _parts(self._loss(self._values, batch)):
                 value = part / len(self._batches)
                 value.backward()
                 total += float(value.detach())
-        self.last = total
+        self.last = self.processes.total(total)
 
     @torch.no_grad()
     def at(self, values: list[Tensor]) -> float:
@@ -88,6 +92,7 @@ class Adam:
         """One step; the norm of the gradient before clipping."""
         self._zero()
         loss.backward()
+        self._gather(loss.processes)
         norm = self._norm()
         if torch.isfinite(norm).all():
             # As torch's clip_grad_norm_ does it.
@@ -100,6 +105,10 @@ class Adam:
 
     def _zero(self) -> None:
         self._adam.zero_grad(set_to_none=True)
+
+    def _gather(self, processes: Processes) -> None:
+        """Have the gradients of all processes."""
+        processes.add_gradients(self._values)
 
     def _norm(self) -> Tensor:
         return torch.nn.utils.get_total_norm([value.grad for value in self._values if value.grad is not None])

@@ -37,12 +37,12 @@ class Board:
         return said
 
 
-def make(job: dict[str, Any], attempt: int, board: Any, cwd: str) -> dict[str, Any]:
+def make(job: dict[str, Any], of: str, board: Any, cwd: str) -> dict[str, Any]:
     """Make an artefact in the shared folder.
 
     Args:
         job: the arguments of `Making.make`.
-        attempt: which try it is.
+        of: what tells this try from all others.
         board: a handle of the `Board`.
         cwd: where the run was started, from which relative paths of a recipe go; taken where this machine has it.
 
@@ -51,7 +51,7 @@ def make(job: dict[str, Any], attempt: int, board: Any, cwd: str) -> dict[str, A
     """
     if Path(cwd).is_dir():
         os.chdir(cwd)
-    said = {"path": job["path"], "attempt": attempt, "host": platform.node(), "process": os.getpid()}
+    said = {"of": of, "host": platform.node(), "process": os.getpid()}
     with interruptible():
         return {**said, **said_of(_MAKING, job, _Telling(board, said))}
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import chain
+from pathlib import Path
 from statistics import fmean
 
 from deltaspace.errors import DeltaspaceError
 from deltaspace.study.artefact import Artefact
-from deltaspace.study.history import read_history
+from deltaspace.study.history import RunRecord, read_history
 from deltaspace.study.resources import Resources
 from deltaspace.study.stage import STAGES
 
@@ -17,21 +19,18 @@ class Costs:
     those of the other tasks; a stage of which nothing is known takes what the known ones take.
 
     Args:
-        resources: the study's, whose history says what earlier runs took.
+        resources: the study's.
+        folders: of the studies whose histories say what earlier runs took; this study's by default.
     """
 
-    def __init__(self, resources: Resources) -> None:
+    def __init__(self, resources: Resources, folders: Iterable[Path] | None = None) -> None:
         lengths = {name: fmean(len(example.input) for example in task.train) for name, task in resources.tasks.items()}
         mean = fmean(lengths.values()) or 1.0
         self._sizes = {name: length / mean for name, length in lengths.items()}
         self._measured: dict[str, list[float]] = {}
         self._left: dict[str, float] = {}
         titles = {stage.title: stage.name for stage in STAGES.values()}
-        try:
-            history = read_history(resources.folder.path)
-        except DeltaspaceError:  # the run itself tells of it, and sets it aside
-            history = []
-        for record in history:
+        for record in chain.from_iterable(map(_history, [resources.folder.path] if folders is None else folders)):
             for title, seconds in record.seconds.items():
                 if title in titles and record.artefacts.get(title):
                     self._measured[titles[title]] = [seconds, float(record.artefacts[title])]
@@ -77,3 +76,10 @@ class Costs:
             )
             return seconds / size if size else 1.0
         return known[0] / known[1] if known[1] else 0.0
+
+
+def _history(folder: Path) -> list[RunRecord]:
+    try:
+        return read_history(folder)
+    except DeltaspaceError:  # the run itself tells of it, and sets it aside
+        return []

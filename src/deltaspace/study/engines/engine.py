@@ -24,10 +24,10 @@ class Engine(ABC):
 
     @abstractmethod
     def run(self, graph: Graph, todo: Sequence[tuple[Artefact, State]], observer: Observer) -> int:
-        """Make artefacts; each stands behind those that it is made from.
+        """Make artefacts; each stands behind those that it is made from. `graph.settled` is told of each that is there.
 
         Args:
-            graph: the study, whose lock is held.
+            graph: the study, whose lock is held; or those of a parameter sweep, as one graph.
             todo: artefacts that are not valid, with their state.
             observer: told of each.
 

@@ -34,6 +34,11 @@ class Failure:
     details: str = ""
 
 
+def in_one_line(mistake: DeltaspaceError) -> str:
+    """A user's mistake, for a list of several."""
+    return "; ".join(line.strip() for line in str(mistake).split("\n"))
+
+
 def tell_failures(failures: Sequence[Failure]) -> None:
     """Raise what ends a run.
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from deltaspace.errors import DeltaspaceError, first_line
 from deltaspace.study.artefact import Artefact
+from deltaspace.study.claims import ClaimedElsewhere
 from deltaspace.study.engines.threads import threads_of_torch
 from deltaspace.study.folder import RECIPE, Folder, State
 from deltaspace.study.graph import Graph
@@ -32,13 +33,24 @@ class Outcome(NamedTuple):
     seconds: float
 
 
+# Of a parameter sweep, so many studies are kept open: the artefacts of one mostly follow each other.
+_OPEN = 4
+
+
+class _Opened(NamedTuple):
+    """A study, and the artefacts of those of its stages that were asked for, by path."""
+
+    graph: Graph
+    artefacts: dict[str, Artefact]
+
+
 class Making:
-    """What a worker keeps from one artefact to the next: the study with its PLM, for as long as one run of it lasts."""
+    """What a worker keeps from one artefact to the next: the studies with their PLM, for as long as one run lasts."""
 
     def __init__(self) -> None:
         self._run = ""
-        self._graph: Graph | None = None
-        self._artefacts: dict[str, Artefact] = {}
+        # The one that was used last is the last.
+        self._opened: dict[str, _Opened] = {}
 
     def make(self, run: str, study: str, path: str, fingerprint: str, state: State, threads: int, observer: Observer) -> Outcome:
         """Make an artefact; there are many parameters since this is all that passes between two processes.
@@ -55,8 +67,8 @@ class Making:
         Raises:
             DeltaspaceError: a user's mistake, or this process sees other files than the one that asks.
         """
-        graph = self._opened(run, study)
-        artefact = self._artefact(graph, path)
+        graph, artefacts = self._open(run, study)
+        artefact = _artefact(graph, artefacts, path)
         if (seen := graph.fingerprint(artefact)) != fingerprint:
             raise DeltaspaceError(
                 f"{path} would be made from something else on {platform.node()}",
@@ -69,25 +81,32 @@ class Making:
             made = graph.make(artefact, state, observer)
         return Outcome(made, time.perf_counter() - started)
 
-    def _opened(self, run: str, study: str) -> Graph:
-        if self._graph is None or self._run != run:
-            before = self._graph
-            resources = Resources(load_recipe(Path(study) / RECIPE), Folder(study))
-            if before is not None:
-                resources.share(before.resources)
+    def _open(self, run: str, study: str) -> _Opened:
+        last = next(reversed(self._opened.values())).graph.resources if self._opened else None
+        if self._run != run:
+            self._opened = {}
+        if (opened := self._opened.pop(study, None)) is None:
+            same = last if self._run == run else None
+            resources = Resources(load_recipe(Path(study) / RECIPE), Folder(study), beside=same)
+            if last is not None:
+                resources.share(last)
             # Loaded now, so that no artefact's time has it.
             assert resources.backbone
-            self._run, self._graph, self._artefacts = run, Graph(resources), {}
-        return self._graph
+            opened = _Opened(Graph(resources), {})
+        self._run, self._opened[study] = run, opened
+        if len(self._opened) > _OPEN:
+            del self._opened[next(iter(self._opened))]
+        return opened
 
-    def _artefact(self, graph: Graph, path: str) -> Artefact:
-        if path not in self._artefacts:
-            stage = STAGES.find(path.partition("/")[0])
-            listed = map(stage.artefact, stage.keys(graph.resources.recipe))
-            self._artefacts |= {artefact.path: artefact for artefact in listed}
-        if path not in self._artefacts:
-            raise DeltaspaceError(f"the recipe does not ask for {path}", found=str(graph.resources.folder.path / RECIPE))
-        return self._artefacts[path]
+
+def _artefact(graph: Graph, known: dict[str, Artefact], path: str) -> Artefact:
+    if path not in known:
+        stage = STAGES.find(path.partition("/")[0])
+        listed = map(stage.artefact, stage.keys(graph.resources.recipe))
+        known |= {artefact.path: artefact for artefact in listed}
+    if path not in known:
+        raise DeltaspaceError(f"the recipe does not ask for {path}", found=str(graph.resources.folder.path / RECIPE))
+    return known[path]
 
 
 def said_of(making: Making, job: Mapping[str, Any], observer: Observer) -> dict[str, Any]:
@@ -103,6 +122,8 @@ def said_of(making: Making, job: Mapping[str, Any], observer: Observer) -> dict[
     except DeltaspaceError as error:
         details = {name: None if (said := getattr(error, name)) is None else str(said) for name in ("found", "expected", "mend")}
         return {"what": "mistake", "error": error.what, **details}
+    except ClaimedElsewhere:
+        return {"what": "elsewhere"}
     except ConnectionError:  # nobody hears it any more
         raise
     except Exception as error:  # whatever it is, the other artefacts can be made

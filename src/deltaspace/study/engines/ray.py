@@ -14,11 +14,10 @@ from deltaspace.errors import DeltaspaceError, first_line
 from deltaspace.interruption import SIGNALS, held
 from deltaspace.study.artefact import Artefact
 from deltaspace.study.engines._ray_task import Board, make
-from deltaspace.study.engines.crew import Crew, Heard, conduct, heard_of
+from deltaspace.study.engines.crew import MAX_RETRIES, Crew, Heard, checked_retries, conduct, heard_of
 from deltaspace.study.engines.engine import ENGINES, Engine
 from deltaspace.study.engines.schedule import Job
 from deltaspace.study.engines.threads import Threads
-from deltaspace.study.engines.workers import MAX_RETRIES
 from deltaspace.study.folder import State
 from deltaspace.study.graph import Graph
 from deltaspace.study.observer import Observer, Worker
@@ -69,7 +68,7 @@ class Ray(Engine):
             raise DeltaspaceError("Ray is not installed", mend="pip install 'deltaspace[ray]'")
         self.address, self.cpus_per_task, self.gpus_per_task = address, float(cpus_per_task), float(gpus_per_task)
         self.threads = Threads.chosen(threads or max(1, int(cpus_per_task)), joint_threads)
-        self.max_retries = max_retries
+        self.max_retries = checked_retries(max_retries)
         self._kept = self._connected = False
 
     def __enter__(self) -> Ray:
@@ -90,7 +89,7 @@ class Ray(Engine):
         if not todo:
             return 0
         self._connect()
-        crew, whole = _Tasks(self, str(graph.resources.folder.path.absolute())), False
+        crew, whole = _Tasks(self), False
         observer.note(crew.described())
         try:
             made = conduct(crew, graph, todo, observer, self.threads, self.max_retries)
@@ -135,17 +134,19 @@ class Ray(Engine):
 class _Tasks(Crew):
     """The tasks of one run."""
 
-    def __init__(self, engine: Ray, study: str) -> None:
+    def __init__(self, engine: Ray) -> None:
         import ray
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-        self._ray, self._engine, self._study, self._run = ray, engine, study, secrets.token_hex(8)
+        self._ray, self._engine, self._run = ray, engine, secrets.token_hex(8)
         self._task = ray.remote(make)
         # It stays where the run is: other nodes may go.
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         self._board = ray.remote(Board).options(num_cpus=0, scheduling_strategy=here).remote()
         self._given: dict[ObjectRef[Any], tuple[Job, float]] = {}
-        self._workers: dict[tuple[str, int], Worker] = {}
+        # Jobs by what their tasks call them, and who works on each.
+        self._told_as: dict[str, Job] = {}
+        self._workers: dict[str, Worker] = {}
 
     def described(self) -> str:
         """Where tasks run."""
@@ -166,26 +167,28 @@ class _Tasks(Crew):
             fits = fits and (len(self._given) + 1) * each <= sum(node.get("GPU", 0.0) for node in nodes)
         return fits
 
-    def give(self, job: Job) -> None:
-        asked = {"path": job.artefact.path, "fingerprint": job.fingerprint, "state": job.state, "threads": job.threads}
-        asked |= {"run": self._run, "study": self._study}
+    def give(self, job: Job, study: str, path: str) -> None:
+        asked = {"fingerprint": job.fingerprint, "state": job.state, "threads": job.threads}
+        asked |= {"run": self._run, "study": study, "path": path}
         cpus = self._cpus(job)
         options = {"num_cpus": cpus, "num_gpus": self._engine.gpus_per_task, "max_retries": 0, "name": job.artefact.path}
         task = self._task.options(**options, scheduling_strategy="SPREAD")
         with held():
-            self._given[task.remote(asked, job.tries, self._board, str(Path.cwd()))] = job, cpus
+            told_as = f"{job.artefact.path} {job.tries}"
+            self._given[task.remote(asked, told_as, self._board, str(Path.cwd()))] = job, cpus
+            self._told_as[told_as] = job
 
     def listen(self) -> Iterator[Heard]:
         ready, _ = self._ray.wait(list(self._given), num_returns=1, timeout=_WAIT_SECONDS)
         if ready:
             ready, _ = self._ray.wait(list(self._given), num_returns=len(self._given), timeout=0)
         for said in self._ray.get(self._board.take.remote()):
-            under_way = {(job.artefact.path, job.tries): job for job, _ in self._given.values()}
-            if (job := under_way.get((said["path"], said["attempt"]))) is not None:
+            if (job := self._told_as.get(said["of"])) is not None:
                 yield from self._begun(job, said)
         for reference in ready:
             job, _ = self._given.pop(reference)
-            at = job.artefact.path, job.tries
+            at = f"{job.artefact.path} {job.tries}"
+            del self._told_as[at]
             try:
                 said = self._ray.get(reference)
             except self._ray.exceptions.RayError as error:
@@ -211,7 +214,7 @@ class _Tasks(Crew):
 
     def _begun(self, job: Job, said: dict[str, Any]) -> Iterator[Heard]:
         """What a task said on its way; that it began is said once, whichever way it is heard first."""
-        at, worker = (job.artefact.path, job.tries), Worker(said["host"], said["process"])
+        at, worker = f"{job.artefact.path} {job.tries}", Worker(said["host"], said["process"])
         if at not in self._workers:
             self._workers[at] = worker
             yield Heard(job, worker, "start")

@@ -76,6 +76,10 @@ class Schedule:
         """It has to be begun anew."""
         self._push(self._index[job.artefact.path])
 
+    def put_off(self, job: Job) -> None:
+        """It was not begun after all; `again` says when it may be."""
+        job.tries -= 1
+
     def done(self, job: Job, seconds: float | None) -> None:
         """It is there, after so long, where that is known; what waited for it alone is ready."""
         index = self._index[job.artefact.path]

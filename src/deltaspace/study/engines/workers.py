@@ -22,7 +22,7 @@ from deltaspace.errors import DeltaspaceError
 from deltaspace.interruption import arrived, held
 from deltaspace.memory import free_bytes
 from deltaspace.study.artefact import Artefact
-from deltaspace.study.engines.crew import Crew, Heard, conduct, heard_of
+from deltaspace.study.engines.crew import MAX_RETRIES, Crew, Heard, checked_retries, conduct, heard_of
 from deltaspace.study.engines.engine import ENGINES, Engine
 from deltaspace.study.engines.failures import ArtefactsFailed
 from deltaspace.study.engines.schedule import Job
@@ -31,7 +31,6 @@ from deltaspace.study.folder import State
 from deltaspace.study.graph import Graph
 from deltaspace.study.observer import Observer, Worker
 
-MAX_RETRIES = 2
 # What a worker runs: it finds modules where this process does, and a Ctrl-C of the terminal ends it quietly until it is ready.
 _PROGRAM = """
 import json, signal, sys
@@ -72,7 +71,7 @@ class Workers(Engine):
     ) -> None:
         if count is not None and count < 1:
             raise DeltaspaceError(f"{count} workers cannot be", expected="1 or more")
-        self.count, self.max_retries = count, max_retries
+        self.count, self.max_retries = count, checked_retries(max_retries)
         self.threads = Threads.chosen(threads, joint_threads)
         self._crew: _Processes | None = None
         self._kept = False
@@ -94,7 +93,7 @@ class Workers(Engine):
             return 0
         if self._crew is None:
             self._crew = _Processes(_count(self.count, self.threads, graph, observer), self.threads.each)
-        self._crew.open(str(graph.resources.folder.path.absolute()))
+        self._crew.open()
         whole = False
         try:
             made = conduct(self._crew, graph, todo, observer, self.threads, self.max_retries)
@@ -197,12 +196,12 @@ class _Processes(Crew):
         self._count, self._threads = count, threads
         self._processes: list[_Process] = []
         self._selector = selectors.DefaultSelector()
-        self._run = self._study = ""
+        self._run = ""
         self._stillborn = 0
 
-    def open(self, study: str) -> None:
-        """What comes next is of this study."""
-        self._run, self._study = secrets.token_hex(8), study
+    def open(self) -> None:
+        """What comes next is of another run."""
+        self._run = secrets.token_hex(8)
 
     @property
     def busy(self) -> int:
@@ -212,11 +211,11 @@ class _Processes(Crew):
         used = [process.job.threads for process in self._processes if process.job is not None]
         return not used or (len(used) < self._count and sum(used) + job.threads <= self._count * self._threads)
 
-    def give(self, job: Job) -> None:
+    def give(self, job: Job, study: str, path: str) -> None:
         process = next((idle for idle in self._processes if idle.job is None), None) or self._started()
         process.job = job
-        asked = {"path": job.artefact.path, "fingerprint": job.fingerprint, "state": job.state, "threads": job.threads}
-        process.send({"run": self._run, "study": self._study, **asked})
+        asked = {"fingerprint": job.fingerprint, "state": job.state, "threads": job.threads}
+        process.send({"run": self._run, "study": study, "path": path, **asked})
 
     def listen(self) -> Iterator[Heard]:
         for key, _ in self._selector.select(_WAIT_SECONDS):

@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from deltaspace.training import Adam
+from deltaspace.training import Adam, Processes
 
 # arXiv 1804.04235, section 7.2: the second moments' decay is 1 - t^-0.8; an update's root mean square is at most 1 (section 6).
 _DECAY = 0.8
@@ -51,6 +51,13 @@ class LowRankGradient:
     def add(self, gradient: Float[Tensor, "k params"], codes: Float[Tensor, "k dim"], inner: Float[Tensor, "k k"]) -> None:
         """Add C^T G, with G G^T at hand."""
         self._factors.append((gradient, codes, inner))
+
+    def gather(self, processes: Processes) -> None:
+        """Have the factors of all processes in place of this one's."""
+        if processes.count > 1:
+            gradient, codes, _ = self.joined()
+            gradient, codes = processes.gathered([gradient, codes])
+            self._factors = [(gradient, codes, gradient @ gradient.T)]
 
     def joined(self) -> tuple[Float[Tensor, "k params"], Float[Tensor, "k dim"], Float[Tensor, "k k"]]:
         """G, C and G G^T of all batches together."""
@@ -132,6 +139,11 @@ class LowRankAdafactor(Adam):
         super()._zero()
         for _, factors in self._large:
             factors.clear()
+
+    def _gather(self, processes: Processes) -> None:
+        super()._gather(processes)
+        for _, factors in self._large:
+            factors.gather(processes)
 
     def _norm(self) -> Tensor:
         squares = [super()._norm().square()]
