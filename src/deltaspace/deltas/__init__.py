@@ -7,6 +7,7 @@ from deltaspace.deltas.delta import AttachedDelta, Delta
 from deltaspace.deltas.finetune import Finetune
 from deltaspace.deltas.layout import Layout
 from deltaspace.deltas.lora import Lora
+from deltaspace.deltas.native import native_lora
 from deltaspace.deltas.peft_backed import PeftBacked
 from deltaspace.deltas.peft_checkpoint import peft_settings
 from deltaspace.deltas.peft_method import Peft
@@ -28,6 +29,7 @@ __all__ = [
     "Prefix",
     "attach",
     "make_delta",
+    "native_lora",
     "peft_settings",
     "read_delta",
 ]

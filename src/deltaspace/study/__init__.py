@@ -9,6 +9,7 @@ from deltaspace.study.explore import sample_landscape
 from deltaspace.study.fetch import fetch_tasks
 from deltaspace.study.history import RunRecord, read_history
 from deltaspace.study.imports import Imported, import_checkpoints
+from deltaspace.study.kept import read_kept
 from deltaspace.study.live import Live, Running
 from deltaspace.study.observer import Observer, Worker
 from deltaspace.study.recipe import Recipe, load_recipe
@@ -28,6 +29,8 @@ from deltaspace.study.slices import SliceSpec
 from deltaspace.study.stage import STAGES, Stage
 from deltaspace.study.status import StageStatus, StudyStatus, read_status
 from deltaspace.study.sweep import Sweep, is_sweep, load_sweep, read_sweep_scores, run_sweep
+from deltaspace.study.zoo import zoo_tasks
+from deltaspace.subspace.kept import Kept
 
 __all__ = [
     "ENGINES",
@@ -39,6 +42,7 @@ __all__ = [
     "DisagreementRow",
     "Engine",
     "Imported",
+    "Kept",
     "Live",
     "MadeFrom",
     "Observer",
@@ -70,6 +74,7 @@ __all__ = [
     "read_curves",
     "read_disagreements",
     "read_history",
+    "read_kept",
     "read_landscapes",
     "read_radii",
     "read_scores",
@@ -79,4 +84,5 @@ __all__ = [
     "run_study",
     "run_sweep",
     "sample_landscape",
+    "zoo_tasks",
 ]

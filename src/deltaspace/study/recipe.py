@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
-from deltaspace.deltas import Delta, make_delta, peft_settings
+from deltaspace.deltas import Delta, make_delta, native_lora, peft_settings
 from deltaspace.errors import DeltaspaceError
 from deltaspace.families import PLAIN, Prompting
 from deltaspace.mistakes import Mistake, mistakes_of, refuse, shown
@@ -142,8 +142,10 @@ def _known_delta(name: str, settings: dict[str, Any], base: Path) -> dict[str, A
     if not isinstance(method := given.get("method", ""), str):
         raise ValueError(f"no delta {shown(method)}; a method is a text")
     if isinstance(given.get("peft"), str) and (base / _path(given["peft"])).is_dir():
-        rest = {key: value for key, value in given.items() if key != "peft"}
-        given = {**peft_settings(base / str(given["peft"])), **rest}
+        folder, rest = base / given["peft"], {key: value for key, value in given.items() if key != "peft"}
+        said = peft_settings(folder)
+        native = None if rest else native_lora(folder, said["peft"], said["settings"])
+        given = {**said, **rest} if native is None else {"method": "lora", **native}
     made = make_delta(name, given).model_dump()
     return {"method": given["method"], **made} if "method" in given else made
 
@@ -191,6 +193,10 @@ class Recipe(Settings):
         default=None, description="tune transferred vectors without labels: true, or its settings; not by default"
     )
     rivals: tuple[str, ...] = Field(default=(), description="other ways of tuning few numbers, trained beside the subspace")
+    reconstruction: bool | None = Field(
+        default=None,
+        description="measure what the space keeps of each source solution: true, false; by default of those that were imported",
+    )
     landscapes: tuple[SliceSpec, ...] = Field(default=(), description="slices of the subspace on which every delta is scored")
 
     @field_validator("deltas", mode="before")

@@ -14,6 +14,7 @@ from torch import Tensor
 from deltaspace.deltas.delta import AttachedDelta
 from deltaspace.errors import DeltaspaceError
 from deltaspace.storage import checked_text, path_of, read_packed, write_tensors
+from deltaspace.subspace.kept import Kept
 from deltaspace.subspace.maps import MAPS, Map
 from deltaspace.subspace.vectors import Vectors
 
@@ -94,6 +95,7 @@ class Subspace:
         seed: from which everything was drawn that a delta does not train.
         history: how it was approximated.
         vectors: of tasks that were tuned in it.
+        kept: what it keeps of its source solutions, where that was measured.
     """
 
     dim: int
@@ -105,6 +107,7 @@ class Subspace:
     seed: int = 0
     history: dict[str, Any] = field(default_factory=dict)
     vectors: Vectors = field(default_factory=lambda: Vectors(0))
+    kept: tuple[Kept, ...] = ()
 
     def __post_init__(self) -> None:
         if not len(self.vectors):
