@@ -207,6 +207,13 @@ def test_a_bias_is_refused_not_dropped(place):
         read_checkpoints([str(folder)], attached_lora(place))
 
 
+def test_a_setting_that_peft_would_leave_out_is_refused(place):
+    path = place / "zoo" / "two" / "adapter_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "sparsity": 0.5}))
+    with pytest.raises(DeltaspaceError, match=r"does not know of LORA\n  found: sparsity: 0.5"):
+        read_checkpoints([str(path.parent)], attached_lora(place))
+
+
 def attached_lora(place):
     from deltaspace.backbone import load_backbone
 

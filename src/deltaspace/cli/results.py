@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from deltaspace.cli._options import Dim, Seed, StudyFolder, refuse_sweep
-from deltaspace.cli._terminal import bars, print_json, print_tables, quiet
+from deltaspace.cli._terminal import bars, hint, print_json, print_tables, quiet
 from deltaspace.errors import DeltaspaceError
 from deltaspace.figures import figure_names
 
@@ -173,7 +173,7 @@ def landscape(
         print_json([asdict(row) for row in region_rows({made: sampled}, threshold)])
         return
     print_tables([region_table(made, sampled, threshold)])
-    print(f"figures: deltaspace figure landscape {study} --landscape {made} -o {made}.png")
+    hint(f"figures: deltaspace figure landscape {study} --landscape {made} -o {made}.png")
 
 
 def figure(

@@ -12,6 +12,8 @@ from deltaspace.study.imports import Imported, import_checkpoints
 from deltaspace.study.kept import read_kept
 from deltaspace.study.live import Live, Running
 from deltaspace.study.observer import Observer, Worker
+from deltaspace.study.plan import Plan, StagePlan, plan_study
+from deltaspace.study.planned_sweep import plan_sweep
 from deltaspace.study.recipe import Recipe, load_recipe
 from deltaspace.study.results import (
     Answer,
@@ -46,6 +48,7 @@ __all__ = [
     "Live",
     "MadeFrom",
     "Observer",
+    "Plan",
     "Ray",
     "Recipe",
     "RunRecord",
@@ -54,6 +57,7 @@ __all__ = [
     "Serial",
     "SliceSpec",
     "Stage",
+    "StagePlan",
     "StageStatus",
     "StudyStatus",
     "Sweep",
@@ -70,6 +74,8 @@ __all__ = [
     "load_sweep",
     "measures",
     "outdated",
+    "plan_study",
+    "plan_sweep",
     "read_answers",
     "read_curves",
     "read_disagreements",

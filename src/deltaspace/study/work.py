@@ -21,14 +21,14 @@ class Work:
         numbers: how many are written.
     """
 
-    trained: dict[str, float] = field(default_factory=dict)
-    read: dict[str, float] = field(default_factory=dict)
+    trained: dict[str, int] = field(default_factory=dict)
+    read: dict[str, int] = field(default_factory=dict)
     task: str | None = None
     numbers: int = 0
 
     @classmethod
     def of_training(
-        cls, how: Training, deltas: Iterable[str], dev: float, *, side_by_side: int = 1, task: str | None = None, numbers: int = 0
+        cls, how: Training, deltas: Iterable[str], dev: int, *, side_by_side: int = 1, task: str | None = None, numbers: int = 0
     ) -> Work:
         """What a training takes that goes on to its last step.
 
@@ -44,7 +44,7 @@ class Work:
         evaluations = 1 + how.steps // how.evaluate_every
         return cls(dict.fromkeys(named, trained), dict.fromkeys(named, evaluations * dev * side_by_side), task, numbers)
 
-    def reading(self, examples: float, *deltas: str) -> Work:
+    def reading(self, examples: int, *deltas: str) -> Work:
         """The same, with more examples that are read by some deltas."""
-        read = {name: self.read.get(name, 0.0) + (examples if name in deltas else 0.0) for name in {*self.read, *deltas}}
+        read = {name: self.read.get(name, 0) + (examples if name in deltas else 0) for name in {*self.read, *deltas}}
         return Work(self.trained, read, self.task, self.numbers)

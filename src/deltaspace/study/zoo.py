@@ -74,6 +74,6 @@ def _listed(path: Path) -> Iterator[tuple[str, str]]:
             or not all(isinstance(v, str) for v in fields.values())
         ):
             raise DeltaspaceError(f"{path}: the entry {name[:100]!r} is wrong", found=repr(entry)[:200], expected=_FORM)
-        folder = fields.get("folder", name)
+        folder, task = str(fields.get("folder", name)), str(fields.get("task", name))
         beside = path.parent / path_of(folder)
-        yield str(beside) if beside.exists() else folder, fields.get("task", name)
+        yield str(beside) if beside.exists() else folder, task
