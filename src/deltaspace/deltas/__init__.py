@@ -12,7 +12,7 @@ from deltaspace.deltas.peft_backed import PeftBacked
 from deltaspace.deltas.peft_checkpoint import peft_settings
 from deltaspace.deltas.peft_method import Peft
 from deltaspace.deltas.prefix import Prefix
-from deltaspace.deltas.registry import DELTAS, attach, make_delta, read_delta
+from deltaspace.deltas.registry import DELTAS, attach, config_settings, is_config, make_delta, read_delta
 
 __all__ = [
     "DELTAS",
@@ -28,6 +28,8 @@ __all__ = [
     "PeftBacked",
     "Prefix",
     "attach",
+    "config_settings",
+    "is_config",
     "make_delta",
     "native_lora",
     "peft_settings",

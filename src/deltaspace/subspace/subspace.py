@@ -41,7 +41,7 @@ class Plm:
         return cls(**{key: checked_text(value) for key, value in said.items()})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Entry:
     """One delta of a subspace: its parameters at an intrinsic vector I are initial + offset + up(I).
 
@@ -56,6 +56,9 @@ class Entry:
     map: Map
     settings: dict[str, Any] = field(default_factory=dict)
     offset: Float[Tensor, " params"] | None = None
+
+    def __repr__(self) -> str:
+        return f"Entry({len(self.initial):,} parameters, {self.map.kind}{'' if self.offset is None else ', offset'})"
 
     @property
     def origin(self) -> Float[Tensor, " params"]:
@@ -81,7 +84,7 @@ class Entry:
         return replace(self, initial=self.initial.to(device), map=self.map.to(device), offset=offset)
 
 
-@dataclass
+@dataclass(repr=False)
 class Subspace:
     """One low-dimensional space for all deltas of a PLM.
 
@@ -112,6 +115,10 @@ class Subspace:
     def __post_init__(self) -> None:
         if not len(self.vectors):
             self.vectors = Vectors(self.dim)
+
+    def __repr__(self) -> str:
+        counts = f"{len(self.sources)} source tasks, {len(self.vectors)} vectors"
+        return f"Subspace(d = {self.dim} of {self.plm.name!r}: {', '.join(self.entries)}; {counts})"
 
     @property
     def deltas(self) -> tuple[str, ...]:

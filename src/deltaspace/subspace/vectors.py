@@ -18,7 +18,7 @@ from deltaspace.storage import checked_text, path_of, read_packed, write_tensors
 FORMAT = "deltaspace.vectors/1"
 
 
-@dataclass
+@dataclass(repr=False)
 class Vectors:
     """Intrinsic vectors by task and the delta they were found through.
 
@@ -38,6 +38,9 @@ class Vectors:
 
     dim: int
     entries: dict[tuple[str, str], Float[Tensor, " _"]] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"Vectors(d = {self.dim}, {len(self)} of {len(self.tasks)} tasks)"
 
     def __len__(self) -> int:
         return len(self.entries)

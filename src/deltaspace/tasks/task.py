@@ -74,8 +74,15 @@ class Task:
         return f"Task({self.name!r}, {self.kind}, {self.metric}, {sizes})"
 
     def split(self, split: Split) -> tuple[Example, ...]:
-        """The examples of one split."""
-        return {"train": self.train, "dev": self.dev, "test": self.test}[split]
+        """The examples of one split.
+
+        Raises:
+            DeltaspaceError: there is no such split.
+        """
+        splits = {"train": self.train, "dev": self.dev, "test": self.test}
+        if split not in splits:
+            raise DeltaspaceError(f"no split {split!r}", found=f"task {self.name}", expected=", ".join(splits))
+        return splits[split]
 
     def candidates(self, example: Example) -> tuple[str, ...]:
         """The answers among which `example` is decided; empty for tasks that are generated."""
