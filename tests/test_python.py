@@ -22,7 +22,7 @@ from deltaspace.settings import Settings
 from deltaspace.study import Recipe, SliceSpec, Sweep
 from deltaspace.subspace import PROJECTIONS, Approximation, Optimization, Translation
 from deltaspace.subspace.agreement import Probing
-from deltaspace.tasks import Limits, TaskSpec
+from deltaspace.tasks import Limits, TaskSpec, few_shot
 from deltaspace.tasks.spec import Columns, Splits
 from deltaspace.training import Training
 from tests.tiny import model, save_tiny, tiny_backbone, tiny_task, tiny_tokenizer
@@ -79,8 +79,9 @@ def test_a_training_asks_for_its_steps_alone():
     assert Training(steps=3).lr == 2e-3 and Optimization(steps=3).lr == 1e-2
 
 
-def test_wrong_values_of_functions(backbone):
+def test_wrong_values_of_functions(backbone, tmp_path):
     lora, task = ds.attach("lora", backbone, r=2), tiny_task()
+    splits = {split: task.split(split) for split in ("train", "dev", "test")}
     space = ds.approximate([lora], [], [], dim=2, projection="gaussian")
     calls = {
         "at least one dimension": lambda: ds.approximate([lora], [], [], dim=0, projection="gaussian"),
@@ -92,6 +93,20 @@ def test_wrong_values_of_functions(backbone):
         "no device 'gpu'": lambda: ds.load_backbone("demo", device="gpu"),
         "cut to no tokens": lambda: ds.load_backbone("demo", max_length=-1),
         "parameters of lora do not fit": lambda: ds.score(lora, task, lora.initial[:3]),
+        "a vector of the subspace does not fit": lambda: ds.transfer(space, torch.ones(3), lora, task),
+        "the vector for tiny is not finite": lambda: ds.transfer(space, torch.full((2,), torch.nan), lora, task),
+        "a displacement does not fit": lambda: space.entry("lora").encode(torch.ones(1, 3)),
+        "no such neighbors": lambda: space.vectors.nearest(torch.ones(3)),
+        "count=0": lambda: space.vectors.nearest(torch.ones(2), count=0),
+        "vectors only become longer": lambda: space.vectors.padded(-1),
+        "dim=-1": lambda: ds.Vectors(-1),
+        "a delta's parameters do not fit": lambda: ds.export_delta(lora, lora.initial[:3], tmp_path / "out"),
+        "is made from solutions": lambda: ds.approximate([lora], [], [], dim=2, projection="svd"),
+        "wrong limits": lambda: ds.make_task("x", splits, source="s", limits={"train": -1}),
+        "few-shot needs examples": lambda: few_shot(task, 0),
+        "max_length=-4": lambda: ds.make_backbone("x", backbone.model, backbone.tokenizer, family="decoder", max_length=-4),
+        "no grid '1:0:1'": lambda: ds.landscape.Grid(1.0, 0.0, 1),
+        "of different spaces": lambda: ds.landscape.Slice.through({"a": torch.ones(2), "b": torch.ones(3)}),
         "kept_bytes is no number of bytes": lambda: ds.SubspaceModel(space, backbone, kept_bytes=-1),
     }
     for message, call in calls.items():

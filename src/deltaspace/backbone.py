@@ -96,8 +96,7 @@ def load_backbone(
             model in memory has no tokenizer or is not in fp32.
     """
     options: dict[str, Any] = {"max_length": max_length, "prompting": prompting, "device": device}
-    if max_length < 1:
-        raise DeltaspaceError("inputs cannot be cut to no tokens", found=f"max_length={max_length}", expected="1 or more")
+    _check_length(max_length)
     if not isinstance(name, str | Path):
         return _in_memory(name, tokenizer, family, options)
     if tokenizer is not None:
@@ -159,6 +158,7 @@ def make_backbone(
     Raises:
         DeltaspaceError: there is no such family or device, or model and tokenizer do not go together.
     """
+    _check_length(max_length)
     task_reader = FAMILIES.find(family)(model, tokenizer, max_length, prompting)
     task_reader.check_model(name)
     asked = asked_device() if device is None else check_device(str(device))
@@ -167,6 +167,12 @@ def make_backbone(
     model.to(asked or accelerator.device)
     known = _fingerprint(model) if fingerprint is None else fingerprint
     return Backbone(name, model, tokenizer, task_reader, known, accelerator)
+
+
+def _check_length(max_length: int) -> None:
+    """Raise DeltaspaceError where inputs would be cut to nothing."""
+    if max_length < 1:
+        raise DeltaspaceError("inputs cannot be cut to no tokens", found=f"max_length={max_length}", expected="1 or more")
 
 
 def _fingerprint(model: PreTrainedModel) -> str:

@@ -37,7 +37,7 @@ def _sums(plan: Plan) -> Iterator[str]:
         return
     unknown = " and what is not known" if any(stage.seconds is None for stage in plan.stages) else ""
     yield (
-        f"{plan.out}: {plan.todo} to make, about {_time(plan.seconds)} at most{unknown}, "
+        f"{plan.out}: {plan.todo} to make, about {_time(plan.seconds)}{unknown}, "
         f"one after another on this machine; {_size(plan.bytes)}"
     )
     for delta, (trained, read) in plan.steps.items():

@@ -75,7 +75,15 @@ class Entry:
         return decoded if self.offset is None else decoded + self.offset
 
     def encode(self, displacements: Float[Tensor, "rows params"]) -> Float[Tensor, "rows dim"]:
-        """Intrinsic vectors of displacements from theta0."""
+        """Intrinsic vectors of displacements from theta0.
+
+        Raises:
+            DeltaspaceError: a displacement has not n numbers.
+        """
+        if displacements.shape[-1] != len(self.initial):
+            raise DeltaspaceError(
+                "a displacement does not fit", found=tuple(displacements.shape), expected=f"n = {len(self.initial)}"
+            )
         return self.map.encode(displacements if self.offset is None else displacements - self.offset)
 
     def to(self, device: torch.device | str) -> Entry:
@@ -139,8 +147,10 @@ class Subspace:
         """Parameters of `delta` at an intrinsic vector, or at several, (rows, d).
 
         Raises:
-            DeltaspaceError: the subspace has no such delta.
+            DeltaspaceError: the subspace has no such delta, or a vector has not d numbers.
         """
+        if vector.shape[-1:] != (self.dim,):
+            raise DeltaspaceError("a vector of the subspace does not fit", found=tuple(vector.shape), expected=f"({self.dim},)")
         decoded = self.entry(delta).decode(vector.reshape(-1, vector.shape[-1]))
         return decoded.reshape(*vector.shape[:-1], -1)
 
