@@ -22,7 +22,9 @@ def read_kept(study: Path | str) -> list[Kept]:
     folder = Folder(Path(study))
     folder.check()
     kept = []
-    for record in (record for stage in (INDEPENDENT, RECONSTRUCTED) for record in current_records(folder, stage.name)):
+    # Only solutions of a study that took some in say something; the others need not be read.
+    stages = (INDEPENDENT, RECONSTRUCTED) if (folder.path / "imported").exists() else (RECONSTRUCTED,)
+    for record in (record for stage in stages for record in current_records(folder, stage.name)):
         said = folder.metadata(record.path).get("kept")
         if said is None and record.stage == INDEPENDENT.name:  # trained here, or imported by an earlier version
             continue
