@@ -204,3 +204,12 @@ def test_the_command_line_ends_with_code_2(monkeypatch, capsys, tmp_path):
 def test_a_long_text_of_somebody_else_is_shortened():
     said = str(DeltaspaceError("a label", found="x" * 3_000_000))
     assert len(said) < 3_000 and said.endswith("x… (3,000,000 characters)")
+
+
+def test_a_delta_that_stands_twice_is_told_with_the_other_wrong_ones(place):
+    recipe = {**BASE, "deltas": ["lora", {"lora": {"rank": 3}}, "adaptor", {"prefix": {"tokens": 0}}, 7]}
+    with pytest.raises(DeltaspaceError) as caught:
+        check(place, recipe)
+    said = str(caught.value)
+    for part in ("has 5 mistakes", "'lora' stands twice", "rank: unknown key", "did you mean 'adapter'", "tokens: ", "not 7"):
+        assert part in said, said

@@ -123,11 +123,12 @@ def test_my_twenty_loras(place):
     }
     (place / "zoo.yaml").write_text(yaml.safe_dump(recipe))
     shorten(place / "zoo.yaml")
-    told = [word for name in names for word in ("--task", name)]
-    deltaspace("import", "runs/zoo", *(place / "my-loras" / name for name in names), *told, "--recipe", "zoo.yaml")
+    told = deltaspace("import", "runs/zoo", *(place / "my-loras" / name for name in names), "--recipe", "zoo.yaml")
+    assert f"kept whole: {COUNT} of {COUNT}" in told
     deltaspace("run", "zoo.yaml", "--out", "runs/zoo")
     space = ds.read_subspace("runs/zoo")
     assert space.codes_of("lora").shape == (COUNT, COUNT)
+    assert {row.task for row in space.kept if row.dim == COUNT} == set(names)
     deltaspace("export", "runs/zoo", "--task", "new", "--delta", "lora", "-o", "new-lora")
     PeftModel.from_pretrained(AutoModelForMaskedLM.from_pretrained("my-bert"), "new-lora")
 

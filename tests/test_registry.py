@@ -99,7 +99,8 @@ page = Path("docs/methods.md").read_text(encoding="utf-8")
 assert put_into(page) == page
 print(*STAGES)
 """
-    stages = "zero_shot independent subspace disagreement optimized mean_code rivals in_span transferred translated landscapes"
+    before = "zero_shot independent subspace reconstructed disagreement optimized"
+    stages = f"{before} mean_code rivals in_span transferred translated landscapes"
     assert run_fresh(script).split() == stages.split()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import is_bf16_available
 
+from deltaspace.devices import asked_device, check_device
 from deltaspace.errors import DeltaspaceError
 from deltaspace.families import FAMILIES, PLAIN, Family, Prompting
 from deltaspace.gguf_files import model_files
@@ -69,8 +71,9 @@ class Backbone:
 
 
 def load_backbone(
-    name: str,
+    name: str | Path | PreTrainedModel,
     *,
+    tokenizer: PreTrainedTokenizerBase | None = None,
     family: str | None = None,
     max_length: int = 128,
     prompting: Prompting = PLAIN,
@@ -80,35 +83,62 @@ def load_backbone(
 
     Args:
         name: `demo` (all-MiniLM-L6-v2), `demo-lm` (SmolLM2-135M-Instruct), a folder with config.json and model.safetensors, a
-            GGUF file or a folder with one, or a name on the Hugging Face Hub.
+            GGUF file or a folder with one, a name on the Hugging Face Hub; or a model of transformers in memory, in fp32, which
+            is frozen in place.
+        tokenizer: that of a model in memory.
         family: one of `deltaspace.families.FAMILIES`, where it cannot be told from the configuration.
         max_length: tokens to which inputs are cut.
         prompting: how the inputs of all tasks are put to the model.
-        device: where it goes; accelerate's choice by default: a GPU if there is one, else the CPU.
+        device: where it goes; by default what DELTASPACE_DEVICE says, else accelerate's choice: a GPU if there is one.
 
     Raises:
-        DeltaspaceError: there is no such model, its files are not whole (see `load_model`), or it fits no family.
+        DeltaspaceError: there is no such model or device, its files are not whole (see `load_model`), it fits no family, or a
+            model in memory has no tokenizer or is not in fp32.
     """
+    options: dict[str, Any] = {"max_length": max_length, "prompting": prompting, "device": device}
+    _check_length(max_length)
+    if not isinstance(name, str | Path):
+        return _in_memory(name, tokenizer, family, options)
+    if tokenizer is not None:
+        raise DeltaspaceError(
+            f"the model {name} has its tokenizer beside it", mend="give a tokenizer with a model in memory alone"
+        )
+    name = str(name)
     files = model_files(name)
     folder = files.folder
     config = load_config(folder, f"model {name}", supported())
     kind = FAMILIES.find(family or family_of(name, config, folder))
     weight_files(folder)
-    tokenizer = load_tokenizer(folder, f"model {name}")
+    own = load_tokenizer(folder, f"model {name}")
     refused = f"model {name} cannot be loaded as {kind.name.replace('_', ' ')}"
     model = load_model(kind.auto_class(), config, folder, refused, unused=kind.unused, expected=supported())
-    backbone = make_backbone(
-        name,
-        model,
-        tokenizer,
-        family=kind.name,
-        max_length=max_length,
-        prompting=prompting,
-        fingerprint=files.fingerprint,
-        device=device,
-    )
+    backbone = make_backbone(name, model, own, family=kind.name, fingerprint=files.fingerprint, **options)
     backbone.family.read(folder)
     return backbone
+
+
+def _in_memory(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None, family: str | None, options: dict[str, Any]
+) -> Backbone:
+    """A backbone of a model in memory, whose family its class tells."""
+    from transformers import PreTrainedModel
+
+    if not isinstance(model, PreTrainedModel):
+        raise DeltaspaceError(
+            "this is no model",
+            found=type(model).__name__,
+            expected="a name, a folder, or a model of transformers (PreTrainedModel)",
+        )
+    if tokenizer is None:
+        raise DeltaspaceError("a model in memory needs its tokenizer", mend="load_backbone(model, tokenizer=tokenizer)")
+    if others := sorted({str(p.dtype) for p in model.parameters() if p.dtype != torch.float32}):
+        raise DeltaspaceError("the model is not in fp32", found=", ".join(others), expected="torch.float32", mend="model.float()")
+    name = str(model.config._name_or_path or type(model).__name__)
+    config = copy.copy(model.config)
+    # What was made from a configuration alone has not noted its class.
+    config.architectures = [type(model).__name__]
+    kind = FAMILIES.find(family or family_of(name, config, Path(os.devnull)))
+    return make_backbone(name, model, tokenizer, family=kind.name, **options)
 
 
 def make_backbone(
@@ -119,21 +149,40 @@ def make_backbone(
     family: str,
     max_length: int = 128,
     prompting: Prompting = PLAIN,
-    fingerprint: str = "",
+    fingerprint: str | None = None,
     device: str | torch.device | None = None,
 ) -> Backbone:
     """A backbone from a model and tokenizer already in memory; the model is frozen in place. Its parameters are those of
-    `load_backbone`, with the fingerprint of files that it may be from.
+    `load_backbone`, with the fingerprint of files that it may be from; by default that of its weights.
 
     Raises:
-        DeltaspaceError: there is no such family, or model and tokenizer do not go together.
+        DeltaspaceError: there is no such family or device, or model and tokenizer do not go together.
     """
+    _check_length(max_length)
     task_reader = FAMILIES.find(family)(model, tokenizer, max_length, prompting)
     task_reader.check_model(name)
+    asked = asked_device() if device is None else check_device(str(device))
     accelerator = Accelerator(mixed_precision=precision())
     model.eval().requires_grad_(False)
-    model.to(device or accelerator.device)
-    return Backbone(name, model, tokenizer, task_reader, fingerprint, accelerator)
+    model.to(asked or accelerator.device)
+    known = _fingerprint(model) if fingerprint is None else fingerprint
+    return Backbone(name, model, tokenizer, task_reader, known, accelerator)
+
+
+def _check_length(max_length: int) -> None:
+    """Raise DeltaspaceError where inputs would be cut to nothing."""
+    if max_length < 1:
+        raise DeltaspaceError("inputs cannot be cut to no tokens", found=f"max_length={max_length}", expected="1 or more")
+
+
+def _fingerprint(model: PreTrainedModel) -> str:
+    """SHA-256 over the names, shapes and bytes of a model's weights."""
+    total = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        values = tensor.detach().cpu().contiguous()
+        total.update(f"{name}:{values.dtype}:{tuple(values.shape)};".encode())
+        total.update(values.reshape(-1).view(torch.uint8).numpy())
+    return total.hexdigest()
 
 
 def precision() -> str:

@@ -9,7 +9,6 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from deltaspace.names import did_you_mean
-from deltaspace.settings import Settings
 
 # A value as a message shows it.
 _SHOWN = 80
@@ -81,7 +80,7 @@ def shown(value: object) -> str:
 
 def _keys_beside(title: str, where: Sequence[str | int]) -> list[str]:
     """The keys that there are where an unknown one was met, in the settings of this name."""
-    models = [model for model in _below(Settings) if model.__name__ == title]
+    models = [model for model in _below(BaseModel) if model.__name__ == title]
     for part in where[:-1]:
         # Positions in lists, and what pydantic calls the members of a union, are no keys.
         fields = [field for model in models for name, field in model.model_fields.items() if part in (name, field.alias)]

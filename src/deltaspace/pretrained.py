@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -129,7 +130,7 @@ def convert_gguf(path: Path, numbers: int, what: str, folder: Path) -> None:
     refused = f"{what} cannot be converted"
     source: dict[str, Any] = {"gguf_file": path.name}
     with (
-        tqdm(total=4, desc=f"{what}, once: configuration", disable=None, leave=False) as bar,
+        tqdm(total=4, desc=f"{what}, once: configuration", disable="TQDM_DISABLE" in os.environ or None, leave=False) as bar,
         _told(refused, "a GGUF file of an architecture that transformers reads, such as llama, qwen2, gemma3, gpt2 or t5"),
     ):
         config = load_pretrained(AutoConfig, path.parent, **source)

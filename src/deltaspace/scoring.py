@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from deltaspace.deltas.delta import AttachedDelta
-from deltaspace.families import Item
+from deltaspace.families import Batch, Evaluation, Item
 from deltaspace.tasks.metrics import METRICS
 from deltaspace.tasks.task import Split, Task
 from deltaspace.training import Score
@@ -51,14 +51,18 @@ class Scorer:
         # Where in that order the first examples are.
         self._shown = [(order.index(index), example) for index, example in enumerate(examples[:shown])]
 
-    @torch.no_grad()
     def score(self, vector: Float[Tensor, " params"]) -> Score:
         """Metric and mean loss of `vector`."""
+        return self.score_by(lambda batch: self.attached.evaluate(vector, batch))
+
+    @torch.no_grad()
+    def score_by(self, evaluate: Callable[[Batch], Evaluation]) -> Score:
+        """Metric and mean loss of whatever evaluates batches, such as another program's model of the same family."""
         predictions: list[str] = []
         losses: list[Tensor] = []
         for start in range(0, len(self._items), _BATCH):
             batch = self.attached.backbone.family.collate(self._items[start : start + _BATCH])
-            evaluation = self.attached.evaluate(vector, batch)
+            evaluation = evaluate(batch)
             predictions += evaluation.predictions
             losses.append(evaluation.losses)
         value = METRICS[self.task.metric].score(predictions, self._targets)

@@ -14,7 +14,7 @@ from deltaspace.tasks.task import Task
 from deltaspace.training import NO_RESUME, Batches, Fit, Resume, Training, fit
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Solution:
     """The trained parameters of one delta on one task.
 
@@ -31,6 +31,10 @@ class Solution:
     vector: Float[Tensor, " params"]
     displacement: Float[Tensor, " params"]
     fit: Fit
+
+    def __repr__(self) -> str:
+        how = f"best at step {self.fit.best_step} of {self.fit.steps}"
+        return f"Solution({self.task!r}, {self.delta} of {len(self.vector):,} parameters, {how})"
 
 
 def train(

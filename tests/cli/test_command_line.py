@@ -193,7 +193,7 @@ def test_optimize_says_that_rivals_run(capsys):
 def test_stages_are_listed_in_the_order_of_a_run():
     with pytest.raises(
         DeltaspaceError,
-        match="zero_shot, independent, subspace, disagreement, optimized, mean_code, rivals, in_span, transferred",
+        match="zero_shot, independent, subspace, reconstructed, disagreement, optimized, mean_code, rivals, in_span, transferred",
     ):
         STAGES.find("nothing")
 

@@ -20,6 +20,7 @@ from deltaspace.study import (
     load_recipe,
     read_curves,
     read_history,
+    read_kept,
     read_landscapes,
     read_scores,
     read_subspace,
@@ -40,9 +41,8 @@ def whole(tmp_path_factory):
     """A study with an artefact of every stage, and exports of its subspace and of a delta. Damaged and mended by each test."""
     folder = tmp_path_factory.mktemp("damage")
     recipe = write_example(folder)
-    change(
-        recipe, rivals=["random"], landscapes=[{"task": "unseen", "points": ["mean", "zero"], "name": "path", "grid": "0:1:3"}]
-    )
+    landscapes = [{"task": "unseen", "points": ["mean", "zero"], "name": "path", "grid": "0:1:3"}]
+    change(recipe, rivals=["random"], landscapes=landscapes, reconstruction=True)
     run_study(load_recipe(recipe), folder / "study")
     save_subspace(read_subspace(folder / "study"), folder / "subspace")
     attached = AttachedDelta(make_delta("adapter", {"bottleneck": 2}), tiny_backbone("bert"), 0, "adapter")
@@ -71,6 +71,7 @@ STUDY = {
     "curves": lambda folder: plain([asdict(curve) for curve in read_curves(folder)]),
     "landscapes": landscape_numbers,
     "subspace": lambda folder: subspace_numbers(read_subspace(folder)),
+    "kept": lambda folder: plain([asdict(row) for row in read_kept(folder)]),
     "history": lambda folder: plain([asdict(run) for run in read_history(folder)]),
     "recipe": lambda folder: plain(load_recipe(folder / "recipe.yaml").model_dump()),
 }
@@ -143,7 +144,7 @@ def test_every_kind_of_artefact(whole, stage):
     paths = list(Folder(study).files(stage))
     if not paths:
         pytest.skip(f"the recipe asks for nothing of {stage}")
-    check(study, paths[0], {name: STUDY[name] for name in ("scores", "curves", "landscapes", "subspace")}, [paths[0]])
+    check(study, paths[0], {name: STUDY[name] for name in ("scores", "curves", "landscapes", "subspace", "kept")}, [paths[0]])
 
 
 def test_what_ran_where(whole):

@@ -199,7 +199,10 @@ EXPORT = [
 
 IMPORT = [
     ("import x", "Missing argument"),
-    ("import x nothing", "Missing option"),
+    ("import x nothing", "has no recipe yet"),
+    ("import x nothing --recipe recipe.yaml", "no task 'nothing'"),
+    ("check recipe.yaml --device tpu", "no device 'tpu'"),
+    ("run recipe.yaml --out x --ray local --device cpu", "--ray deals out"),
     ("import x nothing --task one", "has no recipe yet"),
     ("import x nothing --task one --recipe nothing.yaml", "nothing.yaml is missing"),
     ("import x nothing --task one --task two --recipe recipe.yaml", "each checkpoint is of one task"),

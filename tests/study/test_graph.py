@@ -140,9 +140,9 @@ def test_a_stage_of_ones_own_gets_everything_for_free(recipe_file, tmp_path, len
 
 def test_stages_stand_in_their_order():
     names = [stage.name for stage in ordered_stages()]
-    before = ["zero_shot", "independent", "subspace", "disagreement", "optimized"]
+    before = ["zero_shot", "independent", "subspace", "reconstructed", "disagreement", "optimized"]
     assert names == [*before, "mean_code", "rivals", "in_span", "transferred", "translated", "landscapes"]
-    assert [stage.name for stage in ordered_stages("optimized")] == names[:5]
+    assert [stage.name for stage in ordered_stages("optimized")] == names[:6]
     with pytest.raises(DeltaspaceError, match="no stage 'nothing'"):
         ordered_stages("nothing")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 
 import pytest
 
@@ -102,3 +103,23 @@ def test_options_and_how_a_target_names_one(tmp_path, answer, target, options):
         (tmp_path / "dev.jsonl").write_text(json.dumps(bad))
         with pytest.raises(DeltaspaceError, match="names none of the 2 options"):
             load_task(TaskSpec.model_validate({"from": str(tmp_path), "name": "quiz", "columns": columns}))
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "csv"])
+def test_values_that_no_row_has_are_told_with_those_that_rows_have(tmp_path, suffix):
+    for split in ("train", "dev", "test"):
+        write(tmp_path / "films", split, suffix, ("text", "label"))
+    spec = TaskSpec.model_validate({"from": "films", "columns": {"values": {"-1": "worst", "+1": "best"}}})
+    with pytest.raises(DeltaspaceError) as caught:
+        load_task(spec, folder=tmp_path)
+    error, counts = caught.value, Counter(target for _, target in ROWS).most_common()
+    assert f"train.{suffix}" in error.what and "leaves out all of its" in error.what
+    present = ", ".join(f"{value!r} ({count})" for value, count in counts)
+    assert (error.expected, error.found) == ("one of '-1', '+1'", f"the targets {present}")
+
+
+def test_many_values_are_told_in_part(tmp_path):
+    (tmp_path / "films.csv").write_text("text,label\n" + "".join(f"film {i},{i % 12}\n" for i in range(40)))
+    spec = TaskSpec.model_validate({"from": "films.csv", "columns": {"values": {"good": "good", "bad": "bad"}}})
+    with pytest.raises(DeltaspaceError, match=r"all of its 40 rows\n  found: the targets '0' \(4\), .* and 4 others\n"):
+        load_task(spec, folder=tmp_path)

@@ -64,6 +64,12 @@ def test_hub_data_sets_are_read_through_datasets(tmp_path):
     wrong = TaskSpec.model_validate({"from": f"hub:{tmp_path}", "name": "stars"})
     with pytest.raises(DeltaspaceError, match="no 'target' or 'label'"):
         load_task(wrong)
+    columns = {"target": "stars", "values": {"1": "bad", "5": "good"}}
+    strange = TaskSpec.model_validate({"from": f"hub:{tmp_path}", "name": "stars", "columns": columns})
+    with pytest.raises(
+        DeltaspaceError, match=r"train: .*all of its 10 rows(.|\n)*'bad' \(5\), 'good' \(5\)(.|\n)*one of '1', '5'"
+    ):
+        load_task(strange)
 
 
 def archive_of(ratings: str) -> bytes:

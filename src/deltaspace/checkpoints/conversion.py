@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -31,6 +31,9 @@ from deltaspace.seeds import derived_seed
 from deltaspace.storage import digest
 from deltaspace.tasks.task import Example, Kind, Task, unlabeled
 from deltaspace.training import NO_RESUME, Batches, Fit, Resume, Score, Training, fit
+
+if TYPE_CHECKING:
+    from peft import PeftConfig
 
 
 class Conversion(Training):
@@ -79,7 +82,7 @@ class Converted:
 
 def convert(
     source: tuple[AttachedDelta, Float[Tensor, " params"]],
-    target: str | Delta | AttachedDelta,
+    target: str | Delta | PeftConfig | AttachedDelta,
     inputs: Sequence[str] | Task,
     settings: Conversion | None = None,
     *,
@@ -91,7 +94,7 @@ def convert(
 
     Args:
         source: a delta and its parameters, (n,), such as `deltaspace.checkpoints.load_tuned` gives.
-        target: the delta that follows, on the same PLM.
+        target: the delta that follows, on the same PLM; its name, itself, or a configuration of peft's such as `LoraConfig(r=8)`.
         inputs: texts; or a task, whose training inputs are tuned on, dev inputs held out and test examples scored.
         settings: `deltaspace.checkpoints.CONVERT` by default; the learning rate is multiplied by the target's `rate`.
         prompt: how texts are put to the model; as they are by default. A task has its own.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from jaxtyping import Float
@@ -27,11 +28,13 @@ class Checkpoint:
         name: as it was given.
         parameters: (n,).
         sha256: of its weights' file.
+        folder: where it is on this machine.
     """
 
     name: str
     parameters: Float[Tensor, " params"]
     sha256: str
+    folder: Path
 
 
 def read_checkpoints(names: Sequence[str], attached: AttachedDelta, *, same_base: bool = False) -> list[Checkpoint]:
@@ -51,7 +54,7 @@ def read_checkpoints(names: Sequence[str], attached: AttachedDelta, *, same_base
     folders = [download(name, CONFIG) for name in names]
     vectors = attached.delta.read(attached, folders, same_base=same_base)
     return [
-        Checkpoint(str(name), vector, file_digest(folder / WEIGHTS))
+        Checkpoint(str(name), vector, file_digest(folder / WEIGHTS), folder)
         for name, folder, vector in zip(names, folders, vectors, strict=True)
     ]
 

@@ -13,6 +13,9 @@ from deltaspace.errors import DeltaspaceError
 RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe (YAML).")]
 Out = Annotated[Path, typer.Option("--out", "-o", help="The study's folder.")]
 StudyFolder = Annotated[Path, typer.Argument(metavar="STUDY", help="A study's folder, or a sweep's.")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Only tell what would be made, how long that takes and how large it becomes.")
+]
 Dim = Annotated[int | None, typer.Option(help="d, where the study has several.")]
 Seed = Annotated[int | None, typer.Option(help="The seed, where the study has several.")]
 

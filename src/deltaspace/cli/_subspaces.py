@@ -64,7 +64,10 @@ class Chosen:
 
     def provenance(self) -> dict[str, object]:
         """Rows of a model card's table."""
-        return {"task": self.task, "vector": self.origin, "d": self.subspace.dim, "seed": self.subspace.seed}
+        said = {"task": self.task, "vector": self.origin, "d": self.subspace.dim, "seed": self.subspace.seed}
+        of_code = not self.subspace.vectors.deltas_of(self.task)
+        kept = [str(row) for row in self.subspace.kept if of_code and (row.task, row.delta) == (self.task, self.delta)]
+        return {**said, **({"kept": "; ".join(kept)} if kept else {})}
 
     def on_plm(self, backbone: Backbone | None = None) -> tuple[AttachedDelta, Tensor]:
         """The delta on the PLM, and its parameters, (n,).

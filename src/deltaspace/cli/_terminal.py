@@ -7,7 +7,8 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from deltaspace.cli.progress import Bars
 
 _WIDTH = 100
+# By which huggingface_hub, datasets and tqdm are told to draw no bars.
+_BARS = ("HF_HUB_DISABLE_PROGRESS_BARS", "HF_DATASETS_DISABLE_PROGRESS_BARS", "TQDM_DISABLE")
 
 
 # A terminal does what control characters say; a line's end and a tab are only themselves.
@@ -36,9 +39,9 @@ class _Console(Console):
         raise  # again, as rich calls this while it handles the error
 
 
-def console(*, stderr: bool = False, width: int | None = None) -> Console:
-    """Where text is printed as it is: names and paths may look like rich's markup or its codes of emoji."""
-    return _Console(stderr=stderr, width=width, markup=False, emoji=False)
+def console(*, stderr: bool = False, width: int | None = None, silent: bool = False) -> Console:
+    """Where text is printed as it is: names and paths may look like rich's markup or its codes of emoji; nowhere, if `silent`."""
+    return _Console(stderr=stderr, width=width, markup=False, emoji=False, quiet=silent)
 
 
 def print_tables(tables: Iterable[Table]) -> None:
@@ -53,6 +56,31 @@ def print_json(value: Any) -> None:
     print(json.dumps(value, indent=1))
 
 
+# Whether there is progress, and hints: `--quiet`.
+_told = True
+
+
+@contextmanager
+def be_quiet(asked: bool) -> Iterator[None]:
+    """In here nothing is printed but results and errors, if that is asked for."""
+    global _told
+    before, added = _told, [name for name in _BARS if asked and name not in os.environ]
+    _told = before and not asked
+    os.environ.update(dict.fromkeys(added, "1"))
+    try:
+        yield
+    finally:
+        _told = before
+        for name in added:
+            del os.environ[name]
+
+
+def hint(text: str) -> None:
+    """Print what people may do next."""
+    if _told:
+        print(text)
+
+
 def quiet() -> None:
     """Silence transformers: its bars and hints would break ours."""
     from transformers.utils import logging
@@ -65,7 +93,7 @@ def bars() -> Bars:
     """Two progress bars: artefacts of the study, steps of the training that runs; plain lines where there is no terminal."""
     from deltaspace.cli.progress import Bars
 
-    return Bars(console(stderr=True))
+    return Bars(console(stderr=True, silent=not _told))
 
 
 def print_made(out: Path, made: int, seconds: float, observer: Bars) -> None:

@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from deltaspace.cli import checkpoints, conversion, init, results, studies, sweeps, tasks, translation
+from deltaspace.cli._common import common_options
 from deltaspace.cli._terminal import broken_pipe
 
 
@@ -25,7 +26,6 @@ class _Verbs(TyperGroup):
 app = typer.Typer(
     cls=_Verbs,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -47,6 +47,7 @@ def root(
     """One low-dimensional space for every way of tuning a pre-trained language model."""
 
 
+_WITHOUT_MODEL = (results.show, results.status, results.figure, results.report, tasks.tasks)
 for verb in (
     studies.demo,
     init.init,
@@ -65,8 +66,8 @@ for verb in (
     studies.check,
     tasks.tasks,
 ):
-    app.command()(verb)
-app.command("import")(checkpoints.import_)
-app.command()(checkpoints.export)
-app.command()(conversion.convert)
-app.command()(checkpoints.info)
+    app.command()(common_options(verb, device=verb not in _WITHOUT_MODEL))
+app.command("import")(common_options(checkpoints.import_))
+app.command()(common_options(checkpoints.export))
+app.command()(common_options(conversion.convert))
+app.command()(common_options(checkpoints.info, device=False))

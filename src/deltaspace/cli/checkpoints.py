@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -16,8 +17,14 @@ from deltaspace.errors import DeltaspaceError
 
 def import_(
     study: Annotated[Path, typer.Argument(metavar="STUDY", help="The study's folder; made if need be.")],
-    checkpoints: Annotated[list[str], typer.Argument(metavar="FOLDER|HUB_ID…", help="peft's checkpoints (safetensors).")],
-    task: Annotated[list[str], typer.Option(help="Of which task; once for each checkpoint, in their order.")],
+    checkpoints: Annotated[
+        list[str],
+        typer.Argument(metavar="FOLDER|HUB_ID|MANIFEST…", help="peft's checkpoints (safetensors), or JSON files that list them."),
+    ],
+    task: Annotated[
+        list[str] | None,
+        typer.Option(help="Of which task; once for each checkpoint, in their order. Without it: the folders' names."),
+    ] = None,
     recipe: Annotated[Path | None, typer.Option(help="The recipe, where the study has none yet.")] = None,
     delta: Annotated[
         str | None, typer.Option(help="Which delta of the recipe they are; its only one of peft by default.")
@@ -28,15 +35,17 @@ def import_(
         typer.Option(min=0, help="The seed that their initial values were drawn from (torch.manual_seed), where it is known."),
     ] = None,
     same_base: Annotated[bool, typer.Option("--same-base", help="Their model is the recipe's under another name.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what is kept of each as JSON.")] = False,
 ) -> None:
-    """Take checkpoints of peft as solutions of a study's tasks, in place of training them.
+    """Take checkpoints of peft as solutions of a study's tasks, in place of training them; what is kept of each is told.
 
-    Example: deltaspace import runs/zoo my-loras/sst2 my-loras/trec --task sst2 --task trec --recipe zoo.yaml
+    Example: deltaspace import runs/zoo my-loras/* --recipe zoo.yaml
     """
+    from deltaspace.report.kept import kept_table
     from deltaspace.study import import_checkpoints, load_recipe
 
     quiet()
-    if len(task) != len(checkpoints) or len(set(task)) != len(task):
+    if task and (len(task) != len(checkpoints) or len(set(task)) != len(task)):
         raise DeltaspaceError(
             "each checkpoint is of one task",
             found=f"{len(checkpoints)} checkpoints, --task {', '.join(task)}",
@@ -50,17 +59,22 @@ def import_(
         imports = import_checkpoints(
             load_recipe(path),
             study,
-            dict(zip(task, checkpoints, strict=True)),
+            dict(zip(task, checkpoints, strict=True)) if task else checkpoints,
             delta=delta,
             seed=seed,
             initial_seed=initial_seed,
             same_base=same_base,
             observer=observer,
         )
-    for imported in imports:
-        score = f"score {imported.score:.1f} on {imported.n_test} test examples"
-        print(f"{imported.name}: {imported.delta} of {imported.task}, {score}")
-    print(f"theta0 of {imports[0].delta}: {imports[0].initial}")
+    kept = [imported.kept for imported in imports]
+    if as_json:
+        print_json([asdict(row) | {"whole": row.whole, "initial": imports[0].initial} for row in kept])
+        return
+    print_tables([kept_table(kept)])
+    print(f"theta0 of {kept[0].delta}: {imports[0].initial}")
+    print(f"kept whole: {sum(row.whole for row in kept)} of {len(kept)}")
+    for row in (row for row in kept if not row.whole):
+        print(f"not whole: {row.source} of {row.task}, {row}")
 
 
 def export(

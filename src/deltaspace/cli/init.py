@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from deltaspace.cli._terminal import quiet
+from deltaspace.cli._terminal import hint, quiet
 from deltaspace.errors import DeltaspaceError
 
 
@@ -44,4 +44,5 @@ def init(
     quiet()
     write_text(out, draft_recipe(model, tasks, unseen or [], out.parent))
     check_recipe(load_recipe(out))
-    print(f"{out}: a recipe that can be run; read its comments\nnext: deltaspace run {out} --out runs/{out.stem}")
+    print(f"{out}: a recipe that can be run")
+    hint(f"read its comments\nnext: deltaspace run {out} --out runs/{out.stem}")

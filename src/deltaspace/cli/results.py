@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from deltaspace.cli._options import Dim, Seed, StudyFolder, refuse_sweep
-from deltaspace.cli._terminal import bars, print_json, print_tables, quiet
+from deltaspace.cli._terminal import bars, hint, print_json, print_tables, quiet
 from deltaspace.errors import DeltaspaceError
 from deltaspace.figures import figure_names
 
 if TYPE_CHECKING:
-    from deltaspace.study import SliceSpec
+    from deltaspace.study import Kept, ScoreRow, SliceSpec
 
 
 def show(
@@ -27,8 +27,9 @@ def show(
     Example: deltaspace show runs/demo --json
     """
     from deltaspace.figures import check_format, draw, save_figure
+    from deltaspace.report.kept import kept_table
     from deltaspace.report.tables import disagreement_table, sweep_table, tables
-    from deltaspace.study import is_sweep, outdated, read_disagreements, read_radii, read_scores, read_sweep_scores
+    from deltaspace.study import is_sweep, outdated, read_disagreements, read_kept, read_radii, read_scores, read_sweep_scores
 
     if figure is not None:
         check_format(figure)
@@ -38,7 +39,10 @@ def show(
         rows, shown, name = list(map(asdict, swept)), [sweep_table(swept)], "sweep"
     else:
         scores = read_scores(study)
-        rows, shown, name = list(map(asdict, scores)), tables(scores), "scores"
+        kept = read_kept(study)
+        rows, shown, name = _with_kept(scores, kept), tables(scores), "scores"
+        if kept:
+            shown.append(kept_table(kept))
         if disagreements := read_disagreements(study):
             shown.append(disagreement_table(disagreements, read_radii(study)))
         left_out = outdated(study)
@@ -52,6 +56,18 @@ def show(
             _tell_interruption(study)
     if figure is not None:
         print(f"figure: {save_figure(draw(name, study), figure)}")
+
+
+def _with_kept(scores: list[ScoreRow], kept: list[Kept]) -> list[dict[str, Any]]:
+    """Rows of scores for JSON; those of imported and of reconstructed solutions say what is kept of them too."""
+    measured = {(row.dim, row.task, row.delta, row.seed): row for row in kept}
+    rows = []
+    for score in scores:
+        row, said = asdict(score), measured.get((score.dim, score.task, score.delta, score.seed))
+        if said is not None and score.stage in ("independent", "reconstructed"):
+            row["kept"] = {name: getattr(said, name) for name in ("source", "parameter_error", "disagreement", "before")}
+        rows.append(row)
+    return rows
 
 
 def _tell_interruption(study: Path) -> None:
@@ -156,7 +172,7 @@ def landscape(
         print_json([asdict(row) for row in region_rows({made: sampled}, threshold)])
         return
     print_tables([region_table(made, sampled, threshold)])
-    print(f"figures: deltaspace figure landscape {study} --landscape {made} -o {made}.png")
+    hint(f"figures: deltaspace figure landscape {study} --landscape {made} -o {made}.png")
 
 
 def figure(

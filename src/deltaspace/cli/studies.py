@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from deltaspace.cli._engines import engine_options
-from deltaspace.cli._options import Out, RecipeFile, Tracker
+from deltaspace.cli._options import DryRun, Out, RecipeFile, Tracker
+from deltaspace.cli._plan import print_plan
 from deltaspace.cli._terminal import bars, print_made, quiet
 from deltaspace.cli.results import report, show
 
@@ -44,6 +45,7 @@ def run(
         bool,
         typer.Option("--join", help="Where a run of this recipe is going on in --out, work beside it: nothing is made twice."),
     ] = False,
+    dry_run: DryRun = False,
     *,
     engine: Engine,
 ) -> None:
@@ -51,43 +53,43 @@ def run(
 
     Example: deltaspace run recipes/sentiment.yaml --out runs/sentiment
     """
-    _run(recipe, out, tracker=track, verify=verify, engine=engine, join=join)
+    _run(recipe, out, tracker=track, verify=verify, engine=engine, join=join, dry_run=dry_run)
 
 
 @engine_options
-def train(recipe: RecipeFile, out: Out, *, engine: Engine) -> None:
+def train(recipe: RecipeFile, out: Out, dry_run: DryRun = False, *, engine: Engine) -> None:
     """Stage 0 only: the independent solutions.
 
     Example: deltaspace train recipes/sentiment.yaml --out runs/sentiment
     """
-    _run(recipe, out, "independent", engine=engine)
+    _run(recipe, out, "independent", engine=engine, dry_run=dry_run)
 
 
 @engine_options
-def approximate(recipe: RecipeFile, out: Out, *, engine: Engine) -> None:
+def approximate(recipe: RecipeFile, out: Out, dry_run: DryRun = False, *, engine: Engine) -> None:
     """Up to stage 1: the subspace, from the source tasks' solutions.
 
     Example: deltaspace approximate recipes/sentiment.yaml --out runs/sentiment
     """
-    _run(recipe, out, "subspace", engine=engine)
+    _run(recipe, out, "subspace", engine=engine, dry_run=dry_run)
 
 
 @engine_options
-def optimize(recipe: RecipeFile, out: Out, *, engine: Engine) -> None:
+def optimize(recipe: RecipeFile, out: Out, dry_run: DryRun = False, *, engine: Engine) -> None:
     """Up to stage 2: the unseen tasks' intrinsic vectors, and the recipe's rivals.
 
     Example: deltaspace optimize recipes/sentiment.yaml --out runs/sentiment
     """
-    _run(recipe, out, "rivals", engine=engine)
+    _run(recipe, out, "rivals", engine=engine, dry_run=dry_run)
 
 
 @engine_options
-def transfer(recipe: RecipeFile, out: Out, *, engine: Engine) -> None:
+def transfer(recipe: RecipeFile, out: Out, dry_run: DryRun = False, *, engine: Engine) -> None:
     """Up to stage 3: every vector decoded as every other delta. `run` samples the recipe's landscapes too.
 
     Example: deltaspace transfer recipes/sentiment.yaml --out runs/sentiment
     """
-    _run(recipe, out, "transferred", engine=engine)
+    _run(recipe, out, "transferred", engine=engine, dry_run=dry_run)
 
 
 def check(
@@ -122,14 +124,18 @@ def _run(
     engine: Engine,
     verify: bool = False,
     join: bool = False,
+    dry_run: bool = False,
 ) -> None:
-    from deltaspace.study import Observer, load_recipe, run_study
+    from deltaspace.study import Observer, load_recipe, plan_study, run_study
     from deltaspace.study.observer import Observers
     from deltaspace.training import Processes
 
     quiet()
     started = time.perf_counter()
     loaded = load_recipe(recipe)
+    if dry_run:
+        print_plan(plan_study(loaded, out, until=until, verify=verify))
+        return
     with ExitStack() as stack:
         shown = stack.enter_context(bars())
         observers: list[Observer] = [shown]

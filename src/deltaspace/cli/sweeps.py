@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from deltaspace.cli._engines import engine_options
-from deltaspace.cli._options import Out
+from deltaspace.cli._options import DryRun, Out
+from deltaspace.cli._plan import print_plan
 from deltaspace.cli._terminal import bars, print_made, quiet
 from deltaspace.cli.results import show
 
@@ -20,14 +21,17 @@ SweepFile = Annotated[Path, typer.Argument(metavar="SWEEP", help="A sweep (YAML)
 
 
 @engine_options
-def sweep(sweep_file: SweepFile, out: Out, *, engine: Engine) -> None:
+def sweep(sweep_file: SweepFile, out: Out, dry_run: DryRun = False, *, engine: Engine) -> None:
     """One recipe over d, source tasks, deltas, projections, seeds; what is there and valid is kept.
 
     Example: deltaspace sweep recipes/sweeps/projections.yaml --out runs/sweep
     """
-    from deltaspace.study import load_sweep, run_sweep
+    from deltaspace.study import load_sweep, plan_sweep, run_sweep
 
     quiet()
+    if dry_run:
+        print_plan(plan_sweep(*load_sweep(sweep_file), out))
+        return
     started = time.perf_counter()
     with bars() as shown:
         loaded, recipe = load_sweep(sweep_file)

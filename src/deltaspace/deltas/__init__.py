@@ -7,11 +7,12 @@ from deltaspace.deltas.delta import AttachedDelta, Delta
 from deltaspace.deltas.finetune import Finetune
 from deltaspace.deltas.layout import Layout
 from deltaspace.deltas.lora import Lora
+from deltaspace.deltas.native import native_lora
 from deltaspace.deltas.peft_backed import PeftBacked
 from deltaspace.deltas.peft_checkpoint import peft_settings
 from deltaspace.deltas.peft_method import Peft
 from deltaspace.deltas.prefix import Prefix
-from deltaspace.deltas.registry import DELTAS, attach, make_delta, read_delta
+from deltaspace.deltas.registry import DELTAS, attach, config_settings, is_config, make_delta, read_delta
 
 __all__ = [
     "DELTAS",
@@ -27,7 +28,10 @@ __all__ = [
     "PeftBacked",
     "Prefix",
     "attach",
+    "config_settings",
+    "is_config",
     "make_delta",
+    "native_lora",
     "peft_settings",
     "read_delta",
 ]

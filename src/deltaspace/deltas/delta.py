@@ -239,7 +239,14 @@ class AttachedDelta:
 
         With several vectors, (groups, n), the g-th is applied to the g-th of equal consecutive parts of the batch that
         `function` puts through the model: one pass for many tasks.
+
+        Raises:
+            DeltaspaceError: the vector, or each of them, has not n numbers.
         """
+        if not 1 <= vector.dim() <= 2 or vector.shape[-1] != self.layout.size:
+            raise DeltaspaceError(
+                f"the parameters of {self.name} do not fit", found=tuple(vector.shape), expected=f"({self.layout.size},)"
+            )
         if vector.dim() == 2 and len(vector) == 1:
             vector = vector[0]
         if vector.dim() == 2 and not self.delta.grouped:

@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from deltaspace.errors import DeltaspaceError
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -32,7 +34,13 @@ class Layout:
         return sum(self.sizes)
 
     def split(self, vector: Float[Tensor, "*groups params"]) -> dict[str, Tensor]:
-        """The parameters as views into `vector`, or into several vectors, (groups, n)."""
+        """The parameters as views into `vector`, or into several vectors, (groups, n).
+
+        Raises:
+            DeltaspaceError: the vector, or each of them, has not n numbers.
+        """
+        if vector.shape[-1:] != (self.size,):
+            raise DeltaspaceError("a delta's parameters do not fit", found=tuple(vector.shape), expected=f"({self.size},)")
         # One split, not a slice for each: its backward is one concatenation.
         parts = torch.split(vector, self.sizes, dim=-1)
         return {name: part.unflatten(-1, shape) for (name, shape), part in zip(self.entries, parts, strict=True)}

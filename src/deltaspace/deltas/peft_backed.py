@@ -123,4 +123,19 @@ class PeftBacked(Delta):
     ) -> list[Float[Tensor, " params"]]:
         # One model to read them all into: making it takes longer than reading.
         model = self.as_peft(attached, attached.initial)
-        return [read_peft_checkpoint(folder, attached, model, same_base=same_base) for folder in folders]
+        read, wrong = [], []
+        for folder in folders:
+            try:
+                read.append(read_peft_checkpoint(folder, attached, model, same_base=same_base))
+            except DeltaspaceError as error:
+                wrong.append(error)
+        if len(wrong) == 1:
+            raise wrong[0]
+        if wrong:
+            raise DeltaspaceError(
+                f"{len(wrong)} of {len(folders)} checkpoints do not fit {attached.name}",
+                found="\n    ".join(f"{error.what}: {error.found}" for error in wrong),
+                expected=f"checkpoints that are all what the recipe's {attached.name} is",
+                mend="give these a delta of their own in the recipe and import them as that, or convert them: deltaspace convert",
+            )
+        return read

@@ -171,7 +171,16 @@ def _check_config(path: Path, attached: AttachedDelta, model: PeftModel, same_ba
         )
     for key, value in config.items():
         # How parameters began and what training dropped changes nothing in what they are.
-        if key in BOOKKEEPING or key not in expected or "dropout" in key or "init" in key:
+        if key in BOOKKEEPING or "dropout" in key or "init" in key:
+            continue
+        if key not in expected:
+            # peft would leave it out with a warning.
+            if value and (key, value) != ("megatron_core", "megatron.core"):
+                raise DeltaspaceError(
+                    f"{path} has a setting that this version of peft does not know of {config['peft_type']}",
+                    found=f"{key}: {value!r}"[:200],
+                    mend="install the version of peft that wrote it, or remove the setting there if it changes nothing",
+                )
             continue
         theirs, ours = (sorted(v) if isinstance(v, list | set | tuple) else v for v in (value, expected[key]))
         # Nothing is written as null, [], {} or false by different versions of peft.

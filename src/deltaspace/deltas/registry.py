@@ -37,7 +37,7 @@ def make_delta(name: str, settings: dict[str, Any]) -> Delta:
     method = settings.get("method") or ("peft" if "peft" in settings else name)
     if not isinstance(method, str) or method not in DELTAS:
         raise ValueError(f"no delta {method!r}; there are {', '.join(DELTAS)}{did_you_mean(str(method), DELTAS)}; {DELTAS.hint}")
-    return DELTAS[method](**rest)
+    return DELTAS[method].model_validate(rest)
 
 
 def read_delta(name: str, settings: dict[str, Any], where: str) -> Delta:
@@ -80,7 +80,7 @@ def attach(delta: str | Delta | PeftConfig, backbone: Backbone, *, seed: int = 0
     name = delta if isinstance(delta, str) else None
     if not isinstance(delta, Delta):
         try:
-            delta = DELTAS.find(delta)(**settings) if isinstance(delta, str) else _of_peft(delta)
+            delta = DELTAS.find(delta).model_validate(settings) if isinstance(delta, str) else _of_peft(delta)
         except ValidationError as error:
             raise DeltaspaceError(f"the delta {name or 'peft'} cannot be made", found=plainly(error)) from None
     elif settings:
@@ -88,17 +88,39 @@ def attach(delta: str | Delta | PeftConfig, backbone: Backbone, *, seed: int = 0
     return AttachedDelta(delta, backbone, seed)
 
 
-def _of_peft(config: PeftConfig) -> Delta:
-    """The delta of a configuration that was made in Python."""
-    if not hasattr(config, "peft_type") or not hasattr(config, "to_dict"):
-        raise DeltaspaceError(
-            "this cannot be attached",
-            found=type(config).__name__,
-            expected="a delta's name, a Delta, or a configuration of peft's such as LoraConfig",
-        )
+def is_config(value: object) -> bool:
+    """Whether something is a configuration of peft's, such as `LoraConfig(r=4)`."""
+    return hasattr(value, "peft_type") and hasattr(value, "to_dict")
+
+
+def config_settings(config: Any) -> dict[str, Any]:
+    """What a recipe says of the delta that a configuration of peft's, made in Python, is of.
+
+    Raises:
+        ValueError: it has settings that may load or run something.
+    """
     # As a file would have it: peft's enumerations are texts, its sets lists.
     fields = {
         key: sorted(value) if isinstance(value, set) else value.value if isinstance(value, Enum) else value
         for key, value in config.to_dict().items()
     }
-    return DELTAS["peft"](**settings_of(fields, type(config).__name__))
+    try:
+        return settings_of(fields, type(config).__name__)
+    except DeltaspaceError as error:
+        raise ValueError("; ".join(str(error).splitlines())) from None
+
+
+def _of_peft(config: object) -> Delta:
+    """The delta of a configuration that was made in Python."""
+    if not is_config(config):
+        raise DeltaspaceError(
+            "this cannot be attached",
+            found=type(config).__name__,
+            expected="a delta's name, a Delta, or a configuration of peft's such as LoraConfig",
+        )
+    try:
+        return DELTAS["peft"].model_validate(config_settings(config))
+    except ValidationError:
+        raise
+    except ValueError as error:
+        raise DeltaspaceError(f"{type(config).__name__} cannot be attached", found=str(error)) from None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
+from deltaspace.errors import DeltaspaceError
 from deltaspace.landscape.refinement import filled
 from deltaspace.landscape.slice import Grid, Slice
 from deltaspace.storage import read_packed, write_tensors
@@ -144,7 +145,7 @@ class Landscape:
             slice=Slice(
                 tensors["origin"],
                 tensors["directions"],
-                tuple(Grid(*grid) for grid in slice_["grids"]),
+                tuple(map(_grid, slice_["grids"])),
                 tuple(slice_["labels"]),
                 {name: tuple(coordinates) for name, coordinates in slice_["marks"].items()},
             ),
@@ -183,3 +184,11 @@ def unpack_texts(packed: UInt8[Tensor, " bytes"]) -> list[str]:
     """The inverse of `pack_texts`."""
     texts: list[str] = json.loads(packed.numpy().tobytes())
     return texts
+
+
+def _grid(said: Sequence[Any]) -> Grid:
+    """A grid as a file says it. ValueError where that is none."""
+    try:
+        return Grid(*said)
+    except DeltaspaceError as error:
+        raise ValueError(error.what) from None

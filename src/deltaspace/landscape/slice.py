@@ -40,6 +40,10 @@ class Grid:
     high: float
     count: int
 
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high and self.count >= 1):
+            raise _no_grid(f"{self.low:g}:{self.high:g}:{self.count}")
+
     @classmethod
     def parse(cls, text: str) -> tuple[Grid, ...]:
         """Read `min:max:n`, for every axis, or one for each, `min:max:n,min:max:n`.
@@ -55,12 +59,11 @@ class Grid:
         for part in text.split(","):
             try:
                 low, high, count = part.split(":")
-                grid = cls(float(low), float(high), int(count))
-            except ValueError:
+                grids.append(cls(float(low), float(high), int(count)))
+            except (ValueError, DeltaspaceError):
                 raise _no_grid(text) from None
-            if not (math.isfinite(grid.low) and math.isfinite(grid.high) and grid.low < grid.high and grid.count >= 2):
+            if grids[-1].count < 2:
                 raise _no_grid(text)
-            grids.append(grid)
         if len(grids) > 2:
             raise _no_grid(text)
         return tuple(grids)
@@ -111,6 +114,9 @@ class Slice:
         names, stacked = list(points), [_finite(name, point) for name, point in points.items()]
         if len(names) not in (2, 3):
             raise DeltaspaceError("a slice needs two points (a line) or three (a plane)", found=", ".join(names) or "none")
+        if len({point.shape for point in stacked}) > 1:
+            sizes = ", ".join(f"{name}: {len(point)} numbers" for name, point in points.items())
+            raise DeltaspaceError("the points of a slice are of different spaces", found=sizes, expected="d numbers each")
         for (first, start), (second, end) in itertools.combinations(zip(names, stacked, strict=True), 2):
             if float((start - end).norm()) == 0:
                 raise DeltaspaceError(

@@ -7,6 +7,9 @@ from typing import Any
 
 from rich.table import Table
 
+from deltaspace.report.kept import kept_table
+from deltaspace.subspace.folder import kept_in
+
 
 def info_tables(described: Mapping[str, Any]) -> list[Table]:
     """What `deltaspace.subspace.folder.describe` says, as tables."""
@@ -25,4 +28,5 @@ def info_tables(described: Mapping[str, Any]) -> list[Table]:
         tasks.add_row(task, "(source)")
     for task in dict.fromkeys(vector["task"] for vector in vectors):
         tasks.add_row(task, ", ".join(vector["delta"] for vector in vectors if vector["task"] == task))
-    return [deltas, tasks]
+    kept = kept_in(described, "what is described")
+    return [deltas, tasks, *([kept_table(kept)] if kept else [])]

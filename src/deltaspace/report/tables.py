@@ -21,7 +21,7 @@ _INITIAL = {"adapter": "A", "lora": "L", "prefix": "P"}
 _PAIRS = 6
 _TUNED = ("optimized", "transferred")
 _CONTROLS = ("mean_code", "in_span")
-_KNOWN = ("zero_shot", "independent", *_TUNED, "translated", *_CONTROLS, "rivals")
+_KNOWN = ("zero_shot", "independent", "reconstructed", *_TUNED, "translated", *_CONTROLS, "rivals")
 _HEADINGS = {
     "optimized": "Subspace optimization",
     "transferred": "Subspace transfer",

@@ -9,8 +9,11 @@ from deltaspace.study.explore import sample_landscape
 from deltaspace.study.fetch import fetch_tasks
 from deltaspace.study.history import RunRecord, read_history
 from deltaspace.study.imports import Imported, import_checkpoints
+from deltaspace.study.kept import read_kept
 from deltaspace.study.live import Live, Running
 from deltaspace.study.observer import Observer, Worker
+from deltaspace.study.plan import Plan, StagePlan, plan_study
+from deltaspace.study.planned_sweep import plan_sweep
 from deltaspace.study.points import Sweep
 from deltaspace.study.recipe import Recipe, load_recipe
 from deltaspace.study.results import (
@@ -29,6 +32,8 @@ from deltaspace.study.slices import SliceSpec
 from deltaspace.study.stage import STAGES, Stage
 from deltaspace.study.status import StageStatus, StudyStatus, read_status
 from deltaspace.study.sweep import is_sweep, load_sweep, read_sweep_scores, run_sweep
+from deltaspace.study.zoo import zoo_tasks
+from deltaspace.subspace.kept import Kept
 
 __all__ = [
     "ENGINES",
@@ -40,9 +45,11 @@ __all__ = [
     "DisagreementRow",
     "Engine",
     "Imported",
+    "Kept",
     "Live",
     "MadeFrom",
     "Observer",
+    "Plan",
     "Ray",
     "Recipe",
     "RunRecord",
@@ -51,6 +58,7 @@ __all__ = [
     "Serial",
     "SliceSpec",
     "Stage",
+    "StagePlan",
     "StageStatus",
     "StudyStatus",
     "Sweep",
@@ -67,10 +75,13 @@ __all__ = [
     "load_sweep",
     "measures",
     "outdated",
+    "plan_study",
+    "plan_sweep",
     "read_answers",
     "read_curves",
     "read_disagreements",
     "read_history",
+    "read_kept",
     "read_landscapes",
     "read_radii",
     "read_scores",
@@ -80,4 +91,5 @@ __all__ = [
     "run_study",
     "run_sweep",
     "sample_landscape",
+    "zoo_tasks",
 ]

@@ -43,7 +43,8 @@ class Graph:
         """What the recipe asks for, stage by stage, up to one of them."""
         for stage in ordered_stages(until):
             for key in stage.keys(self.resources.recipe):
-                yield stage.artefact(key)
+                if stage.wanted(self.resources, key):
+                    yield stage.artefact(key)
 
     def made_from(self, artefact: Artefact) -> MadeFrom:
         """What decides its content; asked for once."""

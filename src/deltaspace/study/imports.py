@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from deltaspace.checkpoints.kept import kept_of
 from deltaspace.checkpoints.read_peft import initial_for, read_checkpoints
 from deltaspace.deltas import AttachedDelta, PeftBacked
 from deltaspace.errors import DeltaspaceError
@@ -21,6 +22,8 @@ from deltaspace.study.resources import Resources
 from deltaspace.study.run import keep_recipe
 from deltaspace.study.stages.independent import INDEPENDENT
 from deltaspace.study.stages.zero_shot import Key
+from deltaspace.study.zoo import zoo_tasks
+from deltaspace.subspace.kept import Kept
 
 
 @dataclass(frozen=True)
@@ -28,26 +31,18 @@ class Imported:
     """A solution that was taken in.
 
     Args:
-        task: of which task.
-        delta: of which delta.
-        name: of the checkpoint.
+        kept: what is kept of the checkpoint, and which that is.
         initial: how theta0 was found.
-        score: on the task's test split, on the metric's scale.
-        n_test: how many examples that is of.
     """
 
-    task: str
-    delta: str
-    name: str
+    kept: Kept
     initial: str
-    score: float
-    n_test: int
 
 
 def import_checkpoints(
     recipe: Recipe,
     out: Path | str,
-    checkpoints: Mapping[str, str],
+    checkpoints: Mapping[str, str] | Sequence[str],
     *,
     delta: str | None = None,
     seed: int | None = None,
@@ -62,17 +57,21 @@ def import_checkpoints(
     Args:
         recipe: the study's.
         out: the study's folder.
-        checkpoints: task -> folder, or name on the Hub.
+        checkpoints: task -> folder, or name on the Hub; or these alone, and manifests, which tell their tasks (see `zoo_tasks`).
         delta: which delta of the recipe they are; its only one of peft by default.
         seed: which seed of the recipe; its first by default.
         initial_seed: that their initial values were drawn from, where it is known.
         same_base: their model is the recipe's, whatever they call it.
         observer: told what goes on.
 
+    What is kept of each is measured before any of them is taken in, and kept with it.
+
     Raises:
-        DeltaspaceError: a checkpoint does not fit; nothing is taken in then.
+        DeltaspaceError: a checkpoint does not fit, or it is not clear of which task it is; nothing is taken in then.
     """
     resources = Resources(recipe, Folder(out))
+    if not isinstance(checkpoints, Mapping):
+        checkpoints = zoo_tasks(checkpoints, list(resources.tasks))
     if unknown := sorted(set(checkpoints) - set(resources.tasks)):
         raise DeltaspaceError(f"the recipe has no task {unknown[0]!r}", expected=", ".join(resources.tasks))
     name = _delta_of(recipe, delta)
@@ -85,6 +84,10 @@ def import_checkpoints(
     read = dict(zip(checkpoints, read_checkpoints(list(checkpoints.values()), attached, same_base=same_base), strict=True))
     told = observer or Observer()
     with interruptible(), resources.folder.locked(), logged(resources.folder.path, INDEPENDENT.name, told) as log:
+        measured = {}
+        for number, (task, checkpoint) in enumerate(read.items()):
+            told.progress(number, len(read), f"what is kept of {task}")
+            measured[task] = kept_of(attached, resources.tasks[task], checkpoint)
         keep_recipe(recipe, resources.folder.path)
         imports = resources.imports = Imports(resources.folder)
         if imports.initial_path(name, seed).exists():
@@ -99,11 +102,10 @@ def import_checkpoints(
             artefact = INDEPENDENT.artefact(key)
             log.start(artefact, "missing")
             content = INDEPENDENT.content(resources, key, checkpoint.parameters)
-            content.metadata["imported"] = imports.source(task, name, seed)
-            Graph(resources).write(artefact, content)
+            said = {"imported": imports.source(task, name, seed), "kept": asdict(measured[task])}
+            Graph(resources).write(artefact, replace(content, metadata=content.metadata | said))
             log.end(artefact)
-            assert content.row is not None
-            done.append(Imported(task, name, checkpoint.name, how, content.row.score, content.row.n_test))
+            done.append(Imported(measured[task], how))
     return done
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
-from deltaspace.deltas import Delta, make_delta, peft_settings
+from deltaspace.deltas import Delta, config_settings, is_config, make_delta, native_lora, peft_settings
 from deltaspace.errors import DeltaspaceError
 from deltaspace.families import PLAIN, Prompting
 from deltaspace.mistakes import Mistake, mistakes_of, refuse, shown
@@ -102,7 +102,7 @@ def known_projection(value: Any) -> dict[str, Any]:
         raise ValueError(f"no projection {name!r}; there are {', '.join(PROJECTIONS)}{did_you_mean(name, PROJECTIONS)}")
     settings = _mapping(name, settings)
     try:
-        return {name: PROJECTIONS[name](**settings).model_dump()}
+        return {name: PROJECTIONS[name].model_validate(settings).model_dump()}
     except ValidationError as error:
         raise refuse([Mistake((name, *where), what) for where, what in mistakes_of(error)]) from None
 
@@ -118,6 +118,9 @@ def _named(entry: Any) -> tuple[str, dict[str, Any]]:
     """Name and settings of an entry in a recipe's list of deltas: `lora`, `{lora: {r: 4}}`, or `{peft: IA3, name: ia3}`."""
     if isinstance(entry, str):
         return entry, {}
+    if is_config(entry):
+        settings = config_settings(entry)
+        return settings["peft"].lower(), settings
     if not isinstance(entry, dict) or not entry:
         raise ValueError(f"a delta is a name, or a name with its settings; not {shown(entry)}")
     if isinstance(entry.get("peft"), str):
@@ -142,10 +145,23 @@ def _known_delta(name: str, settings: dict[str, Any], base: Path) -> dict[str, A
     if not isinstance(method := given.get("method", ""), str):
         raise ValueError(f"no delta {shown(method)}; a method is a text")
     if isinstance(given.get("peft"), str) and (base / _path(given["peft"])).is_dir():
-        rest = {key: value for key, value in given.items() if key != "peft"}
-        given = {**peft_settings(base / str(given["peft"])), **rest}
+        folder, rest = base / given["peft"], {key: value for key, value in given.items() if key != "peft"}
+        said = peft_settings(folder)
+        native = None if rest else native_lora(folder, said["peft"], said["settings"])
+        given = {**said, **rest} if native is None else {"method": "lora", **native}
     made = make_delta(name, given).model_dump()
     return {"method": given["method"], **made} if "method" in given else made
+
+
+def _mistakes_in(name: str, settings: Any, base: Path, where: tuple[str | int, ...]) -> list[Mistake]:
+    """What is wrong with a delta, at a place in the recipe's deltas."""
+    try:
+        _known_delta(name, _mapping(name, settings), base)
+    except ValidationError as error:
+        return [Mistake((*where, *below), what) for below, what in mistakes_of(error)]
+    except ValueError as error:
+        return [Mistake(where, str(error))]
+    return []
 
 
 def delta_of(entry: Any) -> tuple[str, Delta]:
@@ -191,45 +207,57 @@ class Recipe(Settings):
         default=None, description="tune transferred vectors without labels: true, or its settings; not by default"
     )
     rivals: tuple[str, ...] = Field(default=(), description="other ways of tuning few numbers, trained beside the subspace")
+    reconstruction: bool | None = Field(
+        default=None,
+        description="measure what the space keeps of each source solution: true, false; by default of those that were imported",
+    )
     landscapes: tuple[SliceSpec, ...] = Field(default=(), description="slices of the subspace on which every delta is scored")
 
     @field_validator("deltas", mode="before")
     @classmethod
-    def _deltas(cls, value: Any) -> Any:
+    def _deltas(cls, value: Any, info: ValidationInfo) -> Any:
         if not isinstance(value, list):
             if not isinstance(value, dict):
                 raise ValueError(f"should be a mapping or a list (found {shown(value)})")
-            return {name: {} if settings is None else settings for name, settings in value.items()}
+            return {name: config_settings(said) if is_config(said) else said or {} for name, said in value.items()}
         deltas: dict[str, Any] = {}
-        for entry in value:
-            name, settings = _named(entry)
+        mistakes: list[Mistake] = []
+        for position, entry in enumerate(value):
+            try:
+                name, settings = _named(entry)
+            except ValueError as error:
+                mistakes.append(Mistake((position,), str(error)))
+                continue
             if name in deltas:
-                raise ValueError(f"the delta {name!r} stands twice")
-            deltas[name] = settings or {}
+                # What is wrong with its settings is told as well: the first one's are those that are kept.
+                mistakes.append(
+                    Mistake(
+                        (position,), f"the delta {name!r} stands twice; call one of them otherwise: {{NAME: {{method: {name}}}}}"
+                    )
+                )
+                mistakes += _mistakes_in(name, settings, (info.context or {}).get("base", Path()), (position,))
+            else:
+                deltas[name] = settings or {}
+        if mistakes:
+            base = (info.context or {}).get("base", Path())
+            others = [mistake for name, settings in deltas.items() for mistake in _mistakes_in(name, settings, base, (name,))]
+            raise refuse([*mistakes, *others])
         return deltas
 
     @field_validator("deltas")
     @classmethod
     def _known(cls, value: dict[str, dict[str, Any]], info: ValidationInfo) -> dict[str, dict[str, Any]]:
         base = (info.context or {}).get("base", Path())
-        known, mistakes = {}, []
-        for name, settings in value.items():
-            try:
-                known[name] = _known_delta(name, settings, base)
-            except ValidationError as error:
-                mistakes += [Mistake((name, *where), what) for where, what in mistakes_of(error)]
-            except ValueError as error:
-                mistakes.append(Mistake((name,), str(error)))
-        if mistakes:
+        if mistakes := [wrong for name, settings in value.items() for wrong in _mistakes_in(name, settings, base, (name,))]:
             raise refuse(mistakes)
-        return known
+        return {name: _known_delta(name, settings, base) for name, settings in value.items()}
 
     @field_validator("projection", mode="before")
     @classmethod
     def _known_projection(cls, value: Any, info: ValidationInfo) -> Any:
         [(name, settings)] = known_projection(value).items()
         base = (info.context or {}).get("base", Path())
-        return {name: PROJECTIONS[name](**settings).relative_to(base).model_dump()}
+        return {name: PROJECTIONS[name].model_validate(settings).relative_to(base).model_dump()}
 
     @field_validator("rivals")
     @classmethod
@@ -364,7 +392,7 @@ class Recipe(Settings):
     def projection_method(self) -> ProjectionMethod:
         """The projection method, with its settings."""
         [(name, settings)] = self.projection.items()
-        return PROJECTIONS[name](**settings)
+        return PROJECTIONS[name].model_validate(settings)
 
 
 def load_recipe(path: Path | str) -> Recipe:

@@ -8,6 +8,7 @@ from pathlib import Path
 from deltaspace.errors import DeltaspaceError
 from deltaspace.landscape import Landscape
 from deltaspace.study.folder import RECIPE, Folder
+from deltaspace.study.kept import read_kept
 from deltaspace.study.record import Record, current_records, read_records
 from deltaspace.study.scores import ScoreRow, measured
 from deltaspace.study.stage import STAGES, ordered_stages
@@ -147,6 +148,7 @@ def read_subspace(study: Path | str, dim: int | None = None, seed: int | None = 
         key = record.key
         if (key["dim"], key["seed"]) == chosen:
             subspace.vectors.add(key["task"], key["delta"], folder.read(record.path)[0]["vector"])
+    subspace.kept = tuple(row for row in read_kept(study) if row.dim in (None, chosen[0]) and row.seed == chosen[1])
     return subspace
 
 

@@ -14,6 +14,7 @@ from deltaspace.study.recipe import Recipe
 from deltaspace.study.resources import Resources
 from deltaspace.study.scores import ScoreRow
 from deltaspace.study.typed import typed
+from deltaspace.study.work import Work
 from deltaspace.training import Resume
 
 if TYPE_CHECKING:
@@ -55,6 +56,10 @@ class Stage(ABC, Generic[Key]):
     def keys(self, recipe: Recipe) -> Iterable[Key]:
         """The artefacts that a recipe asks for; a key is a `NamedTuple` of plain values."""
 
+    def wanted(self, resources: Resources, key: Key) -> bool:
+        """Whether a study has this one of its recipe's artefacts; where that depends on more than the recipe."""
+        return True
+
     @abstractmethod
     def made_from(self, resources: Resources, key: Key) -> MadeFrom:
         """What decides an artefact's content. Cheap: it must not load the PLM."""
@@ -66,6 +71,10 @@ class Stage(ABC, Generic[Key]):
         Raises:
             DeltaspaceError: a user's mistake.
         """
+
+    def work(self, resources: Resources, key: Key) -> Work | None:
+        """What making an artefact takes at most, for estimates; None where the stage cannot tell."""
+        return None
 
     def path(self, key: Key) -> str:
         """The artefact's path in a study: a folder for each part of the key, so that no two keys have one path.

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import torch
 from jaxtyping import Float
 from pydantic import Field, field_validator
-from torch import Tensor
+from torch import Tensor, nn
 
 from deltaspace.deltas.delta import AttachedDelta
 from deltaspace.families import Item
@@ -27,6 +27,7 @@ from deltaspace.settings import Settings
 from deltaspace.subspace.codes import draw_codes
 
 if TYPE_CHECKING:
+    from deltaspace.backbone import Backbone
     from deltaspace.subspace.subspace import Subspace
 
 # Texts that one pass of the model takes, over all vectors together.
@@ -123,14 +124,23 @@ def _each(
     items: Sequence[Item],
 ) -> Float[Tensor, "rows texts features"]:
     family = attached.backbone.family
+
+    def outputs(texts: list[Item]) -> Tensor:
+        each = max(1, _PASS // len(texts)) if attached.delta.grouped else 1
+        parts = [asked(part, family.collate(texts * len(part))) for part in parameters.split(each)]
+        return torch.cat(parts).unflatten(0, (len(parameters), -1))
+
+    return _in_order(items, outputs)
+
+
+def _in_order(
+    items: Sequence[Item], outputs: Callable[[list[Item]], Float[Tensor, "rows texts features"]]
+) -> Float[Tensor, "rows texts features"]:
+    """Outputs of all items, in their order, a few at a time."""
     # Texts of like length together: what is padded is computed.
     order = sorted(range(len(items)), key=lambda index: len(items[index].input_ids))
-    columns = []
-    for chosen in (order[start : start + _TEXTS] for start in range(0, len(order), _TEXTS)):
-        texts = [items[index] for index in chosen]
-        each = max(1, _PASS // len(texts)) if attached.delta.grouped else 1
-        outputs = [asked(part, family.collate(texts * len(part))) for part in parameters.split(each)]
-        columns.append(torch.cat(outputs).unflatten(0, (len(parameters), -1)))
+    chosen = (order[start : start + _TEXTS] for start in range(0, len(order), _TEXTS))
+    columns = [outputs([items[index] for index in part]) for part in chosen]
     return torch.cat(columns, dim=1)[:, torch.tensor(order).argsort()]
 
 
@@ -149,12 +159,29 @@ def disagreement_at(
     outputs = [decisions(delta, decode(index, vectors), items) for index, delta in enumerate(attached)]
     changes = [_mean_square(out - untuned) for out in outputs]
     pairs = {
-        (attached[i].name, attached[j].name): float(
-            (_mean_square(outputs[i] - outputs[j]) / (changes[i] + changes[j] + 2 * SMALL)).mean()
-        )
+        (attached[i].name, attached[j].name): float(_apart(outputs[i] - outputs[j], changes[i] + changes[j]).mean())
         for i, j in itertools.combinations(range(len(attached)), 2)
     }
     return Disagreement(pairs)
+
+
+@torch.no_grad()
+def decisions_of(model: nn.Module, backbone: Backbone, items: Sequence[Item]) -> Float[Tensor, "texts features"]:
+    """What a model decides by on each text, such as the PLM itself, or peft's own model on it."""
+    with backbone.autocast():
+        return _in_order(items, lambda texts: backbone.family.decision(model, backbone.family.collate(texts)).unsqueeze(0))[0]
+
+
+def disagreement_of(
+    first: Float[Tensor, "texts features"], second: Float[Tensor, "texts features"], untuned: Float[Tensor, "texts features"]
+) -> float:
+    """The disagreement of two functions whose decisions are at hand, with those of the PLM before anything is tuned."""
+    changes = _mean_square((first - untuned).unsqueeze(0)) + _mean_square((second - untuned).unsqueeze(0))
+    return float(_apart((first - second).unsqueeze(0), changes))
+
+
+def _apart(difference: Float[Tensor, "rows texts features"], changes: Float[Tensor, " rows"]) -> Float[Tensor, " rows"]:
+    return _mean_square(difference) / (changes + 2 * SMALL)
 
 
 def _mean_square(changes: Float[Tensor, "rows texts features"]) -> Float[Tensor, " rows"]:

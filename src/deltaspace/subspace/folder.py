@@ -8,13 +8,18 @@ README.md              model card
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from deltaspace.deltas.checkpoint import DESCRIPTION as DELTA
 from deltaspace.errors import DeltaspaceError
 from deltaspace.markdown import front_matter, literal, plain
+from deltaspace.mistakes import plainly
 from deltaspace.storage import (
     check_format,
     download,
@@ -29,6 +34,7 @@ from deltaspace.storage import (
     write_json,
     write_text,
 )
+from deltaspace.subspace.kept import Kept, kept_markdown
 from deltaspace.subspace.subspace import FORMAT, Subspace
 from deltaspace.subspace.vectors import Vectors
 
@@ -57,9 +63,9 @@ def load_subspace(name: str | Path) -> Subspace:
         DeltaspaceError: there is no such folder, it is damaged, or a newer version wrote it.
     """
     folder = download(name, _TENSORS)
-    if (folder / _DESCRIPTION).exists():
-        _described(folder)
+    said = _described(folder) if (folder / _DESCRIPTION).exists() else {}
     subspace = Subspace.load(folder / _TENSORS)
+    subspace.kept = kept_in(said, folder / _DESCRIPTION)
     if (folder / _VECTORS).exists():
         subspace.vectors = Vectors.load(folder / _VECTORS)
         if subspace.vectors.dim != subspace.dim:
@@ -97,6 +103,7 @@ def describe(subspace: Subspace) -> dict[str, Any]:
         "deltas": deltas,
         "source_tasks": list(subspace.sources),
         "tasks": [{"task": task, "delta": delta} for task, delta in subspace.vectors],
+        "kept": [asdict(row) for row in subspace.kept],
     }
 
 
@@ -114,6 +121,23 @@ def read_description(name: str | Path) -> dict[str, Any]:
             mend="its README.md says what is in it",
         )
     return _described(download(name, _DESCRIPTION))
+
+
+def kept_in(described: Mapping[str, Any], where: str | Path) -> tuple[Kept, ...]:
+    """What a description says that the subspace keeps; folders of before that was measured say nothing.
+
+    Raises:
+        DeltaspaceError: it says something else.
+    """
+    try:
+        return TypeAdapter(tuple[Kept, ...]).validate_python(described.get("kept", ()))
+    except ValidationError as error:
+        raise DeltaspaceError(
+            f"{where} is damaged",
+            found=plainly(error),
+            expected="what is kept of each solution",
+            mend="export the subspace again",
+        ) from None
 
 
 def _described(folder: Path) -> dict[str, Any]:
@@ -156,6 +180,7 @@ numbers; each of its {len(subspace.vectors)} vectors decodes as any of these del
 | --- | --- | --- |
 {deltas}
 
+{kept_markdown(subspace.kept)}
 Source tasks: {", ".join(subspace.sources) or "none"}. Tasks: {", ".join(subspace.vectors.tasks) or "none"}.
 
     from deltaspace import SubspaceModel, load_backbone, load_subspace

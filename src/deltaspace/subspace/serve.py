@@ -39,7 +39,7 @@ class SubspaceModel:
         kept_bytes: decoded tasks that were used last are kept, up to so many bytes together.
 
     Raises:
-        DeltaspaceError: the subspace is another model's.
+        DeltaspaceError: the subspace is another model's, or `kept_bytes` is no whole number from 0.
 
     Example:
         model = SubspaceModel(subspace, load_backbone("demo"))
@@ -56,6 +56,12 @@ class SubspaceModel:
                 found=f"{backbone.name}, {backbone.fingerprint[:12]}",
                 expected=f"{subspace.plm.name}, {subspace.plm.fingerprint[:12]}",
             )
+        if not isinstance(kept_bytes, int) or isinstance(kept_bytes, bool) or kept_bytes < 0:
+            raise DeltaspaceError(
+                "kept_bytes is no number of bytes",
+                found=repr(kept_bytes)[:80],
+                expected="a whole number from 0, such as 256 << 20",
+            )
         on_device = subspace.to(backbone.device)
         self.subspace, self.backbone = replace(on_device, vectors=_copied(subspace.vectors)), backbone
         self.task: str | None = None
@@ -66,6 +72,9 @@ class SubspaceModel:
         self._attached: dict[str, AttachedDelta] = {}
         self._flat: dict[str, Tensor] = {}
         self._decoded: OrderedDict[tuple[str, str], Tensor] = OrderedDict()
+
+    def __repr__(self) -> str:
+        return f"SubspaceModel({self.subspace!r} on {self.backbone!r})"
 
     @property
     def plm(self) -> Any:

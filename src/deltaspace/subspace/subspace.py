@@ -14,6 +14,7 @@ from torch import Tensor
 from deltaspace.deltas.delta import AttachedDelta
 from deltaspace.errors import DeltaspaceError
 from deltaspace.storage import checked_text, path_of, read_packed, write_tensors
+from deltaspace.subspace.kept import Kept
 from deltaspace.subspace.maps import MAPS, Map
 from deltaspace.subspace.vectors import Vectors
 
@@ -40,7 +41,7 @@ class Plm:
         return cls(**{key: checked_text(value) for key, value in said.items()})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Entry:
     """One delta of a subspace: its parameters at an intrinsic vector I are initial + offset + up(I).
 
@@ -55,6 +56,9 @@ class Entry:
     map: Map
     settings: dict[str, Any] = field(default_factory=dict)
     offset: Float[Tensor, " params"] | None = None
+
+    def __repr__(self) -> str:
+        return f"Entry({len(self.initial):,} parameters, {self.map.kind}{'' if self.offset is None else ', offset'})"
 
     @property
     def origin(self) -> Float[Tensor, " params"]:
@@ -71,7 +75,15 @@ class Entry:
         return decoded if self.offset is None else decoded + self.offset
 
     def encode(self, displacements: Float[Tensor, "rows params"]) -> Float[Tensor, "rows dim"]:
-        """Intrinsic vectors of displacements from theta0."""
+        """Intrinsic vectors of displacements from theta0.
+
+        Raises:
+            DeltaspaceError: a displacement has not n numbers.
+        """
+        if displacements.shape[-1] != len(self.initial):
+            raise DeltaspaceError(
+                "a displacement does not fit", found=tuple(displacements.shape), expected=f"n = {len(self.initial)}"
+            )
         return self.map.encode(displacements if self.offset is None else displacements - self.offset)
 
     def to(self, device: torch.device | str) -> Entry:
@@ -80,7 +92,7 @@ class Entry:
         return replace(self, initial=self.initial.to(device), map=self.map.to(device), offset=offset)
 
 
-@dataclass
+@dataclass(repr=False)
 class Subspace:
     """One low-dimensional space for all deltas of a PLM.
 
@@ -94,6 +106,7 @@ class Subspace:
         seed: from which everything was drawn that a delta does not train.
         history: how it was approximated.
         vectors: of tasks that were tuned in it.
+        kept: what it keeps of its source solutions, where that was measured.
     """
 
     dim: int
@@ -105,10 +118,15 @@ class Subspace:
     seed: int = 0
     history: dict[str, Any] = field(default_factory=dict)
     vectors: Vectors = field(default_factory=lambda: Vectors(0))
+    kept: tuple[Kept, ...] = ()
 
     def __post_init__(self) -> None:
         if not len(self.vectors):
             self.vectors = Vectors(self.dim)
+
+    def __repr__(self) -> str:
+        counts = f"{len(self.sources)} source tasks, {len(self.vectors)} vectors"
+        return f"Subspace(d = {self.dim} of {self.plm.name!r}: {', '.join(self.entries)}; {counts})"
 
     @property
     def deltas(self) -> tuple[str, ...]:
@@ -129,8 +147,10 @@ class Subspace:
         """Parameters of `delta` at an intrinsic vector, or at several, (rows, d).
 
         Raises:
-            DeltaspaceError: the subspace has no such delta.
+            DeltaspaceError: the subspace has no such delta, or a vector has not d numbers.
         """
+        if vector.shape[-1:] != (self.dim,):
+            raise DeltaspaceError("a vector of the subspace does not fit", found=tuple(vector.shape), expected=f"({self.dim},)")
         decoded = self.entry(delta).decode(vector.reshape(-1, vector.shape[-1]))
         return decoded.reshape(*vector.shape[:-1], -1)
 

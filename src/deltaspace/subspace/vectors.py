@@ -18,7 +18,7 @@ from deltaspace.storage import checked_text, path_of, read_packed, write_tensors
 FORMAT = "deltaspace.vectors/1"
 
 
-@dataclass
+@dataclass(repr=False)
 class Vectors:
     """Intrinsic vectors by task and the delta they were found through.
 
@@ -38,6 +38,13 @@ class Vectors:
 
     dim: int
     entries: dict[tuple[str, str], Float[Tensor, " _"]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.dim < 0:
+            raise DeltaspaceError("vectors have no fewer than 0 numbers", found=f"dim={self.dim}", expected="0 or more")
+
+    def __repr__(self) -> str:
+        return f"Vectors(d = {self.dim}, {len(self)} of {len(self.tasks)} tasks)"
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -86,7 +93,13 @@ class Vectors:
         return self.entries[task, delta or deltas[0]]
 
     def padded(self, count: int) -> Vectors:
-        """The same vectors with `count` zeros more: what they are in a subspace that has grown by so many dimensions."""
+        """The same vectors with `count` zeros more: what they are in a subspace that has grown by so many dimensions.
+
+        Raises:
+            DeltaspaceError: `count` is below 0.
+        """
+        if count < 0:
+            raise DeltaspaceError("vectors only become longer", found=f"count={count}", expected="0 or more")
         return Vectors(self.dim + count, {key: pad(vector, (0, count)) for key, vector in self.entries.items()})
 
     def mean(self, tasks: Sequence[str], delta: str | None = None) -> Float[Tensor, " _"]:
@@ -109,8 +122,11 @@ class Vectors:
         were found through it.
 
         Raises:
-            DeltaspaceError: there are vectors, but none found through `delta`.
+            DeltaspaceError: there are vectors, but none found through `delta`; `vector` has not d numbers, or `count` is below 1.
         """
+        if vector.shape != (self.dim,) or count < 1:
+            found = f"{tuple(vector.shape)}, count={count}"
+            raise DeltaspaceError("no such neighbors", found=found, expected=f"a vector ({self.dim},), and a count of 1 or more")
         entries = {key: row for key, row in self.entries.items() if delta in (None, key[1])}
         if self.entries and not entries:
             deltas = dict.fromkeys(delta for _, delta in self.entries)
@@ -141,6 +157,8 @@ class Vectors:
             names = [(checked_text(task), checked_text(delta)) for task, delta in metadata["entries"]]
             if not bool(tensors["vectors"].isfinite().all()):
                 raise ValueError("a vector that is not finite")
+            if metadata["dim"] < 0:
+                raise ValueError(f"dim {metadata['dim']}")
             return cls(metadata["dim"], dict(zip(names, tensors["vectors"], strict=True)))
 
         return read_packed(path_of(path), FORMAT, "has no intrinsic vectors", unpack)

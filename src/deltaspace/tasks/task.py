@@ -74,8 +74,15 @@ class Task:
         return f"Task({self.name!r}, {self.kind}, {self.metric}, {sizes})"
 
     def split(self, split: Split) -> tuple[Example, ...]:
-        """The examples of one split."""
-        return {"train": self.train, "dev": self.dev, "test": self.test}[split]
+        """The examples of one split.
+
+        Raises:
+            DeltaspaceError: there is no such split.
+        """
+        splits = {"train": self.train, "dev": self.dev, "test": self.test}
+        if split not in splits:
+            raise DeltaspaceError(f"no split {split!r}", found=f"task {self.name}", expected=", ".join(splits))
+        return splits[split]
 
     def candidates(self, example: Example) -> tuple[str, ...]:
         """The answers among which `example` is decided; empty for tasks that are generated."""
@@ -112,8 +119,10 @@ def few_shot(task: Task, shots: int) -> Task:
     """The task with `shots` training and as many dev examples, labels in equal parts; they are drawn from the task's name.
 
     Raises:
-        DeltaspaceError: there are fewer.
+        DeltaspaceError: there are fewer, or none are asked for.
     """
+    if shots < 1:
+        raise DeltaspaceError(f"task {task.name}: few-shot needs examples", found=f"shots={shots}", expected="1 or more")
     kept = {}
     for split in ("train", "dev"):
         examples = task.split(split)
@@ -164,8 +173,9 @@ def make_task(
         limits: most examples of each split.
 
     Raises:
-        DeltaspaceError: no such name; no such metric, or one that is not for tasks of this kind; a missing or empty split; a
-            target that is no label or no option; in a regression, a target, a label or an option that is not a number.
+        DeltaspaceError: no such name; no such metric, or one that is not for tasks of this kind; a limit below 1; a missing or
+            empty split; a target that is no label or no option; in a regression, a target, a label or an option that is not a
+            number.
     """
     try:
         check_name("a task", name)
@@ -191,6 +201,10 @@ def make_task(
     for split in SPLITS:
         for number, example in enumerate(splits[split], start=1):
             _check_target(name, kind, named, example, f"{source}, {split} example {number}")
+    if wrong := {split: limit for split, limit in (limits or {}).items() if split not in SPLITS or limit < 1}:
+        raise DeltaspaceError(
+            f"task {name}: wrong limits", found=str(wrong), expected="1 or more for each of " + ", ".join(SPLITS)
+        )
     cut = {split: tuple(splits[split])[: (limits or {}).get(split)] for split in SPLITS}
     return Task(name, kind, judge.name, named, prompt, cut["train"], cut["dev"], cut["test"], source)
 

@@ -13,7 +13,7 @@ class Training(Settings):
     """How one stage trains."""
 
     steps: int = Field(ge=1, description="largest number of steps")
-    lr: float = Field(gt=0, description="peak learning rate (Adam)")
+    lr: float = Field(default=2e-3, gt=0, description="peak learning rate (Adam)")
     batch_size: int = Field(default=16, ge=1, description="examples a step")
     warmup: float = Field(default=0.05, ge=0, le=1, description="share of the steps in which the learning rate rises")
     decay: bool = Field(default=True, description="let the learning rate fall linearly to zero at the last step")

@@ -10,6 +10,7 @@ from deltaspace.study.recipe import Recipe
 from deltaspace.study.resources import Resources
 from deltaspace.study.stage import STAGES, Stage
 from deltaspace.study.stages.subspace import SUBSPACE, Key
+from deltaspace.study.work import Work
 from deltaspace.subspace.agreement import disagreement_by_radius
 from deltaspace.training import Resume
 
@@ -35,6 +36,12 @@ class DisagreementStage(Stage[Key]):
         assert probing is not None
         tasks = [resources.tasks[name].fingerprint for name in resources.recipe.unseen_tasks]
         return MadeFrom((SUBSPACE.artefact(key),), [probing.model_dump(), tasks, list(resources.recipe.deltas)])
+
+    def work(self, resources: Resources, key: Key) -> Work:
+        recipe, probing = resources.recipe, resources.recipe.disagreement
+        assert probing is not None
+        each = len(probing.radii) * (probing.vectors + 1) * probing.texts
+        return Work(task=recipe.unseen_tasks[0]).reading(each, *recipe.deltas)
 
     def make(self, resources: Resources, key: Key, resume: Resume) -> Content:
         probing = resources.recipe.disagreement

@@ -15,6 +15,7 @@ from deltaspace.study.recipe import Recipe
 from deltaspace.study.resources import Resources
 from deltaspace.study.stage import STAGES, Stage
 from deltaspace.study.stages.zero_shot import ZERO_SHOT, Key, start_settings
+from deltaspace.study.work import Work
 from deltaspace.training import Fit, Resume
 
 
@@ -33,6 +34,13 @@ class Independent(Stage[Key]):
         imported = resources.imports.source(key.task, key.delta, key.seed)
         how = resources.recipe.train.model_dump() if imported is None else imported["sha256"]
         return MadeFrom(settings=[start_settings(resources, key), how])
+
+    def work(self, resources: Resources, key: Key) -> Work:
+        task, attached = resources.tasks[key.task], resources.attached(key.delta, key.seed)
+        # As `make` writes them: vector and displacement in fp32, or a displacement alone in bf16.
+        numbers = attached.layout.size // 2 if attached.delta.large else 2 * attached.layout.size
+        work = Work.of_training(resources.recipe.train, [key.delta], len(task.dev), task=key.task, numbers=numbers)
+        return work.reading(len(task.test), key.delta)
 
     def make(self, resources: Resources, key: Key, resume: Resume) -> Content:
         if (imported := resources.imports.source(key.task, key.delta, key.seed)) is not None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from torch import Tensor
 
 from deltaspace.landscape import Landscape, Mark, sample
+from deltaspace.landscape.slice import DEFAULT_CELLS, Grid
 from deltaspace.names import check_name
 from deltaspace.study.artefact import Artefact, Content, MadeFrom
 from deltaspace.study.recipe import Recipe
@@ -18,6 +20,7 @@ from deltaspace.study.stages.optimized import OPTIMIZED
 from deltaspace.study.stages.optimized import Key as VectorKey
 from deltaspace.study.stages.subspace import SUBSPACE
 from deltaspace.study.stages.subspace import Key as SubspaceKey
+from deltaspace.study.work import Work
 from deltaspace.training import Resume
 
 
@@ -57,6 +60,16 @@ class Landscapes(Stage[Key]):
         vectors = [OPTIMIZED.artefact(vector) for vector in self._vectors(resources, key)]
         settings = [resources.tasks[key.slice.spec.task].fingerprint, key.slice.described(), list(resources.recipe.deltas)]
         return MadeFrom((self._subspace(key), *vectors), settings)
+
+    def work(self, resources: Resources, key: Key) -> Work:
+        spec, task = key.slice.spec, resources.tasks[key.slice.spec.task]
+        examples = len(task.split(spec.split)[: spec.examples])
+        axes = len(spec.directions) or len(key.slice.points) - 1
+        counts = [grid.count for grid in Grid.parse(spec.grid)] if spec.grid else [DEFAULT_CELLS]
+        cells = math.prod(counts * axes if len(counts) == 1 else counts)
+        # Score and loss of every cell; fewer are sampled where a tolerance lets cells be filled in.
+        work = Work(task=task.name, numbers=2 * cells * len(resources.recipe.deltas))
+        return work.reading(cells * examples, *resources.recipe.deltas)
 
     def make(self, resources: Resources, key: Key, resume: Resume) -> Content:
         chosen, spec = key.slice, key.slice.spec

@@ -12,6 +12,7 @@ from deltaspace.study.resources import Resources
 from deltaspace.study.stage import STAGES, Stage
 from deltaspace.study.stages.subspace import SUBSPACE
 from deltaspace.study.stages.subspace import Key as SubspaceKey
+from deltaspace.study.work import Work
 from deltaspace.subspace import transfer
 from deltaspace.training import Resume
 
@@ -42,6 +43,9 @@ class MeanCode(Stage[Key]):
 
     def made_from(self, resources: Resources, key: Key) -> MadeFrom:
         return MadeFrom((SUBSPACE.artefact(SubspaceKey(key.dim, key.seed)),), [resources.tasks[key.task].fingerprint, key.delta])
+
+    def work(self, resources: Resources, key: Key) -> Work:
+        return Work(task=key.task).reading(len(resources.tasks[key.task].test), key.delta)
 
     def make(self, resources: Resources, key: Key, resume: Resume) -> Content:
         attached, task = resources.attached(key.delta, key.seed), resources.tasks[key.task]

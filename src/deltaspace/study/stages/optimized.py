@@ -15,6 +15,7 @@ from deltaspace.study.stage import STAGES, Stage
 from deltaspace.study.stages.independent import training_history
 from deltaspace.study.stages.subspace import SUBSPACE
 from deltaspace.study.stages.subspace import Key as SubspaceKey
+from deltaspace.study.work import Work
 from deltaspace.subspace import optimize, transfer
 from deltaspace.subspace.codes import radius_of
 from deltaspace.training import Resume
@@ -55,6 +56,15 @@ class OptimizedStage(Stage[Key]):
         if how.agreement:
             settings.append(sorted(resources.recipe.deltas))
         return MadeFrom((SUBSPACE.artefact(key.subspace),), settings)
+
+    def work(self, resources: Resources, key: Key) -> Work:
+        recipe, task, how = resources.recipe, resources.tasks[key.task], resources.recipe.optimize
+        candidates = len(how.starts) * len(how.factors)
+        deltas = recipe.deltas if how.agreement else [key.delta]
+        numbers = (how.steps + 2) * key.dim
+        work = Work.of_training(how, deltas, len(task.dev), side_by_side=candidates, task=key.task, numbers=numbers)
+        nearest = len(recipe.source_tasks) * how.nearest_dev if "nearest" in how.starts else 0
+        return work.reading(len(task.test) + nearest, key.delta)
 
     def make(self, resources: Resources, key: Key, resume: Resume) -> Content:
         attached, task = resources.attached(key.delta, key.seed), resources.tasks[key.task]

@@ -18,6 +18,7 @@ from deltaspace.study.stage import STAGES, Stage
 from deltaspace.study.stages.independent import training_history
 from deltaspace.study.stages.subspace import Key as SubspaceKey
 from deltaspace.study.stages.subspace import approximated, source_solutions
+from deltaspace.study.work import Work
 from deltaspace.subspace import Optimization, Optimized, optimize
 from deltaspace.training import Resume
 
@@ -52,6 +53,11 @@ class Rivals(Stage[Key]):
         settings += [_alone(recipe.optimize).model_dump(), rival.lr, rival.projection]
         # Even random directions have the length of the source tasks' displacements.
         return MadeFrom(() if rival.projection is None else source_solutions(recipe, key.seed), settings)
+
+    def work(self, resources: Resources, key: Key) -> Work:
+        how, task = resources.recipe.optimize, resources.tasks[key.task]
+        work = Work.of_training(how, [key.delta], len(task.dev), side_by_side=len(how.factors), task=key.task, numbers=key.dim)
+        return work.reading(len(task.test), key.delta)
 
     def make(self, resources: Resources, key: Key, resume: Resume) -> Content:
         attached, tuned, parameters = self._tuned(resources, key, resume)

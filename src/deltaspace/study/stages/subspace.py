@@ -12,6 +12,7 @@ from deltaspace.study.resources import Resources
 from deltaspace.study.stage import STAGES, Stage
 from deltaspace.study.stages.independent import INDEPENDENT
 from deltaspace.study.stages.zero_shot import Key as SolutionKey
+from deltaspace.study.work import Work
 from deltaspace.subspace import ProjectionMethod, Subspace, approximate
 from deltaspace.subspace.fitting.displacements import InFiles
 from deltaspace.training import NO_RESUME, Resume
@@ -41,6 +42,16 @@ class SubspaceStage(Stage[Key]):
         how = recipe.approximate.model_dump() if method.trained else None
         settings = [key.dim, recipe.projection, how, *method.read_from()]
         return MadeFrom(source_solutions(recipe, key.seed), settings)
+
+    def work(self, resources: Resources, key: Key) -> Work:
+        recipe, attached = resources.recipe, resources.deltas(key.seed)
+        method, tasks = recipe.projection_method(), [resources.tasks[name] for name in recipe.source_tasks]
+        sizes = [(delta.layout.size, delta.delta.large) for delta in attached]
+        numbers = method.numbers(sizes, len(tasks), key.dim) + sum(size for size, _ in sizes)
+        if not method.trained:
+            return Work(numbers=numbers)
+        dev = sum(len(task.dev[: recipe.approximate.dev]) for task in tasks)
+        return Work.of_training(recipe.approximate, recipe.deltas, dev, task=tasks[0].name, numbers=numbers)
 
     def make(self, resources: Resources, key: Key, resume: Resume) -> Content:
         subspace = approximated(resources, key, resources.recipe.projection_method(), resume)

@@ -15,6 +15,7 @@ from deltaspace.study.stage import STAGES, Stage
 from deltaspace.study.stages.optimized import OPTIMIZED
 from deltaspace.study.stages.optimized import Key as VectorKey
 from deltaspace.study.stages.subspace import SUBSPACE
+from deltaspace.study.work import Work
 from deltaspace.subspace import transfer
 from deltaspace.training import Resume
 
@@ -50,6 +51,9 @@ class Transferred(Stage[Key]):
 
     def made_from(self, resources: Resources, key: Key) -> MadeFrom:
         return MadeFrom((OPTIMIZED.artefact(key.vector), SUBSPACE.artefact(key.vector.subspace)), [key.delta])
+
+    def work(self, resources: Resources, key: Key) -> Work:
+        return Work(task=key.task).reading(len(resources.tasks[key.task].test), key.delta)
 
     def make(self, resources: Resources, key: Key, resume: Resume) -> Content:
         attached, task = resources.attached(key.delta, key.seed), resources.tasks[key.task]

@@ -13,6 +13,7 @@ from deltaspace.study.stages.independent import training_history
 from deltaspace.study.stages.optimized import OPTIMIZED
 from deltaspace.study.stages.subspace import SUBSPACE
 from deltaspace.study.stages.transferred import Key
+from deltaspace.study.work import Work
 from deltaspace.subspace import transfer, translate
 from deltaspace.training import Resume
 
@@ -39,6 +40,13 @@ class TranslatedStage(Stage[Key]):
         assert how is not None
         settings = [resources.tasks[key.task].fingerprint, key.delta, how.model_dump()]
         return MadeFrom((OPTIMIZED.artefact(key.vector), SUBSPACE.artefact(key.vector.subspace)), settings)
+
+    def work(self, resources: Resources, key: Key) -> Work:
+        how, task = resources.recipe.translate, resources.tasks[key.task]
+        assert how is not None
+        work = Work.of_training(how, [key.delta], how.held_out, task=key.task, numbers=key.dim)
+        # The delta that is followed answers each input once; the vector is scored at the end.
+        return work.reading(len(task.train), key.source).reading(len(task.test), key.delta)
 
     def make(self, resources: Resources, key: Key, resume: Resume) -> Content:
         task, subspace = resources.tasks[key.task], SUBSPACE.load(resources, key.vector.subspace)

@@ -13,6 +13,7 @@ from deltaspace.study.artefact import Content, MadeFrom
 from deltaspace.study.recipe import Recipe
 from deltaspace.study.resources import Resources
 from deltaspace.study.stage import STAGES, Stage
+from deltaspace.study.work import Work
 from deltaspace.tasks import Task
 from deltaspace.training import Resume, Score
 
@@ -42,6 +43,9 @@ class ZeroShot(Stage[Key]):
 
     def made_from(self, resources: Resources, key: Key) -> MadeFrom:
         return MadeFrom(settings=start_settings(resources, key))
+
+    def work(self, resources: Resources, key: Key) -> Work:
+        return Work(task=key.task).reading(len(resources.tasks[key.task].test), key.delta)
 
     def make(self, resources: Resources, key: Key, resume: Resume) -> Content:
         attached, task = resources.attached(key.delta, key.seed), resources.tasks[key.task]

@@ -60,6 +60,13 @@ def approximate(
     """
     _check(attached, tasks, dim)
     method = find_projection(projection) if isinstance(projection, str) else projection
+    if method.needs_solutions and not tasks:
+        raise DeltaspaceError(
+            f"the projection {method.name} is made from solutions",
+            found="no source tasks",
+            expected="at least one, with a solution of every delta",
+            mend="give tasks and solutions, or take a random projection such as gaussian",
+        )
     sources = [
         Source(_displacements(delta, solutions, tasks, method), delta.layout.sizes, delta.delta.large) for delta in attached
     ]

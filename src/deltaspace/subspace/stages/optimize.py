@@ -38,6 +38,7 @@ Optimizer = Literal["adam", "lbfgs", "cma"]
 class Optimization(Training):
     """How intrinsic vectors are tuned."""
 
+    lr: float = Field(default=1e-2, gt=0, description="peak learning rate")
     optimizer: Optimizer = Field(
         default="adam",
         description="adam, lbfgs (the same batches at every step), or cma: no gradient, 'lr' is its first deviation",
@@ -61,7 +62,7 @@ class Optimization(Training):
     nearest_dev: int = Field(default=64, ge=1, description="dev examples by which the nearest source task is found")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Optimized:
     """An intrinsic vector found through one delta.
 
@@ -83,6 +84,10 @@ class Optimized:
     fit: Fit
     trajectory: Float[Tensor, "points dim"]
 
+    def __repr__(self) -> str:
+        how = f"best at step {self.fit.best_step} of {self.fit.steps}"
+        return f"Optimized({self.task!r} through {self.delta}, d = {len(self.vector)}, {how})"
+
 
 def optimize(
     subspace: Subspace,
@@ -93,17 +98,21 @@ def optimize(
     others: Sequence[AttachedDelta] = (),
     seed: int = 0,
     resume: Resume = NO_RESUME,
+    keep: bool = False,
 ) -> Optimized:
     """Tune the d numbers of an intrinsic vector on `task` through one delta; the best on dev is kept.
 
+    Most parameters are those of every stage that trains.
+
     Args:
-        subspace: frozen.
+        subspace: its maps and codes are frozen.
         attached: one of its deltas.
         task: an unseen task (or any).
         settings: `deltaspace.OPTIMIZE` by default.
         others: deltas that are to answer as this one does, where `settings.agreement` asks for that.
         seed: decides the order of the examples.
         resume: see `deltaspace.training.fit`.
+        keep: put the vector among the subspace's (`subspace.vectors`), under the names of the task and the delta.
 
     Raises:
         DeltaspaceError: a delta is not the subspace's, agreement is asked for and there are no others, or the training diverges.
@@ -114,6 +123,9 @@ def optimize(
         >>> tuned = optimize(subspace, lora, task, Optimization(steps=2, lr=0.01, evaluate_every=2))
         >>> tuned.vector.shape, tuned.start
         (torch.Size([3]), 'mean')
+        >>> _ = optimize(subspace, lora, task, Optimization(steps=2, evaluate_every=2), keep=True)
+        >>> list(subspace.vectors)
+        [('tiny', 'lora')]
     """
     settings = settings or OPTIMIZE
     for delta in (attached, *others):
@@ -159,6 +171,8 @@ def optimize(
     )
     index = _best(scores(tuned.parameters))[0] if len(candidates) > 1 else 0
     start, factor = candidates[index]
+    if keep:
+        subspace.vectors.add(task.name, attached.name, tuned.parameters[index])
     return Optimized(tuned.parameters[index], attached.name, task.name, start, factor, tuned, tuned.trajectory[index])
 
 

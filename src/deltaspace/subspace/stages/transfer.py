@@ -6,6 +6,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from deltaspace.deltas.delta import AttachedDelta
+from deltaspace.errors import DeltaspaceError
 from deltaspace.scoring import score
 from deltaspace.subspace.subspace import Subspace
 from deltaspace.tasks.task import Split, Task
@@ -16,7 +17,7 @@ def transfer(subspace: Subspace, vector: Float[Tensor, " dim"], to: AttachedDelt
     """Score on `task` of the intrinsic `vector`, found through any delta, decoded as the delta `to`. Nothing is trained.
 
     Raises:
-        DeltaspaceError: `to` is not a delta of the subspace.
+        DeltaspaceError: `to` is not a delta of the subspace, or the vector has not d finite numbers.
 
     Example:
         >>> deltas = [attach("adapter", backbone, bottleneck=2), attach("lora", backbone, r=2)]
@@ -25,4 +26,6 @@ def transfer(subspace: Subspace, vector: Float[Tensor, " dim"], to: AttachedDelt
         8
     """
     subspace.check(to)
+    if not bool(vector.isfinite().all()):
+        raise DeltaspaceError(f"the vector for {task.name} is not finite", found="NaN or infinity", expected="finite numbers")
     return score(to, task, subspace.decode(to.name, vector), split)

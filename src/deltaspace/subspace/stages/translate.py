@@ -29,6 +29,7 @@ from deltaspace.training import NO_RESUME, Batches, Fit, Resume, Score, Training
 class Translation(Training):
     """How vectors are translated."""
 
+    lr: float = Field(default=5e-2, gt=0, description="peak learning rate")
     held_out: int = Field(default=64, ge=1, description="inputs on which agreement is judged, and none are tuned on")
 
 

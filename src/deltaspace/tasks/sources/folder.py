@@ -13,7 +13,7 @@ from deltaspace.errors import DeltaspaceError
 from deltaspace.mistakes import plainly
 from deltaspace.settings import Settings
 from deltaspace.storage import file_digest, parse_json, path_of
-from deltaspace.tasks.sources.rows import example_of
+from deltaspace.tasks.sources.rows import check_values, example_of
 from deltaspace.tasks.sources.source import TASK_SOURCES, Contents, TaskSource
 from deltaspace.tasks.sources.tables import SUFFIXES, read_rows
 from deltaspace.tasks.spec import Columns, Labels, Metric, TaskSpec
@@ -74,8 +74,12 @@ def _divided(path: Path, columns: Columns) -> dict[str, list[Example]]:
 
 def read_examples(path: Path, columns: Columns) -> list[Example]:
     """The examples of a file of JSON Lines, CSV or TSV; DeltaspaceError where a line is not what it should be, which it names."""
-    examples = (example_of(fields, _meant(columns, fields), where) for where, fields in read_rows(path))
-    return [example for example in examples if example is not None]
+    rows = read_rows(path)
+    examples = [example_of(fields, _meant(columns, fields), where) for where, fields in rows]
+    kept = [example for example in examples if example is not None]
+    if rows and not kept:
+        check_values((fields for _, fields in rows), _meant(columns, rows[0].fields), str(path))
+    return kept
 
 
 def _meant(columns: Columns, fields: Mapping[str, Any]) -> Columns:

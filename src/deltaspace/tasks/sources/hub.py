@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from deltaspace.errors import DeltaspaceError, first_line
 from deltaspace.storage import hub_answers, path_of
-from deltaspace.tasks.sources.rows import example_of, target_column
+from deltaspace.tasks.sources.rows import check_values, example_of, target_column
 from deltaspace.tasks.sources.source import TASK_SOURCES, Contents, TaskSource
 from deltaspace.tasks.spec import TaskSpec
 from deltaspace.tasks.task import SPLITS, Example
@@ -42,6 +42,8 @@ class Hub(TaskSource):
             names = _class_names(data, spec)
             rows = (example_of(row, spec.columns, f"hub:{where}, {split} row {i}", names) for i, row in enumerate(data, start=1))
             splits[split] = [example for example in rows if example is not None]
+            if not splits[split]:
+                check_values(data, spec.columns, f"hub:{where}, {getattr(spec.splits, split)}", names)
         return Contents(splits)
 
 

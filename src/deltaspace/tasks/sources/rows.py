@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from deltaspace.errors import DeltaspaceError
@@ -13,6 +14,8 @@ from deltaspace.tasks.task import Example
 
 # Which columns are taken where a recipe names none: the first that is there.
 _INPUTS, _TARGETS = ("input", "text"), ("target", "label")
+# Of the values that a file has, so many are told.
+_LISTED = 8
 _MEND = "name the columns under 'columns' in the recipe"
 
 
@@ -44,6 +47,31 @@ def example_of(row: Mapping[str, Any], columns: Columns, where: str, names: Sequ
             target = columns.values[str(target)]
     fields = {"input": text, "target": target}
     return check_fields(fields | ({} if options is None else {"options": options}), where)
+
+
+def check_values(rows: Iterable[Mapping[str, Any]], columns: Columns, where: str, names: Sequence[str] | None = None) -> None:
+    """Raise DeltaspaceError where `columns.values` leaves out every row: with the values asked for, and those that are there.
+
+    Args:
+        rows: all of them.
+        columns, names: as for `example_of`.
+        where: the file or the split.
+    """
+    if columns.values is None:
+        return
+    seen: Counter[str] = Counter()
+    for row in rows:
+        column = columns.target or _first(row, _TARGETS, where)
+        seen[str(_class(_value(row, column, where), names, columns, where))] += 1
+    if seen and not any(value in seen for value in columns.values):
+        present = ", ".join(f"{shown(value)} ({count})" for value, count in seen.most_common(_LISTED))
+        more = f" and {len(seen) - _LISTED} others" if len(seen) > _LISTED else ""
+        raise DeltaspaceError(
+            f"{where}: 'columns: {{values: …}}' leaves out all of its {sum(seen.values())} rows",
+            found=f"the targets {present}{more}",
+            expected="one of " + ", ".join(map(shown, columns.values)),
+            mend="write under 'values' what the target's column has, each with the label that it means",
+        )
 
 
 def target_column(names: Collection[str], columns: Columns) -> str | None:

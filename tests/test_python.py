@@ -1,0 +1,207 @@
+"""The library as Python people expect it: wrong values told in one way, models in memory, peft's configurations, short reprs."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from peft import LoraConfig
+from pydantic import BaseModel, ValidationError
+
+import deltaspace as ds
+from deltaspace.checkpoints import Conversion
+from deltaspace.deltas import DELTAS
+from deltaspace.families.prompting import Prompting
+from deltaspace.landscape.sampling import Sampling
+from deltaspace.settings import Settings
+from deltaspace.study import Recipe, SliceSpec, Sweep
+from deltaspace.subspace import PROJECTIONS, Approximation, Optimization, Translation
+from deltaspace.subspace.agreement import Probing
+from deltaspace.tasks import Limits, TaskSpec, few_shot
+from deltaspace.tasks.spec import Columns, Splits
+from deltaspace.training import Training
+from tests.tiny import model, save_tiny, tiny_backbone, tiny_task, tiny_tokenizer
+
+SHORT = {"steps": 2, "lr": 0.01, "evaluate_every": 2}
+PUBLIC = (
+    *(Training, Approximation, Optimization, Translation, Conversion, Probing, Sampling, SliceSpec, Prompting),
+    *(Limits, TaskSpec, Columns, Splits, Recipe, Sweep),
+)
+
+
+@pytest.fixture(scope="module")
+def backbone():
+    return tiny_backbone("bert")
+
+
+def test_wrong_settings_are_told_with_what_is_expected():
+    with pytest.raises(ds.DeltaspaceError) as caught:
+        Training(steps=-1, lr=0.0)
+    error = caught.value
+    assert error.what == "Training has wrong settings"
+    assert "steps: should be greater than or equal to 1 (found -1)" in str(error) and "lr: should be greater than 0" in str(error)
+    assert error.expected == "steps: largest number of steps; lr: peak learning rate (Adam)"
+    with pytest.raises(
+        ds.DeltaspaceError, match=r"stepps: unknown key; did you mean 'steps'(.|\n)*expected: steps, lr, batch_size"
+    ):
+        Training(stepps=3)
+    with pytest.raises(ds.DeltaspaceError, match="takes its settings by name"):
+        Training(10)
+
+
+@pytest.mark.parametrize("kind", [*PUBLIC, *DELTAS.values(), *PROJECTIONS.values()], ids=lambda kind: kind.__name__)
+def test_no_settings_class_lets_pydantic_speak(kind):
+    for wrong in ({"a setting that nobody has": 1}, dict.fromkeys(kind.model_fields, object())):
+        if kind is DELTAS["peft"] and "peft" not in wrong:
+            continue  # what it does not know is peft's
+        with pytest.raises(ds.DeltaspaceError, match=f"^{kind.__name__} has wrong settings\n  found: "):
+            kind(**wrong)
+
+
+def test_every_settings_class_is_one_of_them():
+    """What a program can make of ours and is pydantic's tells its mistakes so."""
+    public = [getattr(ds, name) for name in ds.__all__]
+    models = [thing for thing in public if inspect.isclass(thing) and issubclass(thing, BaseModel)]
+    assert models and all(issubclass(thing, Settings) for thing in models)
+
+
+def test_files_are_still_told_with_all_their_mistakes():
+    with pytest.raises(ValidationError, match="2 validation errors"):
+        Training.model_validate({"steps": 0, "lr": -1})
+
+
+def test_a_training_asks_for_its_steps_alone():
+    assert Training(steps=3).lr == 2e-3 and Optimization(steps=3).lr == 1e-2
+
+
+def test_wrong_values_of_functions(backbone, tmp_path):
+    lora, task = ds.attach("lora", backbone, r=2), tiny_task()
+    splits = {split: task.split(split) for split in ("train", "dev", "test")}
+    space = ds.approximate([lora], [], [], dim=2, projection="gaussian")
+    calls = {
+        "at least one dimension": lambda: ds.approximate([lora], [], [], dim=0, projection="gaussian"),
+        "no projection 'svdd'": lambda: ds.approximate([lora], [], [], dim=2, projection="svdd"),
+        "no delta 'lorra'": lambda: ds.attach("lorra", backbone),
+        "the delta lora cannot be made": lambda: ds.attach("lora", backbone, r=0),
+        "LoraConfig cannot be attached": lambda: ds.attach(LoraConfig(r=2, modules_to_save=["cls"]), backbone),
+        "no such folder": lambda: ds.read_scores("nowhere"),
+        "no device 'gpu'": lambda: ds.load_backbone("demo", device="gpu"),
+        "cut to no tokens": lambda: ds.load_backbone("demo", max_length=-1),
+        "parameters of lora do not fit": lambda: ds.score(lora, task, lora.initial[:3]),
+        "a vector of the subspace does not fit": lambda: ds.transfer(space, torch.ones(3), lora, task),
+        "the vector for tiny is not finite": lambda: ds.transfer(space, torch.full((2,), torch.nan), lora, task),
+        "a displacement does not fit": lambda: space.entry("lora").encode(torch.ones(1, 3)),
+        "no such neighbors": lambda: space.vectors.nearest(torch.ones(3)),
+        "count=0": lambda: space.vectors.nearest(torch.ones(2), count=0),
+        "vectors only become longer": lambda: space.vectors.padded(-1),
+        "dim=-1": lambda: ds.Vectors(-1),
+        "a delta's parameters do not fit": lambda: ds.export_delta(lora, lora.initial[:3], tmp_path / "out"),
+        "is made from solutions": lambda: ds.approximate([lora], [], [], dim=2, projection="svd"),
+        "wrong limits": lambda: ds.make_task("x", splits, source="s", limits={"train": -1}),
+        "few-shot needs examples": lambda: few_shot(task, 0),
+        "max_length=-4": lambda: ds.make_backbone("x", backbone.model, backbone.tokenizer, family="decoder", max_length=-4),
+        "no grid '1:0:1'": lambda: ds.landscape.Grid(1.0, 0.0, 1),
+        "of different spaces": lambda: ds.landscape.Slice.through({"a": torch.ones(2), "b": torch.ones(3)}),
+        "kept_bytes is no number of bytes": lambda: ds.SubspaceModel(space, backbone, kept_bytes=-1),
+    }
+    for message, call in calls.items():
+        with pytest.raises(ds.DeltaspaceError) as caught:
+            call()
+        assert message in str(caught.value), str(caught.value)
+
+
+WRONG_TYPES = """
+import deltaspace as ds
+from tests.tiny import tiny_backbone, tiny_task
+
+backbone, task = tiny_backbone("bert"), tiny_task()
+lora = ds.attach("lora", backbone, r=2)
+space = ds.approximate([lora], [], [], dim=2, projection="gaussian")
+calls = [lambda wrong=wrong: ds.SubspaceModel(space, backbone, kept_bytes=wrong) for wrong in (1.5, True, "many", None)]
+calls += [lambda: ds.attach(3, backbone), lambda: ds.load_backbone(3), lambda: ds.score(lora, task, lora.initial, split="all")]
+for call in calls:
+    try:
+        call()
+    except ds.DeltaspaceError as error:
+        print(error.what)
+"""
+
+
+def test_wrong_types_where_nobody_checks_them():
+    """Without the checking of types that tests have."""
+    root = Path(__file__).resolve().parents[1]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(root), str(root / "src")])}
+    command = [sys.executable, "-c", WRONG_TYPES]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    told = result.stdout.splitlines()
+    assert told == [*["kept_bytes is no number of bytes"] * 4, "this cannot be attached", "this is no model", "no split 'all'"], (
+        result.stderr
+    )
+
+
+def test_a_model_and_a_tokenizer_in_memory(tmp_path):
+    save_tiny("bert", tmp_path / "bert")
+    there = ds.load_backbone(tmp_path / "bert", max_length=32)
+    here = ds.load_backbone(model("bert"), tokenizer=tiny_tokenizer("bert"), max_length=32)
+    assert here.family.name == there.family.name == "masked_encoder"
+    task = tiny_task()
+    solutions = [ds.train(ds.attach("lora", plm, r=2), task, Training(**SHORT)) for plm in (there, here)]
+    assert solutions[0].vector.equal(solutions[1].vector)
+    assert ds.load_backbone(model("llama"), tokenizer=tiny_tokenizer("llama")).family.name == "decoder"
+    with pytest.raises(ds.DeltaspaceError, match="needs its tokenizer"):
+        ds.load_backbone(model("bert"))
+    with pytest.raises(ds.DeltaspaceError, match=r"not in fp32(.|\n)*model.float\(\)"):
+        ds.load_backbone(model("bert").half(), tokenizer=tiny_tokenizer("bert"))
+    with pytest.raises(ds.DeltaspaceError, match=r"fits no family(.|\n)*BertModel"):
+        ds.load_backbone(model("sentence"), tokenizer=tiny_tokenizer("sentence"))
+    with pytest.raises(ds.DeltaspaceError, match="has its tokenizer beside it"):
+        ds.load_backbone(str(tmp_path / "bert"), tokenizer=tiny_tokenizer("bert"))
+
+
+def test_a_subspace_knows_its_model_in_memory_by_its_weights():
+    def loaded(seed):
+        plm = model("bert")
+        torch.manual_seed(seed)
+        with torch.no_grad():
+            plm.bert.embeddings.word_embeddings.weight.add_(seed)
+        return ds.load_backbone(plm, tokenizer=tiny_tokenizer("bert"))
+
+    one, same, other = loaded(0), loaded(0), loaded(1)
+    assert one.fingerprint == same.fingerprint != other.fingerprint
+    space = ds.approximate([ds.attach("lora", one, r=2)], [], [], dim=2, projection="gaussian")
+    ds.SubspaceModel(space, same)
+    with pytest.raises(ds.DeltaspaceError, match="belongs to another model"):
+        ds.SubspaceModel(space, other)
+
+
+def test_pefts_configurations_are_deltas_of_recipes_and_conversions(backbone):
+    tasks = {"source": ["demo:tweets"], "unseen": ["demo:movies"]}
+    listed = Recipe(model="demo", deltas=[LoraConfig(r=3, target_modules=["query"]), "adapter"], tasks=tasks, dim=2)
+    assert list(listed.deltas) == ["lora", "adapter"] and listed.delta("lora").settings["r"] == 3
+    named = Recipe(model="demo", deltas={"mine": LoraConfig(r=3, target_modules=["query"])}, tasks=tasks, dim=2)
+    assert named.delta("mine") == listed.delta("lora")
+    with pytest.raises(ds.DeltaspaceError, match=r"Recipe has wrong settings(.|\n)*modules_to_save"):
+        Recipe(model="demo", deltas=[LoraConfig(modules_to_save=["cls"])], tasks=tasks, dim=2)
+    adapter = ds.attach("adapter", backbone, bottleneck=2)
+    settings = Conversion(**SHORT, held_out=4)
+    made = ds.convert((adapter, adapter.initial), LoraConfig(r=2, target_modules=["query"]), tiny_task(), settings)
+    assert made.attached.name == "peft"
+
+
+def test_optimize_fills_the_vectors_if_asked(backbone):
+    lora, task = ds.attach("lora", backbone, r=2), tiny_task()
+    space = ds.approximate([lora], [], [], dim=2, projection="gaussian")
+    tuned = ds.optimize(space, lora, task, Optimization(**SHORT))
+    assert len(space.vectors) == 0
+    kept = ds.optimize(space, lora, task, Optimization(**SHORT), keep=True)
+    assert list(space.vectors) == [("tiny", "lora")] and space.vectors.get("tiny").equal(tuned.vector)
+    shown = [space, space.vectors, space.entry("lora"), kept, ds.SubspaceModel(space, backbone)]
+    shown += [ds.train(lora, task, Training(**SHORT)), lora, task, backbone]
+    for thing in shown:
+        assert repr(thing).startswith(type(thing).__name__ + "(") and len(repr(thing)) < 220 and "tensor" not in repr(thing)
+    assert repr(space) == "Subspace(d = 2 of 'bert': lora; 0 source tasks, 1 vectors)"
