@@ -6,6 +6,7 @@ import inspect
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -205,3 +206,52 @@ def test_optimize_fills_the_vectors_if_asked(backbone):
     for thing in shown:
         assert repr(thing).startswith(type(thing).__name__ + "(") and len(repr(thing)) < 220 and "tensor" not in repr(thing)
     assert repr(space) == "Subspace(d = 2 of 'bert': lora; 0 source tasks, 1 vectors)"
+
+
+def test_solutions_that_are_not_the_deltas_are_refused(backbone):
+    task = tiny_task()
+    lora, adapter = ds.attach("lora", backbone, r=2), ds.attach("adapter", backbone, bottleneck=2)
+    solutions = [ds.train(delta, task, Training(**SHORT)) for delta in (lora, adapter)]
+
+    def refused(attached, solved, match):
+        with pytest.raises(ds.DeltaspaceError, match=match):
+            ds.approximate(attached, solved, [task], dim=1)
+
+    refused([ds.attach("lora", backbone, r=2, seed=5), adapter], solutions, "was not trained from where lora starts")
+    refused([ds.attach("lora", backbone, r=4), adapter], solutions, "does not fit the delta")
+    refused([lora, adapter], [*solutions, solutions[0]], "two solutions of lora")
+    other = replace(solutions[0], vector=solutions[0].vector * float("nan"))
+    refused([lora, adapter], [other, solutions[1]], "is not finite")
+    elsewhere = tiny_backbone("roberta")
+    refused([ds.attach("lora", elsewhere, r=2), adapter], solutions, "the deltas are on different models")
+    for wrong in ("2", 2.5, True, None):
+        with pytest.raises(ds.DeltaspaceError, match="a whole number"):
+            ds.approximate([lora, adapter], solutions, [task], dim=wrong)
+    assert ds.approximate([lora, adapter], solutions, [task], dim=1).dim == 1
+
+
+def test_a_configuration_takes_a_name_and_no_settings(backbone):
+    config = LoraConfig(r=2, target_modules=["query"])
+    assert ds.attach(config, backbone, name="mine").name == "mine"
+    with pytest.raises(ds.DeltaspaceError, match="beside a delta that has its own"):
+        ds.attach(config, backbone, r=64)
+
+
+def test_numbers_that_are_none_are_neither_written_nor_set(backbone, tmp_path):
+    lora = ds.attach("lora", backbone, r=2)
+    with pytest.raises(ds.DeltaspaceError, match="no parameters of lora"):
+        ds.export_delta(lora, lora.initial * float("nan"), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    space = ds.approximate([lora], [], [], dim=1, projection="gaussian")
+    with pytest.raises(ds.DeltaspaceError, match="not finite"):
+        ds.SubspaceModel(space, backbone).set_task(torch.tensor([float("nan")]), delta="lora")
+
+
+@pytest.mark.parametrize(("field", "value"), [("input", None), ("target", 1), ("options", ("x", 2))])
+def test_texts_of_a_task_are_texts(field, value):
+    example = ds.Example("a", "x")
+    # As it is made where types are not checked.
+    object.__setattr__(example, field, value)
+    splits = {name: [example] for name in ("train", "dev", "test")}
+    with pytest.raises(ds.DeltaspaceError, match=f"the {field.removesuffix('s')} of train example 1 is no text"):
+        ds.make_task("x", splits, source="here")

@@ -267,7 +267,7 @@ def test_a_damaged_list_of_imports_is_taken_from_the_solutions(whole, tmp_path, 
 
 def test_a_list_of_imports_says_what_was_imported(tmp_path):
     imports = Imports(Folder(tmp_path))
-    imports.keep_initial("lora", 0, torch.zeros(3), "drawn")
+    imports.keep_initial("lora", 0, torch.zeros(3), "drawn", {})
     imports.keep_source("movies", "lora", 0, "zoo", "ab")
     again = Imports(Folder(tmp_path))
     assert again.source("movies", "lora", 0) == {"from": "zoo", "sha256": "ab"} and not again.doubts

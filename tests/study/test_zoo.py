@@ -21,7 +21,7 @@ from deltaspace.deltas import AttachedDelta, Lora, Peft, native_lora, peft_setti
 from deltaspace.deltas.peft_checkpoint import without_warnings
 from deltaspace.errors import DeltaspaceError
 from deltaspace.report.kept import kept_table
-from deltaspace.study import Kept, load_recipe, read_kept, read_scores, run_study, zoo_tasks
+from deltaspace.study import Kept, import_checkpoints, load_recipe, read_kept, read_scores, run_study, zoo_tasks
 from deltaspace.study.resources import load_tasks
 from deltaspace.subspace.kept import relative_error
 from tests.tiny import save_tiny, write_task
@@ -253,3 +253,29 @@ def test_relative_errors():
     assert relative_error([(one, one)]) == 0 and relative_error([(one, torch.zeros(2))]) == 1
     assert relative_error([(one, one), (torch.zeros(2), one)]) == 1
     assert relative_error([(torch.zeros(2), one)]) == 5
+
+
+def test_one_checkpoint_of_two_tasks_is_refused(place):
+    zoo, study = place / "zoo", place / "study"
+    (zoo / "list.json").write_text(json.dumps({"one": "one", "two": "one"}))
+    for words in ([zoo / "list.json"], [zoo / "one", f"{zoo / 'one'}/", "--task", "one", "--task", "two"]):
+        result = CliRunner().invoke(app, ["import", *map(str, [study, *words, "--recipe", place / "zoo.yaml"])])
+        assert result.exit_code == 1 and "one checkpoint is given for two tasks: one and two" in str(result.exception)
+    assert not (study / "independent").exists() and not (study / "recipe.yaml").exists()
+
+
+def test_later_checkpoints_have_the_initial_values_of_earlier_ones(place):
+    recipe, study, zoo = load_recipe(place / "zoo.yaml"), place / "study", place / "zoo"
+    import_checkpoints(recipe, study, {"one": str(zoo / "one")}, initial_seed=5)
+    with pytest.raises(DeltaspaceError, match=r"other initial values\n  found: drawn again from torch.manual_seed\(5\)"):
+        import_checkpoints(recipe, study, {"two": str(zoo / "two")}, initial_seed=6)
+    import_checkpoints(recipe, study, {"two": str(zoo / "two")}, initial_seed=5)
+    [taken] = import_checkpoints(recipe, study, {"three": str(zoo / "three")})
+    assert taken.initial == "drawn again from torch.manual_seed(5)"
+    scaled = LoraConfig(r=2, lora_alpha=4, target_modules=["query", "value"], use_rslora=True)
+    checkpoint(place, place / "rs", scaled)
+    written = yaml.safe_load((place / "zoo.yaml").read_text()) | {"deltas": [{"peft": "rs", "name": "lora"}]}
+    (place / "other.yaml").write_text(yaml.safe_dump(written))
+    other = load_recipe(place / "other.yaml")
+    with pytest.raises(DeltaspaceError, match="is the initial vector of another lora"):
+        import_checkpoints(other, study, {"one": str(place / "rs")})

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from deltaspace.deltas import AttachedDelta, CheckpointCard
 from deltaspace.deltas.checkpoint import write_model
+from deltaspace.errors import DeltaspaceError
 from deltaspace.markdown import front_matter, literal, plain
 from deltaspace.storage import exporting, hub_name, path_of, write_text
 
@@ -43,9 +44,16 @@ def export_delta(
         origin: how they came to be, for its title.
 
     Raises:
-        DeltaspaceError: the delta cannot be merged, something else is in the folder, or it cannot be written.
+        DeltaspaceError: there are not n finite numbers, the delta cannot be merged, something else is in the folder, or it
+            cannot be written.
     """
     delta, folder = attached.delta, path_of(folder)
+    if not isinstance(parameters, Tensor) or parameters.shape != attached.initial.shape or not bool(parameters.isfinite().all()):
+        raise DeltaspaceError(
+            f"these are no parameters of {attached.name}",
+            found=f"{tuple(parameters.shape)}" if isinstance(parameters, Tensor) else type(parameters).__name__,
+            expected=f"{attached.layout.size} finite numbers, such as subspace.decode gives",
+        )
     with exporting(folder) as made:
         if merge:
             card = write_model(delta.merge(attached, parameters), attached.backbone.tokenizer, made)

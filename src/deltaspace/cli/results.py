@@ -29,7 +29,16 @@ def show(
     from deltaspace.figures import check_format, draw, save_figure
     from deltaspace.report.kept import kept_table
     from deltaspace.report.tables import disagreement_table, sweep_table, tables
-    from deltaspace.study import is_sweep, outdated, read_disagreements, read_kept, read_radii, read_scores, read_sweep_scores
+    from deltaspace.study import (
+        is_sweep,
+        outdated,
+        points_without_scores,
+        read_disagreements,
+        read_kept,
+        read_radii,
+        read_scores,
+        read_sweep_scores,
+    )
 
     if figure is not None:
         check_format(figure)
@@ -52,7 +61,10 @@ def show(
         print_tables(shown)
         if left_out:
             print(f"left out: {len(left_out)} artefacts made from others than those that are there; run the recipe again")
-        if not is_sweep(study):
+        if is_sweep(study):
+            if without := points_without_scores(study):
+                print(f"without scores: {', '.join(without)}; deltaspace status {study} says why")
+        else:
             _tell_interruption(study)
     if figure is not None:
         print(f"figure: {save_figure(draw(name, study), figure)}")

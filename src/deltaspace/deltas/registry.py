@@ -66,26 +66,29 @@ def read_delta(name: str, settings: dict[str, Any], where: str) -> Delta:
         ) from None
 
 
-def attach(delta: str | Delta | PeftConfig, backbone: Backbone, *, seed: int = 0, **settings: Any) -> AttachedDelta:
+def attach(
+    delta: str | Delta | PeftConfig, backbone: Backbone, *, seed: int = 0, name: str | None = None, **settings: Any
+) -> AttachedDelta:
     """Attach a delta tuning method to a backbone.
 
     Args:
         delta: its name with `settings`; the method itself; or a configuration of peft's, such as `LoraConfig(r=4)`.
         backbone: the PLM, whose weights all its deltas share.
         seed: decides the initial vector.
+        name: what it is called; the method's name by default.
 
     Raises:
         DeltaspaceError: there is no such delta or setting, or the backbone has no room for it.
     """
-    name = delta if isinstance(delta, str) else None
+    if settings and not isinstance(delta, str):
+        raise DeltaspaceError("settings are given beside a delta that has its own", found=", ".join(settings), expected="a name")
+    method = delta if isinstance(delta, str) else "peft"
     if not isinstance(delta, Delta):
         try:
             delta = DELTAS.find(delta).model_validate(settings) if isinstance(delta, str) else _of_peft(delta)
         except ValidationError as error:
-            raise DeltaspaceError(f"the delta {name or 'peft'} cannot be made", found=plainly(error)) from None
-    elif settings:
-        raise DeltaspaceError("settings are given beside a delta that has its own", found=", ".join(settings), expected="a name")
-    return AttachedDelta(delta, backbone, seed)
+            raise DeltaspaceError(f"the delta {method} cannot be made", found=plainly(error)) from None
+    return AttachedDelta(delta, backbone, seed, name)
 
 
 def is_config(value: object) -> bool:

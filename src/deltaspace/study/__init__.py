@@ -31,7 +31,7 @@ from deltaspace.study.scores import ScoreRow, SweepRow, measures
 from deltaspace.study.slices import SliceSpec
 from deltaspace.study.stage import STAGES, Stage
 from deltaspace.study.status import StageStatus, StudyStatus, read_status
-from deltaspace.study.sweep import is_sweep, load_sweep, read_sweep_scores, run_sweep
+from deltaspace.study.sweep import is_sweep, load_sweep, points_without_scores, read_sweep_scores, run_sweep
 from deltaspace.study.zoo import zoo_tasks
 from deltaspace.subspace.kept import Kept
 
@@ -87,6 +87,7 @@ __all__ = [
     "read_scores",
     "read_status",
     "read_subspace",
+    "points_without_scores",
     "read_sweep_scores",
     "run_study",
     "run_sweep",

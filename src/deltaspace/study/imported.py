@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor
@@ -77,9 +80,26 @@ class Imports:
         """Where an imported solution is from, with the SHA-256 of its file; None for a solution that is trained here."""
         return self._sources.get(f"{delta}/{task}/{seed}")
 
-    def keep_initial(self, delta: str, seed: int, initial: Tensor, how: str) -> None:
-        """Fix the initial vector of a delta; it stays for later imports."""
-        write_tensors(self.initial_path(delta, seed), {"initial": initial}, {"how": how, "delta": delta, "seed": seed})
+    def keep_initial(self, delta: str, seed: int, initial: Tensor, how: str, settings: Mapping[str, Any]) -> None:
+        """Fix the initial vector of a delta with its settings; it stays for later imports."""
+        said = {"how": how, "delta": delta, "seed": seed, "settings": settings}
+        write_tensors(self.initial_path(delta, seed), {"initial": initial}, said)
+
+    def check_settings(self, delta: str, seed: int, settings: Mapping[str, Any]) -> None:
+        """See that the initial vector, if there is one, is of a delta with these settings.
+
+        Raises:
+            DeltaspaceError: it is of another one.
+        """
+        path = self.initial_path(delta, seed)
+        kept = read_metadata(path).get("settings", settings) if path.exists() else settings
+        if kept != json.loads(json.dumps(settings)):
+            raise DeltaspaceError(
+                f"{path} is the initial vector of another {delta}",
+                found=f"imported with {json.dumps(kept)[:300]}",
+                expected=json.dumps(settings)[:300],
+                mend="import into a new study, or give the delta another name in the recipe",
+            )
 
     def keep_source(self, task: str, delta: str, seed: int, name: str, sha256: str) -> None:
         """Note where a solution is from."""

@@ -22,7 +22,7 @@ from deltaspace.study.resources import Resources
 from deltaspace.study.run import keep_recipe
 from deltaspace.study.stages.independent import INDEPENDENT
 from deltaspace.study.stages.zero_shot import Key
-from deltaspace.study.zoo import zoo_tasks
+from deltaspace.study.zoo import same_name, zoo_tasks
 from deltaspace.subspace.kept import Kept
 
 
@@ -79,6 +79,9 @@ def import_checkpoints(
     if seed not in recipe.seed:
         raise DeltaspaceError(f"the recipe has no seed {seed}", expected=", ".join(map(str, recipe.seed)))
     resources.folder.check_free()
+    _check_different(checkpoints)
+    drawn = AttachedDelta(recipe.delta(name), resources.backbone, seed, name)
+    resources.imports.check_settings(name, seed, drawn.settings())
     # Not the resources' own, which are kept: its initial vector may change below.
     attached = AttachedDelta(recipe.delta(name), resources.backbone, seed, name, resources.imports.kept_initial(name, seed))
     read = dict(zip(checkpoints, read_checkpoints(list(checkpoints.values()), attached, same_base=same_base), strict=True))
@@ -88,13 +91,25 @@ def import_checkpoints(
         for number, (task, checkpoint) in enumerate(read.items()):
             told.progress(number, len(read), f"what is kept of {task}")
             measured[task] = kept_of(attached, resources.tasks[task], checkpoint)
-        keep_recipe(recipe, resources.folder.path)
         imports = resources.imports = Imports(resources.folder)
-        if imports.initial_path(name, seed).exists():
-            how = str(read_metadata(imports.initial_path(name, seed))["how"])
-        else:
-            initial, how = initial_for(attached, list(read.values()), initial_seed)
-            imports.keep_initial(name, seed, initial, how)
+        path = imports.initial_path(name, seed)
+        # Where a mean is kept, no other mean is asked for.
+        asked = initial_seed is not None or not path.exists()
+        begun = initial_for(attached, list(read.values()), initial_seed) if asked else None
+        if path.exists():
+            how = str(read_metadata(path)["how"])
+            if begun and not begun[0].equal(attached.initial):
+                raise DeltaspaceError(
+                    f"earlier checkpoints of {name} were taken in with other initial values",
+                    found=how,
+                    expected=begun[1],
+                    mend="leave out --initial-seed, or import all of them into a new study",
+                )
+            keep_recipe(recipe, resources.folder.path)
+        elif begun:
+            initial, how = begun
+            keep_recipe(recipe, resources.folder.path)
+            imports.keep_initial(name, seed, initial, how, attached.settings())
         done = []
         for task, checkpoint in read.items():
             imports.keep_source(task, name, seed, checkpoint.name, checkpoint.sha256)
@@ -107,6 +122,20 @@ def import_checkpoints(
             log.end(artefact)
             done.append(Imported(measured[task], how))
     return done
+
+
+def _check_different(checkpoints: Mapping[str, str]) -> None:
+    """One solution of two tasks says nothing of either."""
+    seen: dict[str, str] = {}
+    for task, checkpoint in checkpoints.items():
+        key = same_name(checkpoint)
+        if key in seen:
+            raise DeltaspaceError(
+                f"one checkpoint is given for two tasks: {seen[key]} and {task}",
+                found=checkpoint,
+                expected="another checkpoint for each task",
+            )
+        seen[key] = task
 
 
 def _delta_of(recipe: Recipe, delta: str | None) -> str:

@@ -36,6 +36,7 @@ from deltaspace.study.resources import Resources
 from deltaspace.study.results import read_scores
 from deltaspace.study.run import keep_recipe, set_aside_unwanted
 from deltaspace.study.scores import SweepRow
+from deltaspace.study.stages.optimized import OPTIMIZED
 from deltaspace.study.yaml_file import load_yaml
 from deltaspace.study.yaml_text import NotYaml, read_yaml
 
@@ -245,6 +246,16 @@ def read_sweep_scores(folder: Path | str) -> list[SweepRow]:
             point = (listed.projection, listed.source_tasks, listed.deltas, listed.left_out)
             rows += [SweepRow.at(row, *point) for row in read_scores(study) if row.stage in ("optimized", "transferred")]
     return rows
+
+
+def points_without_scores(folder: Path | str) -> list[str]:
+    """Points of a sweep of which nothing was optimized yet: not begun, failed, or on the way.
+
+    Raises:
+        DeltaspaceError: the folder is no sweep.
+    """
+    folder = Path(folder)
+    return [listed.name for listed in _listed(folder / SWEEP) if not (folder / listed.name / OPTIMIZED.name).is_dir()]
 
 
 def _listed(path: Path) -> list[Listed]:

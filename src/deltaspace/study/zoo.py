@@ -33,9 +33,10 @@ def zoo_tasks(checkpoints: Sequence[str], tasks: Sequence[str]) -> dict[str, str
         DeltaspaceError: a name is no task's, two are of one task, or a manifest is none: all that is wrong with names at once.
     """
     manifests = [name for name in checkpoints if name.endswith(".json")]
-    listed = {_place(folder): (folder, task) for name in manifests for folder, task in _listed(path_of(name))}
-    given = [name for name in checkpoints if name not in manifests]
-    named = [listed.pop(_place(name), (name, Path(name).name)) for name in given] + list(listed.values())
+    listed = [entry for name in manifests for entry in _listed(path_of(name))]
+    given = {same_name(name): name for name in checkpoints if name not in manifests}
+    said = {same_name(folder) for folder, _ in listed}
+    named = [(name, Path(name).name) for key, name in given.items() if key not in said] + listed
     wrong, found = [], dict[str, str]()
     for folder, task in named:
         if path_of(folder).exists() and not (path_of(folder) / CONFIG).is_file():
@@ -56,7 +57,7 @@ def zoo_tasks(checkpoints: Sequence[str], tasks: Sequence[str]) -> dict[str, str
     return found
 
 
-def _place(name: str) -> str:
+def same_name(name: str) -> str:
     """What two ways to write one folder have in common; a name on the Hub is only itself."""
     return str(resolved(path_of(name))) if path_of(name).exists() else name
 

@@ -146,6 +146,8 @@ class SubspaceModel:
             if isinstance(task, str):
                 self.task, parameters = task, self.decoded(task)
             else:
+                if not bool(task.isfinite().all()):
+                    raise DeltaspaceError("the vector is not finite", found="NaN or infinite numbers", mend="tune it again")
                 self.task, parameters = None, self.subspace.decode(self.delta, task)
             self._flat[self.delta].copy_(parameters)
 

@@ -173,9 +173,9 @@ def make_task(
         limits: most examples of each split.
 
     Raises:
-        DeltaspaceError: no such name; no such metric, or one that is not for tasks of this kind; a limit below 1; a missing or
-            empty split; a target that is no label or no option; in a regression, a target, a label or an option that is not a
-            number.
+        DeltaspaceError: no such name; an input, target, option or label that is no text; no such metric, or one that is not for
+            tasks of this kind; a limit below 1; a missing or empty split; a target that is no label or no option; in a
+            regression, a target, a label or an option that is not a number.
     """
     try:
         check_name("a task", name)
@@ -187,6 +187,9 @@ def make_task(
             raise DeltaspaceError(
                 f"task {name}: its {split} split is empty", found=f"no examples in {source}", expected="at least one example"
             )
+        _check_texts(name, split, splits[split])
+    if labels is not None and (wrong_label := next((key for key in labels if not isinstance(key, str)), None)) is not None:
+        raise DeltaspaceError(f"task {name}: a label is no text", found=repr(wrong_label), expected=repr(str(wrong_label)))
     kind = kind or infer_kind(splits["train"])
     if kind not in DEFAULT_METRICS:
         raise DeltaspaceError(f"task {name}: no kind {kind!r}", expected=", ".join(DEFAULT_METRICS))
@@ -217,6 +220,22 @@ def infer_kind(train: Sequence[Example]) -> Kind:
     if len(targets) <= _MOST_LABELS and len(train) / len(targets) >= _LEAST_EXAMPLES_PER_LABEL:
         return "classification"
     return "generation"
+
+
+def _check_texts(name: str, split: Split, examples: Sequence[Example]) -> None:
+    for number, example in enumerate(examples, start=1):
+        for said, value in (
+            ("input", example.input),
+            ("target", example.target),
+            *(("option", o) for o in example.options or ()),
+        ):
+            if not isinstance(value, str):
+                raise DeltaspaceError(
+                    f"task {name}: the {said} of {split} example {number} is no text",
+                    found=f"{value!r}, {type(value).__name__}",
+                    expected="a str",
+                    mend="write numbers as texts, such as '1'; labels={'1': 'positive', ...} says what they mean",
+                )
 
 
 def _check_split(name: str, split: Split, splits: Mapping[str, Sequence[Example]]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import torch
+from torch import Tensor
 
 from deltaspace.deltas.delta import AttachedDelta
 from deltaspace.errors import DeltaspaceError
@@ -48,8 +49,8 @@ def approximate(
         resume: see `deltaspace.training.fit`.
 
     Raises:
-        DeltaspaceError: a solution is missing, two deltas or tasks share a name, d does not suit the projections, or the
-            training diverges.
+        DeltaspaceError: a solution is missing, given twice, not finite or of another delta; two deltas or tasks share a name;
+            deltas are on different models; d does not suit the projections; or the training diverges.
 
     Example:
         >>> lora = attach("lora", backbone, r=2)
@@ -91,10 +92,14 @@ def approximate(
 
 
 def _check(attached: Sequence[AttachedDelta], tasks: Sequence[Task], dim: int) -> None:
-    if dim < 1:
-        raise DeltaspaceError("a subspace has at least one dimension", found=f"dim={dim}", expected="1 or more")
+    if not isinstance(dim, int) or isinstance(dim, bool) or dim < 1:
+        raise DeltaspaceError("a subspace has at least one dimension", found=f"dim={dim!r}", expected="1 or more, a whole number")
     if not attached:
         raise DeltaspaceError("a subspace of no deltas", expected="at least one")
+    if len(models := {delta.backbone.fingerprint: delta.backbone.name for delta in attached}) > 1:
+        raise DeltaspaceError(
+            "the deltas are on different models", found=", ".join(models.values()), expected="one backbone for all of them"
+        )
     for kind, names in (("deltas", [delta.name for delta in attached]), ("tasks", [task.name for task in tasks])):
         if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
             raise DeltaspaceError(
@@ -119,12 +124,40 @@ def _displacements(
                 expected=f"one of {delta.layout.size} numbers for each of {len(tasks)} source tasks",
             )
         return given
-    by_task = {solution.task: solution.displacement for solution in solutions if solution.delta == delta.name}
+    by_task: dict[str, Tensor] = {}
+    for solution in solutions:
+        if solution.delta == delta.name:
+            _check_solution(delta, solution)
+            if solution.task in by_task:
+                raise DeltaspaceError(
+                    f"two solutions of {delta.name} for {solution.task}", expected="one for every delta and task"
+                )
+            by_task[solution.task] = solution.displacement
     if missing := [task.name for task in tasks if task.name not in by_task]:
         raise DeltaspaceError(
             f"no solution of {delta.name} for the source task {missing[0]}", expected="one for every delta and task"
         )
     return InMemory(torch.stack([by_task[task.name] for task in tasks]))
+
+
+def _check_solution(delta: AttachedDelta, solution: Solution) -> None:
+    told = f"the solution of {delta.name} for {solution.task}"
+    if solution.vector.shape != delta.initial.shape or solution.displacement.shape != delta.initial.shape:
+        raise DeltaspaceError(
+            f"{told} does not fit the delta",
+            found=f"{len(solution.vector)} numbers",
+            expected=f"{delta.layout.size}",
+            mend="attach the delta with the settings that it was trained with",
+        )
+    if not bool(solution.vector.isfinite().all() and solution.displacement.isfinite().all()):
+        raise DeltaspaceError(f"{told} is not finite", found="NaN or infinite numbers", mend="train it again")
+    # To rounding: the displacement is the vector minus theta0.
+    if not torch.allclose(solution.vector - solution.displacement, delta.initial, rtol=1e-4, atol=1e-5):
+        raise DeltaspaceError(
+            f"{told} was not trained from where {delta.name} starts",
+            found=f"another initial vector than that of seed {delta.seed}",
+            mend="attach the delta with the seed, and to the model, that it was trained with",
+        )
 
 
 APPROXIMATE = Approximation(steps=100, lr=2e-3, batch_size=8, evaluate_every=25)
