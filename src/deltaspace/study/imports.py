@@ -16,10 +16,10 @@ from deltaspace.study.folder import Folder
 from deltaspace.study.graph import Graph
 from deltaspace.study.history import logged
 from deltaspace.study.imported import Imports
+from deltaspace.study.kept_recipe import keep_recipe
 from deltaspace.study.observer import Observer
 from deltaspace.study.recipe import Recipe
 from deltaspace.study.resources import Resources
-from deltaspace.study.run import keep_recipe
 from deltaspace.study.stages.independent import INDEPENDENT
 from deltaspace.study.stages.zero_shot import Key
 from deltaspace.study.zoo import same_name, zoo_tasks

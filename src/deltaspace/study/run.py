@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
-
-import yaml
 
 from deltaspace.errors import DeltaspaceError
 from deltaspace.interruption import interruptible
-from deltaspace.storage import path_of, resolved, write_text
 from deltaspace.study.artefact import Artefact
 from deltaspace.study.check import check_resources
 from deltaspace.study.engines import ENGINES, Engine, Serial
-from deltaspace.study.folder import RECIPE, SWEEP, Folder
+from deltaspace.study.folder import SWEEP, Folder
 from deltaspace.study.graph import Graph
 from deltaspace.study.helping import HelpedGraph, help_with, helped, launched
 from deltaspace.study.history import logged
-from deltaspace.study.live import live, read_live
-from deltaspace.study.lock import HeldElsewhere, Hold
+from deltaspace.study.joining import held
+from deltaspace.study.kept_recipe import check_same, keep_recipe
+from deltaspace.study.live import live
 from deltaspace.study.observer import Observer, Observers
 from deltaspace.study.recipe import Recipe
 from deltaspace.study.record import is_artefact
 from deltaspace.study.resources import Resources
 from deltaspace.study.stage import STAGES
-
-# Of what another run is making.
-_SHOWN = 4
 
 
 def run_study(
@@ -80,12 +75,12 @@ def run_study(
     with (
         helped(processes),
         interruptible(),
-        _held(graph.resources.folder, join) as hold,
+        held(graph.resources.folder, join) as hold,
         logged(out, until, observer) as log,
         nullcontext(Observer()) if hold.joined else live(graph.resources.folder) as told,
     ):
         if hold.joined:
-            _check_joined(recipe, out)
+            check_same(recipe, out)
             observer.note(f"working beside another run; to follow both: deltaspace status {out}")
         graph = graph.renewed()
         ordered = graph.order(graph.wanted(until))
@@ -107,62 +102,6 @@ def run_study(
         if until is None:
             set_aside_unwanted(graph, ordered, observer)
     return made
-
-
-@contextmanager
-def _held(folder: Folder, join: bool) -> Iterator[Hold]:
-    """As `Folder.locked`; where another run holds the study, the message says what that is doing."""
-    with ExitStack() as stack:
-        try:
-            hold = stack.enter_context(folder.locked(join=join))
-        except HeldElsewhere as held:
-            raise HeldElsewhere(
-                held.what,
-                found="; ".join(part for part in (str(held.found or ""), _doing(folder)) if part) or None,
-                mend=f"follow it: deltaspace status {folder.path}; or work along: "
-                f"deltaspace run {folder.path / RECIPE} --out {folder.path} --join",
-            ) from None
-        yield hold
-
-
-def _doing(folder: Folder) -> str:
-    """What the run that holds a study said last of how far it is."""
-    try:
-        said = read_live(folder)
-    except DeltaspaceError:  # it is just being written
-        said = None
-    making = [f"{claim.artefact} (process {claim.process} on {claim.host})" for claim in folder.claims.all()]
-    told = [] if said is None else [f"{said.done} of {said.todo} made"]
-    if said is not None and said.seconds_left is not None:
-        told.append(f"about {said.seconds_left:.0f} s left")
-    if making:
-        told.append("now making " + ", ".join(making[:_SHOWN]) + (f" and {len(making) - _SHOWN} more" if making[_SHOWN:] else ""))
-    return ", ".join(told)
-
-
-def _check_joined(recipe: Recipe, out: Path) -> None:
-    """Raise DeltaspaceError unless the run that goes on has the same recipe."""
-    path = out / RECIPE
-    if path.read_text(encoding="utf-8") != written_recipe(recipe):
-        raise DeltaspaceError(
-            f"{out} is being run with another recipe",
-            expected=f"what {path} says",
-            mend=f"join with that one: deltaspace run {path} --out {out} --join; or wait until the run has ended",
-        )
-
-
-def written_recipe(recipe: Recipe) -> str:
-    """A recipe as a study keeps it, so that it can be run from there: its folder of tasks as an absolute path."""
-    written = recipe.model_dump(mode="json", by_alias=True)
-    written["tasks"]["folder"] = str(resolved(path_of(recipe.tasks.folder or "")))
-    return yaml.safe_dump(written, sort_keys=False)
-
-
-def keep_recipe(recipe: Recipe, out: Path) -> None:
-    """Write the recipe into the study."""
-    path, text = out / RECIPE, written_recipe(recipe)
-    if not path.exists() or path.read_text(encoding="utf-8") != text:
-        write_text(path, text)
 
 
 def set_aside_unwanted(graph: Graph, wanted: Sequence[Artefact], observer: Observer) -> None:

@@ -27,6 +27,7 @@ from deltaspace.study.graphs import Graphs
 from deltaspace.study.helping import launched
 from deltaspace.study.history import FAILED, FINISHED, Log, ended_by
 from deltaspace.study.imported import Imports
+from deltaspace.study.kept_recipe import keep_recipe
 from deltaspace.study.live import live
 from deltaspace.study.lock import LOCK, locked
 from deltaspace.study.observer import Observer, Observers, Worker
@@ -34,7 +35,7 @@ from deltaspace.study.points import Listed, Sweep, points
 from deltaspace.study.recipe import Recipe, load_recipe
 from deltaspace.study.resources import Resources
 from deltaspace.study.results import read_scores
-from deltaspace.study.run import keep_recipe, set_aside_unwanted
+from deltaspace.study.run import set_aside_unwanted
 from deltaspace.study.scores import SweepRow
 from deltaspace.study.stages.optimized import OPTIMIZED
 from deltaspace.study.yaml_file import load_yaml
