@@ -124,6 +124,20 @@ backbone, task = tiny_backbone("bert"), tiny_task()
 lora = ds.attach("lora", backbone, r=2)
 space = ds.approximate([lora], [], [], dim=2, projection="gaussian")
 calls = [lambda wrong=wrong: ds.SubspaceModel(space, backbone, kept_bytes=wrong) for wrong in (1.5, True, "many", None)]
+calls += [
+    lambda: ds.attach("lora", backbone.model),
+    lambda: ds.train("lora", task),
+    lambda: ds.train(lora, "films.csv"),
+    lambda: ds.train(lora, task, {"steps": 2}),
+    lambda: ds.approximate(lora, [], [], dim=2, projection="gaussian"),
+    lambda: ds.approximate(["lora"], [], [], dim=2, projection="gaussian"),
+    lambda: ds.approximate([lora], [], [], dim=2, projection={"gaussian": {}}),
+    lambda: ds.approximate([lora], [], [], dim="2", projection="gaussian"),
+    lambda: ds.optimize([lora], lora, task),
+    lambda: ds.optimize(space, lora, task, others=["adapter"]),
+    lambda: ds.transfer(space, [0.0, 0.0], lora, task),
+    lambda: ds.transfer(space, space.mean_code("lora"), "lora", task),
+]
 calls += [lambda: ds.attach(3, backbone), lambda: ds.load_backbone(3), lambda: ds.score(lora, task, lora.initial, split="all")]
 for call in calls:
     try:
@@ -140,9 +154,25 @@ def test_wrong_types_where_nobody_checks_them():
     command = [sys.executable, "-c", WRONG_TYPES]
     result = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     told = result.stdout.splitlines()
-    assert told == [*["kept_bytes is no number of bytes"] * 4, "this cannot be attached", "this is no model", "no split 'all'"], (
-        result.stderr
-    )
+    delta, task = "this is not a delta on a model", "this is not a task"
+    arguments = [
+        *("this is not a backbone", delta, task, "this is not how a solution is trained"),
+        *("this is no list, each of it a delta on a model", delta, "this is not a projection method"),
+        *(
+            "a subspace has at least one dimension",
+            "this is not a subspace",
+            delta,
+            "this is not a vector of the subspace",
+            delta,
+        ),
+    ]
+    assert told == [
+        *["kept_bytes is no number of bytes"] * 4,
+        *arguments,
+        "this cannot be attached",
+        "this is no model",
+        "no split 'all'",
+    ], result.stderr
 
 
 def test_a_model_and_a_tokenizer_in_memory(tmp_path):

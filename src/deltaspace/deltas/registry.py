@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from deltaspace.arguments import check_kind
 from deltaspace.deltas.delta import AttachedDelta, Delta
 from deltaspace.deltas.peft_checkpoint import settings_of
 from deltaspace.deltas.peft_fields import check_known
@@ -80,6 +81,9 @@ def attach(
     Raises:
         DeltaspaceError: there is no such delta or setting, or the backbone has no room for it.
     """
+    from deltaspace.backbone import Backbone
+
+    check_kind(backbone, Backbone, "a backbone", "load_backbone(folder), or load_backbone(model, tokenizer=tokenizer)")
     if settings and not isinstance(delta, str):
         raise DeltaspaceError("settings are given beside a delta that has its own", found=", ".join(settings), expected="a name")
     method = delta if isinstance(delta, str) else "peft"

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from deltaspace.arguments import check_kind, check_kinds
 from deltaspace.deltas.delta import AttachedDelta
 from deltaspace.errors import DeltaspaceError
 from deltaspace.seeds import derived_seed
@@ -59,8 +60,13 @@ def approximate(
         >>> subspace.decode("lora", subspace.mean_code("lora")).shape == solution.vector.shape
         True
     """
+    check_kinds(attached, AttachedDelta, "a delta on a model", "attach('lora', backbone)")
+    check_kinds(tasks, Task, "a task", "load_task or make_task")
     _check(attached, tasks, dim)
     method = find_projection(projection) if isinstance(projection, str) else projection
+    check_kind(method, ProjectionMethod, "a projection method", "a name such as 'svd', or find_projection('aligned', steps=...)")
+    settings = settings or APPROXIMATE
+    check_kind(settings, Approximation, "how a subspace is trained", "Approximation(steps=...)")
     if method.needs_solutions and not tasks:
         raise DeltaspaceError(
             f"the projection {method.name} is made from solutions",
@@ -71,7 +77,7 @@ def approximate(
     sources = [
         Source(_displacements(delta, solutions, tasks, method), delta.layout.sizes, delta.delta.large) for delta in attached
     ]
-    problem = Problem(attached, sources, tasks, dim, settings or APPROXIMATE, seed)
+    problem = Problem(attached, sources, tasks, dim, settings, seed)
     fitted = method.fit(problem, derived_seed(seed, "projections"), resume)
     backbone = attached[0].backbone
     offsets = fitted.offsets or [None for _ in attached]

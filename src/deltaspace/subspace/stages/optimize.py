@@ -21,6 +21,7 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
+from deltaspace.arguments import check_kind, check_kinds
 from deltaspace.deltas.delta import AttachedDelta
 from deltaspace.errors import DeltaspaceError
 from deltaspace.scoring import Scorer
@@ -127,7 +128,11 @@ def optimize(
         >>> list(subspace.vectors)
         [('tiny', 'lora')]
     """
+    check_kind(subspace, Subspace, "a subspace", "approximate, or Subspace.load")
+    check_kinds((attached, *others), AttachedDelta, "a delta on a model", "attach('lora', backbone)")
+    check_kind(task, Task, "a task", "load_task or make_task")
     settings = settings or OPTIMIZE
+    check_kind(settings, Optimization, "how a vector is tuned", "Optimization(steps=...)")
     for delta in (attached, *others):
         subspace.check(delta)
     if settings.agreement and not others:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor
 
+from deltaspace.arguments import check_kind
 from deltaspace.deltas.delta import AttachedDelta
 from deltaspace.errors import DeltaspaceError
 from deltaspace.scoring import score
@@ -25,6 +26,10 @@ def transfer(subspace: Subspace, vector: Float[Tensor, " dim"], to: AttachedDelt
         >>> transfer(subspace, subspace.mean_code("lora"), to=deltas[0], task=task).count
         8
     """
+    check_kind(subspace, Subspace, "a subspace", "approximate, or Subspace.load")
+    check_kind(vector, Tensor, "a vector of the subspace", "optimize(...).vector, or subspace.vector(task, delta)")
+    check_kind(to, AttachedDelta, "a delta on a model", "attach('lora', backbone)")
+    check_kind(task, Task, "a task", "load_task or make_task")
     subspace.check(to)
     if not bool(vector.isfinite().all()):
         raise DeltaspaceError(f"the vector for {task.name} is not finite", found="NaN or infinity", expected="finite numbers")
