@@ -50,5 +50,8 @@ def status_text(status: StudyStatus) -> Iterator[str]:
     elif status.complete:
         yield "everything is there; no run is going on"
     else:
-        last = "there was none before" if status.ended is None else f"the last one: {status.ended}"
-        yield f"not everything is there, and no run is going on ({last}); run the recipe again to go on"
+        # Without a word: none was ever begun, or the last one was killed.
+        last = "no run said how it ended" if status.ended is None else f"the last one: {status.ended}"
+        if count := len(status.failed):
+            last = f"the last one could not make {count} artefact{'s' if count > 1 else ''}"
+        yield f"not everything is there, and no run is going on ({last}); run it again to go on"
