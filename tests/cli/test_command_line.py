@@ -135,9 +135,7 @@ def test_an_interrupted_run_ends_with_its_code(monkeypatch, capsys):
 
 def test_each_verb_runs_up_to_its_stage(monkeypatch, tmp_path):
     asked = {}
-    monkeypatch.setattr(
-        "deltaspace.study.run_study", lambda recipe, out, *, until, verify, observer, engine: asked.update({out.name: until}) or 0
-    )
+    monkeypatch.setattr("deltaspace.study.run_study", lambda recipe, out, *, until, **rest: asked.update({out.name: until}) or 0)
     monkeypatch.setattr("deltaspace.study.load_recipe", lambda path: None)
     for verb in ("run", "train", "approximate", "optimize", "transfer"):
         app([verb, "recipe.yaml", "--out", str(tmp_path / verb)], standalone_mode=False)
