@@ -16,6 +16,7 @@ from deltaspace.errors import DeltaspaceError, first_line
 from deltaspace.model_files import CONFIG, WEIGHTS, check_config, check_entries, listed, not_finite, weight_files
 
 if TYPE_CHECKING:
+    from peft import PeftModel
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 # A model may be this much larger than its files: tables that are computed and not read.
@@ -31,6 +32,18 @@ def load_pretrained(kind: Any, folder: Path, **options: Any) -> Any:
         options: what else `from_pretrained` takes.
     """
     return kind.from_pretrained(folder, **{**options, "local_files_only": True, "trust_remote_code": False})
+
+
+def load_peft(model: PreTrainedModel, folder: Path) -> PeftModel:
+    """What peft makes of a checkpoint on a model.
+
+    Args:
+        model: peft puts its modules into it.
+        folder: a local one, whose settings and tensors were looked at before (`deltas/peft_checkpoint.py`).
+    """
+    from peft import PeftModel
+
+    return PeftModel.from_pretrained(model, folder, local_files_only=True)
 
 
 def load_config(folder: Path, what: str, expected: str) -> PretrainedConfig:

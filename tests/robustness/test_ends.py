@@ -335,3 +335,21 @@ def test_a_signal_that_comes_when_a_command_has_just_ended_is_told_like_any_othe
         entry.main()
     assert ended.value.code == 128 + signal.SIGTERM
     assert "interrupted by SIGTERM" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", [ValueError, DeltaspaceError, OSError])
+def test_a_signal_counts_also_where_a_library_makes_another_exception_of_it(kind, monkeypatch, capsys):
+    from deltaspace.cli import application, entry
+
+    def swallowing():
+        try:
+            send(signal.SIGTERM)
+        except Interrupted as interrupted:
+            raise kind("of a schema") from interrupted
+
+    monkeypatch.setattr(application, "app", swallowing)
+    with pytest.raises(SystemExit) as ended:
+        entry.main()
+    assert ended.value.code == 128 + signal.SIGTERM
+    told = capsys.readouterr().err
+    assert told.startswith("interrupted by SIGTERM") and "of a schema" not in told

@@ -12,6 +12,7 @@ from deltaspace.checkpoints.read_peft import Checkpoint
 from deltaspace.deltas import AttachedDelta, PeftBacked
 from deltaspace.deltas.peft_checkpoint import WEIGHTS, read_weights, without_warnings
 from deltaspace.deltas.prompts import Prompted
+from deltaspace.pretrained import load_peft
 from deltaspace.scoring import Scorer
 from deltaspace.subspace.agreement import decisions, decisions_of, disagreement_of
 from deltaspace.subspace.kept import TEXTS, Kept, relative_error
@@ -54,11 +55,9 @@ def kept_of(attached: AttachedDelta, task: Task, checkpoint: Checkpoint) -> Kept
 
 
 def _loaded_by_peft(folder: Path, backbone: Backbone) -> nn.Module:
-    """What `PeftModel.from_pretrained` makes of a folder, whose settings and tensors were looked at before."""
-    from peft import PeftModel
-
+    """What peft makes of a folder, whose settings and tensors were looked at before."""
     with without_warnings():
-        model = PeftModel.from_pretrained(backbone.share(), folder).eval()
+        model = load_peft(backbone.share(), folder).eval()
     return Prompted(model) if model.active_peft_config.is_prompt_learning else model
 
 

@@ -56,8 +56,10 @@ def _verb() -> int:
 
         application.app()
     except DeltaspaceError as error:
-        _tell(f"error: {error}", style="red")
-        code = 2
+        # A signal's exception can end as another one, in a library that makes its own of all that it meets.
+        if arrived() is None:
+            _tell(f"error: {error}", style="red")
+            code = 2
     except SystemExit as ended:
         code = ended.code
     except KeyboardInterrupt:
@@ -74,6 +76,9 @@ def _verb() -> int:
                 raise
             else:
                 code = _no_output(error)
+    except Exception:
+        if arrived() is None:
+            raise
     try:
         sys.stdout.flush()
     except BrokenPipeError:
