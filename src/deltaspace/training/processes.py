@@ -7,8 +7,10 @@ order in which numbers are added.
 
 from __future__ import annotations
 
+import atexit
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, TypeVar
 
 import torch
@@ -35,6 +37,7 @@ class Processes:
     def launched(cls) -> Processes:
         """Those of torch's default group, which accelerate makes when a PLM is loaded; this one alone where there is none."""
         if distributed.is_available() and distributed.is_initialized():
+            _leave_in_the_end()
             return cls(distributed.get_rank(), distributed.get_world_size())
         return cls()
 
@@ -104,6 +107,17 @@ class Processes:
         told: list[Any] = [None] * self.count
         distributed.all_gather_object(told, said)
         return told
+
+
+@cache
+def _leave_in_the_end() -> None:
+    """Leave the group before the interpreter ends: its threads, which nobody stops, would abort the process then."""
+    atexit.register(_leave)
+
+
+def _leave() -> None:
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 ALONE = Processes()
