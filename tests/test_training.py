@@ -181,3 +181,14 @@ def test_batches_show_every_example_once_an_epoch():
     assert sorted(seen) == list(range(40))
     assert seen != [items.index(item) for step in range(5, 10) for item in batches.at(step)]
     assert [items.index(item) for item in Batches(items, 8, seed=7).at(3)] == seen[24:32]
+
+
+def test_full_batches_take_few_items_again_and_others_as_they_are():
+    items = [Item([number]) for number in range(5)]
+    for size in (2, 5):
+        plain, full = Batches(items, size, 3), Batches(items, size, 3, full=True)
+        assert [plain.at(step) for step in range(6)] == [full.at(step) for step in range(6)]
+    assert [len(Batches(items, 8, 3).at(step)) for step in range(3)] == [5, 5, 5]
+    wrapped = [Batches(items, 8, 3, full=True).at(step) for step in range(3)]
+    assert [len(batch) for batch in wrapped] == [8, 8, 8]
+    assert {item.input_ids[0] for batch in wrapped for item in batch} == set(range(5))

@@ -162,6 +162,16 @@ def test_distillation_keeps_what_the_source_solutions_do(architecture):
     assert kept(with_it, attached, solutions, tasks) < 0.8 * kept(without, attached, solutions, tasks)
 
 
+@pytest.mark.parametrize("method", ["dense", "aligned"])
+@pytest.mark.parametrize("sizes", [(1, 30, 20), (1, 2, 3)])
+def test_source_tasks_with_fewer_examples_than_their_part_of_a_batch_take_them_again(method, sizes):
+    attached, solutions, tasks = problem("sentence")
+    tasks = [replace(task, train=task.train[:size]) for task, size in zip(tasks, sizes, strict=True)]
+    settings = SHORT.model_copy(update={"steps": 4, "batch_size": 6, "tasks": 3})
+    made = approximate(attached, solutions, tasks, dim=4, projection=method, settings=settings)
+    assert all(bool(made.decode(delta.name, made.mean_code(delta.name)).isfinite().all()) for delta in attached)
+
+
 def test_texts_of_the_user_take_the_place_of_the_tasks_inputs(tmp_path):
     attached, solutions, tasks = problem("sentence")
     options = {"task": 0.0}

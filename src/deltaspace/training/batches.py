@@ -16,11 +16,18 @@ AnyItem = TypeVar("AnyItem", bound=Item)
 
 
 class Batches(Generic[AnyItem]):
-    """An endless, shuffled stream of batches that depends on the seed and the step alone, so that a resumed run sees the same."""
+    """An endless, shuffled stream of batches that depends on the seed and the step alone, so that a resumed run sees the same.
 
-    def __init__(self, items: Sequence[AnyItem], size: int, seed: int) -> None:
-        self._items = items
-        self._size = min(size, len(items))
+    Args:
+        items: what they are made of.
+        size: of each; as many as there are, where these are fewer.
+        seed: decides the order.
+        full: take fewer items several times instead: batches that are put together have equal parts.
+    """
+
+    def __init__(self, items: Sequence[AnyItem], size: int, seed: int, *, full: bool = False) -> None:
+        self._items = list(items) * -(-size // len(items)) if full and len(items) < size else items
+        self._size = min(size, len(self._items))
         self._seed = seed
         self._epoch = -1
         self._order: list[list[int]] = []

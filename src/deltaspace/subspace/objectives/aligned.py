@@ -90,11 +90,10 @@ class Aligned:
         # What differs from text to text takes two of them.
         each = max(2 if weights.distillation else 1, settings.batch_size // self._count)
         self._batches = [
-            Batches(self._family.encode(task, task.train), each, derived_seed(seed, "approximation", task.name))
+            Batches(self._family.encode(task, task.train), each, derived_seed(seed, "approximation", task.name), full=True)
             for task in problem.tasks
         ]
-        # Few texts are taken several times.
-        self._texts = Batches(list(texts) * -(-weights.texts // len(texts)), weights.texts, probe_seed(seed, "texts"))
+        self._texts = Batches(texts, weights.texts, probe_seed(seed, "texts"), full=True)
 
     def parts(self, trainables: Sequence[Trainable], step: int) -> Iterator[Float[Tensor, ""]]:
         """See `Objective`; one part for each delta."""

@@ -42,7 +42,7 @@ class Interpolated:
         self._count = min(settings.tasks, len(problem.tasks))
         each = max(1, settings.batch_size // self._count)
         self._batches = [
-            Batches(self._family.encode(task, task.train), each, derived_seed(seed, "approximation", task.name))
+            Batches(self._family.encode(task, task.train), each, derived_seed(seed, "approximation", task.name), full=True)
             for task in problem.tasks
         ]
 
