@@ -19,8 +19,7 @@ from deltaspace.study.claims import ClaimedElsewhere, Claims
 from deltaspace.study.folder import Folder
 from deltaspace.study.lock import holder, locked
 from tests.robustness.test_kills import contents
-from tests.study.test_workers import Log, longer, start
-from tests.tiny import write_example
+from tests.study.test_workers import Log, start
 
 NAME = "independent/lora/source/0.safetensors"
 HOLD = """
@@ -59,15 +58,6 @@ def slow(tmp_path_factory):
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: slow\nVersion: 1.0\n")
     (metadata / "entry_points.txt").write_text("[deltaspace.stages]\nslow = slow\n")
     return packages
-
-
-@pytest.fixture(scope="module")
-def example(tmp_path_factory):
-    """A recipe, and what one run makes of it."""
-    root = tmp_path_factory.mktemp("example")
-    recipe = longer(write_example(root))
-    run_study(load_recipe(recipe), root / "alone")
-    return recipe, contents(root / "alone")
 
 
 @pytest.fixture

@@ -12,20 +12,12 @@ import pytest
 from deltaspace.errors import DeltaspaceError
 from deltaspace.study import Ray, load_recipe, load_sweep, read_history, run_study, run_sweep
 from tests.robustness.test_kills import contents
-from tests.study.test_workers import Log, longer, read_until, start
+from tests.study.test_workers import Log, read_until, start
 from tests.tiny import write_example
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'deltaspace[ray]'")
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::ResourceWarning", "ignore::DeprecationWarning")
 STORE = 100 << 20
-
-
-@pytest.fixture(scope="module")
-def example(tmp_path_factory):
-    root = tmp_path_factory.mktemp("example")
-    recipe = longer(write_example(root))
-    run_study(load_recipe(recipe), root / "serial")
-    return recipe, contents(root / "serial")
 
 
 @pytest.fixture

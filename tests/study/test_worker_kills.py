@@ -17,19 +17,10 @@ import pytest
 from deltaspace.study import load_recipe, run_study
 from tests.robustness.test_kills import SIGNALS, contents
 from tests.study.test_workers import gone, longer, packages, processes_of, read_until, start  # noqa: F401 - a fixture
-from tests.tiny import write_example
 
 ARTEFACTS = 18
 # Between the word that an artefact is begun and a kill.
 MOMENT_SECONDS = 0.5
-
-
-@pytest.fixture(scope="module")
-def example(tmp_path_factory):
-    root = tmp_path_factory.mktemp("example")
-    recipe = longer(write_example(root))
-    run_study(load_recipe(recipe), root / "serial")
-    return recipe, contents(root / "serial")
 
 
 def kill(packages, recipe, out, drawn):  # noqa: F811

@@ -59,23 +59,6 @@ class Log(Observer):
         self.notes.append(text)
 
 
-def longer(recipe, **changes):
-    said = json.loads(recipe.read_text())
-    steps = {"steps": 12, "lr": 0.02, "batch_size": 4, "evaluate_every": 3}
-    said |= {"projection": "dense", "train": steps, "approximate": steps, "optimize": steps, **changes}
-    recipe.write_text(json.dumps(said))
-    return recipe
-
-
-@pytest.fixture(scope="module")
-def example(tmp_path_factory):
-    """A recipe, and what one process makes of it."""
-    root = tmp_path_factory.mktemp("example")
-    recipe = longer(write_example(root))
-    run_study(load_recipe(recipe), root / "serial")
-    return recipe, contents(root / "serial")
-
-
 def test_workers_make_what_one_process_makes_bit_for_bit(example, tmp_path):
     recipe, wanted = example
     log = Log()

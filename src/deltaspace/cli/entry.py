@@ -49,36 +49,25 @@ def _interrupted(number: Signals) -> int:
 
 
 def _verb() -> int:
-    """The exit code of the verb that was asked for. typer ends a `KeyboardInterrupt` in its own way: the signal counts."""
+    """The exit code of the verb that was asked for."""
     code: str | int | None = 0
     try:
-        from deltaspace.cli import application
-
-        application.app()
+        _run_verb()
     except DeltaspaceError as error:
-        # A signal's exception can end as another one, in a library that makes its own of all that it meets.
-        if arrived() is None:
-            _tell(f"error: {error}", style="red")
-            code = 2
+        _tell(f"error: {error}", style="red")
+        code = 2
     except SystemExit as ended:
         code = ended.code
-    except KeyboardInterrupt:
-        if arrived() is None:
-            raise
     except OSError as error:
-        if arrived() is None:
-            # Files are written by `replacing`, which tells: what is full without a name is what the output goes to.
-            if error.filename is not None and error.errno in _DENIED:
-                denied = f"error: {str(error.filename)[:_SHOWN]} cannot be read or written\n  found: {error.strerror}\n"
-                _tell(f"{denied}  mend: choose another path, or have the right to this one", style="red")
-                code = 2
-            elif error.filename is not None or error.errno not in _FULL:
-                raise
-            else:
-                code = _no_output(error)
-    except Exception:
-        if arrived() is None:
+        # Files are written by `replacing`, which tells: what is full without a name is what the output goes to.
+        if error.filename is not None and error.errno in _DENIED:
+            denied = f"error: {str(error.filename)[:_SHOWN]} cannot be read or written\n  found: {error.strerror}\n"
+            _tell(f"{denied}  mend: choose another path, or have the right to this one", style="red")
+            code = 2
+        elif error.filename is not None or error.errno not in _FULL:
             raise
+        else:
+            code = _no_output(error)
     try:
         sys.stdout.flush()
     except BrokenPipeError:
@@ -86,6 +75,17 @@ def _verb() -> int:
     except OSError as error:
         code = _no_output(error)
     return code if isinstance(code, int) else 0
+
+
+def _run_verb() -> None:
+    """Run the verb. Where a signal came, `main` tells of that alone: libraries make exceptions of their own of the signal's."""
+    try:
+        from deltaspace.cli import application
+
+        application.app()
+    except (Exception, KeyboardInterrupt):
+        if arrived() is None:
+            raise
 
 
 def _no_output(error: OSError) -> int:

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from deltaspace.errors import DeltaspaceError
 from deltaspace.study.folder import Folder
-from deltaspace.study.record import Record, current_records
+from deltaspace.study.record import Record, current_records, damaged, row_of
 from deltaspace.study.stages.disagreement import DISAGREEMENT
 from deltaspace.study.stages.optimized import OPTIMIZED
-from deltaspace.study.typed import typed
 from deltaspace.subspace.agreement import AGREE
 
 Kept = TypeVar("Kept")
-Row = TypeVar("Row")
 
 
 @dataclass(frozen=True)
@@ -65,7 +62,7 @@ def read_disagreements(study: Path | str) -> list[DisagreementRow]:
     rows = []
     for record in current_records(folder, DISAGREEMENT.name):
         subspace = {"dim": record.key["dim"], "seed": record.key["seed"]}
-        rows += [_row(DisagreementRow, folder, record, subspace | row) for row in _kept(folder, record, "disagreement", list)]
+        rows += [row_of(DisagreementRow, folder, record, subspace | row) for row in _kept(folder, record, "disagreement", list)]
     return rows
 
 
@@ -78,7 +75,7 @@ def read_radii(study: Path | str) -> list[VectorRadius]:
     folder = Folder(Path(study))
     folder.check()
     return [
-        _row(VectorRadius, folder, record, record.key | {"radius": _kept(folder, record, "radius", float)})
+        row_of(VectorRadius, folder, record, record.key | {"radius": _kept(folder, record, "radius", float)})
         for record in current_records(folder, OPTIMIZED.name)
     ]
 
@@ -86,15 +83,8 @@ def read_radii(study: Path | str) -> list[VectorRadius]:
 def _kept(folder: Folder, record: Record, name: str, kind: type[Kept]) -> Kept:
     kept = folder.metadata(record.path).get(name)
     if not isinstance(kept, kind):
-        raise _damaged(folder, record, f"{name}: {kept!r}", kind.__name__)
+        raise damaged(folder, record, f"{name}: {kept!r}", kind.__name__)
     return kept
-
-
-def _row(kind: type[Row], folder: Folder, record: Record, fields: dict[str, Any]) -> Row:
-    try:
-        return typed(kind, fields)
-    except ValueError as error:
-        raise _damaged(folder, record, str(error), f"the fields of a {kind.__name__}") from None
 
 
 def agreeing_radius(rows: list[DisagreementRow]) -> float | None:
@@ -110,12 +100,3 @@ def agreeing_radius(rows: list[DisagreementRow]) -> float | None:
             break
         within = radius
     return within
-
-
-def _damaged(folder: Folder, record: Record, found: str, expected: str) -> DeltaspaceError:
-    return DeltaspaceError(
-        f"{folder.path / record.path} is damaged",
-        found=found,
-        expected=expected,
-        mend="delete it and run the study again: only this file is made anew",
-    )

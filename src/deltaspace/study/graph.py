@@ -62,6 +62,24 @@ class Graph:
                 self._fingerprints[missing] = digest([stage.name, stage.version, plm, made_from.settings, inputs])
         return self._fingerprints[artefact]
 
+    def check_fingerprint(self, artefact: Artefact, asked: str, where: str) -> None:
+        """See that this process would make an artefact from what another one, that asks for it, sees.
+
+        Args:
+            asked: the fingerprint that it has there.
+            where: this process, for the message.
+
+        Raises:
+            DeltaspaceError: it would not.
+        """
+        if (seen := self.fingerprint(artefact)) != asked:
+            raise DeltaspaceError(
+                f"{artefact.path} would be made from something else {where}",
+                found=f"the fingerprint {seen[:12]}",
+                expected=f"{asked[:12]}, as where the run was started",
+                mend="have the same model, tasks and version of deltaspace on every machine",
+            )
+
     def order(self, artefacts: Iterable[Artefact]) -> list[Artefact]:
         """The artefacts and all that they are made from, each once and behind what it is made from.
 

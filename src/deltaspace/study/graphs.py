@@ -16,7 +16,7 @@ from deltaspace.study.observer import Observer
 class Graphs(Graph):
     """The artefacts of a parameter sweep: their paths begin with the name of the study that they are of.
 
-    A study that wants what another one, the shared one, wants too takes it from there as soon as it is there.
+    What a study wants and the shared study wants too, it takes from there as soon as that is made.
 
     Args:
         shared: the name of the shared study.

@@ -86,13 +86,7 @@ def help_with(recipe: Recipe, out: Folder, processes: Processes) -> None:
             graph = Graph(Resources(load_recipe(out.path / RECIPE), out, beside=resources))
         stage = STAGES.find(path.partition("/")[0])
         artefact = next(each for each in map(stage.artefact, stage.keys(graph.resources.recipe)) if each.path == path)
-        if (seen := graph.fingerprint(artefact)) != fingerprint:
-            raise DeltaspaceError(
-                f"process {processes.rank} of {processes.count} would make {path} from something else",
-                found=f"the fingerprint {seen[:12]}",
-                expected=f"{fingerprint[:12]}, as the first process",
-                mend="have the same model, tasks and version of deltaspace on every machine",
-            )
+        graph.check_fingerprint(artefact, fingerprint, f"by process {processes.rank} of {processes.count}")
         try:
             stage.make(graph.resources, artefact.key, Resume(out.resume_state(path), fingerprint))
         except DeltaspaceError:  # the first process met it too, and tells of it

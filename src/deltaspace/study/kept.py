@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from deltaspace.errors import DeltaspaceError
 from deltaspace.study.folder import Folder
-from deltaspace.study.record import current_records
+from deltaspace.study.record import current_records, row_of
 from deltaspace.study.stages.independent import INDEPENDENT
 from deltaspace.study.stages.reconstructed import RECONSTRUCTED
-from deltaspace.study.typed import typed
 from deltaspace.subspace.kept import Kept
 
 
@@ -28,13 +26,5 @@ def read_kept(study: Path | str) -> list[Kept]:
         said = folder.metadata(record.path).get("kept")
         if said is None and record.stage == INDEPENDENT.name:  # trained here, or imported by an earlier version
             continue
-        try:
-            kept.append(typed(Kept, said))
-        except ValueError as error:
-            raise DeltaspaceError(
-                f"{folder.path / record.path} is damaged",
-                found=str(error),
-                expected="the fields of what is kept",
-                mend="delete it and run the study again, or import the checkpoint again: deltaspace import",
-            ) from None
+        kept.append(row_of(Kept, folder, record, said))
     return sorted(kept, key=lambda row: (row.dim is not None, row.dim or 0, row.seed))

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 from deltaspace.study.plan import Plan, PlannedStudy, planned
-from deltaspace.study.points import Sweep, points
+from deltaspace.study.points import Sweep, last_stage, points, studies_of
 from deltaspace.study.recipe import Recipe
-from deltaspace.study.stages.independent import INDEPENDENT
 
 
 def plan_sweep(sweep: Sweep, recipe: Recipe, out: Path | str) -> Plan:
@@ -17,14 +15,6 @@ def plan_sweep(sweep: Sweep, recipe: Recipe, out: Path | str) -> Plan:
     Raises:
         DeltaspaceError: as `run_sweep`, before it makes anything.
     """
-    out, listed = Path(out), points(sweep, recipe)
-    seeds = tuple(dict.fromkeys(seed for point in listed for seed in point.recipe.seed))
-    # As `run_sweep` has them: the solutions lie in a study of their own.
-    shared = out / INDEPENDENT.name
-
-    def studies() -> Iterator[PlannedStudy]:
-        yield PlannedStudy(recipe.model_copy(update={"seed": seeds, "rivals": ()}), shared, INDEPENDENT.name)
-        for point in listed:
-            yield PlannedStudy(point.recipe, out / point.name, None)
-
-    return planned(out, [shared, *(out / point.name for point in listed)], studies())
+    out, recipes = Path(out), studies_of(points(sweep, recipe), recipe)
+    studies = (PlannedStudy(each, out / name, last_stage(name)) for name, each in recipes.items())
+    return planned(out, [out / name for name in recipes], studies)

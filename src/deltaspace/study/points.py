@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pydantic import Field, ValidationError, field_validator
@@ -23,6 +23,9 @@ _MOST_POINTS = 10_000
 # Of what a point's name says of its projection; a digest tells longer ones apart.
 _LONG = 50
 _EACH = "each"
+# The study whose solutions all points share, and its last stage.
+SHARED = "independent"
+SHARED_UNTIL = "independent"
 # Projection (as JSON), how many source tasks and deltas, the task left out, d.
 _Point = tuple[str, int, int, str, int]
 
@@ -117,6 +120,23 @@ def points(sweep: Sweep, recipe: Recipe) -> list[Point]:
             if seed not in seeds.setdefault(key, []):
                 seeds[key].append(seed)
     return [_point(recipe, *key, tuple(listed)) for key, listed in seeds.items()]
+
+
+def studies_of(listed: Sequence[Point], recipe: Recipe) -> dict[str, Recipe]:
+    """The recipe of every study of a sweep by the name of its folder: the shared one's, then those of the points.
+
+    Args:
+        listed: the points.
+        recipe: what is common to them.
+    """
+    seeds = tuple(dict.fromkeys(seed for point in listed for seed in point.recipe.seed))
+    shared = recipe.model_copy(update={"seed": seeds, "rivals": ()})
+    return {SHARED: shared, **{point.name: point.recipe for point in listed}}
+
+
+def last_stage(study: str) -> str | None:
+    """Up to which stage a study of a sweep is run; None is all of them."""
+    return SHARED_UNTIL if study == SHARED else None
 
 
 def _combinations(grid: Grid, recipe: Recipe) -> Iterator[tuple[_Point, int]]:

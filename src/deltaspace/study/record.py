@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from deltaspace.errors import DeltaspaceError
 from deltaspace.names import check_name
@@ -16,6 +16,8 @@ from deltaspace.study.folder import FINGERPRINT, Folder, State
 from deltaspace.study.scores import ScoreRow
 from deltaspace.study.stage import STAGES, Stage
 from deltaspace.study.typed import typed
+
+Row = TypeVar("Row")
 
 
 @dataclass(frozen=True)
@@ -143,3 +145,25 @@ def _record(stage: Stage[Any], path: str, metadata: Mapping[str, Any]) -> Record
         raise ValueError(f"its key belongs to {belongs}")
     check_row(stage, record.key, row)
     return Record(path, stage.name, record.key, record.fingerprint, record.made_from, row, record.curve, record.answers)
+
+
+def row_of(kind: type[Row], folder: Folder, record: Record, said: object) -> Row:
+    """A row that an artefact says beside its score, as a dataclass.
+
+    Raises:
+        DeltaspaceError: it says something else.
+    """
+    try:
+        return typed(kind, said)
+    except ValueError as error:
+        raise damaged(folder, record, str(error), f"the fields of a {kind.__name__}") from None
+
+
+def damaged(folder: Folder, record: Record, found: str, expected: str) -> DeltaspaceError:
+    """The error of an artefact that says something else than it should."""
+    return DeltaspaceError(
+        f"{folder.path / record.path} is damaged",
+        found=found,
+        expected=expected,
+        mend="delete it and run the study again: only this file is made anew; what was imported is imported again",
+    )

@@ -12,10 +12,11 @@ from deltaspace.study.graph import Graph
 from deltaspace.study.history import RunRecord, read_history
 from deltaspace.study.live import Live, read_live
 from deltaspace.study.lock import holder
+from deltaspace.study.points import last_stage
 from deltaspace.study.recipe import load_recipe
 from deltaspace.study.resources import Resources
 from deltaspace.study.stage import STAGES
-from deltaspace.study.sweep import SHARED, SHARED_UNTIL, is_sweep, sweep_graph
+from deltaspace.study.sweep import is_sweep, sweep_graph
 
 
 @dataclass
@@ -85,7 +86,7 @@ def read_status(study: Path | str) -> StudyStatus:
     stages: dict[str, StageStatus] = {}
     states: dict[str, State] = {}
     # Of a sweep's shared study only the stages that are shared are asked for.
-    until = SHARED_UNTIL if of_sweep and folder.path.name == SHARED else None
+    until = last_stage(folder.path.name) if of_sweep else None
     for artefact in graph.order(graph.wanted(until)):
         counted = stages.setdefault(artefact.stage, StageStatus(STAGES[artefact.stage].title))
         state = states[artefact.path] = graph.state(artefact)

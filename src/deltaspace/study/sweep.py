@@ -31,7 +31,7 @@ from deltaspace.study.kept_recipe import keep_recipe
 from deltaspace.study.live import live
 from deltaspace.study.lock import LOCK, locked
 from deltaspace.study.observer import Observer, Observers, Worker
-from deltaspace.study.points import Listed, Sweep, points
+from deltaspace.study.points import SHARED, Listed, Sweep, last_stage, points, studies_of
 from deltaspace.study.recipe import Recipe, load_recipe
 from deltaspace.study.resources import Resources
 from deltaspace.study.results import read_scores
@@ -40,11 +40,6 @@ from deltaspace.study.scores import SweepRow
 from deltaspace.study.stages.optimized import OPTIMIZED
 from deltaspace.study.yaml_file import load_yaml
 from deltaspace.study.yaml_text import NotYaml, read_yaml
-
-# The study whose solutions all points share.
-SHARED = "independent"
-# And the last stage of it.
-SHARED_UNTIL = "independent"
 
 
 def load_sweep(path: Path | str) -> tuple[Sweep, Recipe]:
@@ -93,8 +88,7 @@ def run_sweep(
 
 def _run_points(sweep: Sweep, recipe: Recipe, out: Path, observer: Observer, engine: Engine) -> int:
     listed = points(sweep, recipe)
-    seeds = tuple(dict.fromkeys(seed for point in listed for seed in point.recipe.seed))
-    recipes = {SHARED: recipe.model_copy(update={"seed": seeds, "rivals": ()}), **{point.name: point.recipe for point in listed}}
+    recipes = studies_of(listed, recipe)
     _check_free(out)
     shared = Resources(recipes[SHARED], Folder(out / SHARED))  # mistakes show before anything is written
     with interruptible(), locked(out), live(Folder(out)) as told:
@@ -111,7 +105,7 @@ def _run_points(sweep: Sweep, recipe: Recipe, out: Path, observer: Observer, eng
         states = [(artefact, whole.state(artefact)) for artefact in whole.order(whole.wanted())]
         todo = [(artefact, state) for artefact, state in states if state != "valid"]
         _check(shared, {name: whole.studies[name] for name in {whole.inside(artefact)[0] for artefact, _ in todo}})
-        with _logged(whole, todo, {name: Log(out / name, _until(name)) for name in whole.studies}, observer) as logs:
+        with _logged(whole, todo, {name: Log(out / name, last_stage(name)) for name in whole.studies}, observer) as logs:
             observers = Observers([logs, told, observer])
             observers.plan(len(todo), len(states) - len(todo))
             made = engine.run(whole, todo, observers)
@@ -136,12 +130,7 @@ def sweep_graph(out: Path) -> Graph:
 
 def _graphs(out: Path, recipes: Mapping[str, Recipe], shared: Resources) -> Graphs:
     graphs = {name: Graph(Resources(recipe, Folder(out / name), beside=shared)) for name, recipe in recipes.items()}
-    return Graphs(SHARED, graphs, {name: graph.order(graph.wanted(_until(name))) for name, graph in graphs.items()})
-
-
-def _until(name: str) -> str | None:
-    """The last stage of a study of a sweep."""
-    return SHARED_UNTIL if name == SHARED else None
+    return Graphs(SHARED, graphs, {name: graph.order(graph.wanted(last_stage(name))) for name, graph in graphs.items()})
 
 
 def _check(shared: Resources, graphs: Mapping[str, Graph]) -> None:

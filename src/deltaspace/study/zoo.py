@@ -37,16 +37,16 @@ def zoo_tasks(checkpoints: Sequence[str], tasks: Sequence[str]) -> dict[str, str
     given = {same_name(name): name for name in checkpoints if name not in manifests}
     said = {same_name(folder) for folder, _ in listed}
     named = [(name, Path(name).name) for key, name in given.items() if key not in said] + listed
-    wrong, found = [], dict[str, str]()
+    wrong, by_task = [], dict[str, str]()
     for folder, task in named:
         if path_of(folder).exists() and not (path_of(folder) / CONFIG).is_file():
             wrong.append(f"{folder} is no checkpoint of peft: no {CONFIG} in it")
         elif task not in tasks:
             wrong.append(f"{folder}: the recipe has no task {task!r}{did_you_mean(task, tasks)}")
-        elif task in found:
-            wrong.append(f"{folder} and {found[task]} are both of {task}")
+        elif task in by_task:
+            wrong.append(f"{folder} and {by_task[task]} are both of {task}")
         else:
-            found[task] = folder
+            by_task[task] = folder
     if wrong:
         raise DeltaspaceError(
             "which checkpoint is of which task is not clear" if len(wrong) > 1 else wrong[0],
@@ -54,7 +54,7 @@ def zoo_tasks(checkpoints: Sequence[str], tasks: Sequence[str]) -> dict[str, str
             expected="folders called like the recipe's tasks: " + ", ".join(tasks),
             mend=f"name the tasks, --task once for each checkpoint, or write a manifest: {_FORM}",
         )
-    return found
+    return by_task
 
 
 def same_name(name: str) -> str:

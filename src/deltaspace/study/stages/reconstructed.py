@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import NamedTuple
 
+import torch
+
 from deltaspace.scoring import score
 from deltaspace.study.artefact import Content, MadeFrom
 from deltaspace.study.recipe import Recipe
@@ -73,9 +75,7 @@ class ReconstructedStage(Stage[Key]):
         decoded = subspace.decode(key.delta, code)
         items = attached.backbone.family.encode(task, task.test[:TEXTS])
         untuned = decisions_of(attached.backbone.model, attached.backbone, items)
-        [first], [second] = (
-            decisions(attached, vector.unsqueeze(0), items) for vector in (attached.initial + displacement, decoded)
-        )
+        first, second = decisions(attached, torch.stack([attached.initial + displacement, decoded]), items)
         imported = resources.imports.source(key.task, key.delta, key.seed)
         result = score(attached, task, decoded)
         kept = Kept(
