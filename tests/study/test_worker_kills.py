@@ -16,14 +16,14 @@ import pytest
 
 from deltaspace.study import load_recipe, run_study
 from tests.robustness.test_kills import SIGNALS, contents
-from tests.study.test_workers import gone, longer, packages, processes_of, read_until, start  # noqa: F401 - a fixture
+from tests.study.test_workers import gone, processes_of, read_until, start
 
 ARTEFACTS = 18
 # Between the word that an artefact is begun and a kill.
 MOMENT_SECONDS = 0.5
 
 
-def kill(packages, recipe, out, drawn):  # noqa: F811
+def kill(packages, recipe, out, drawn):
     """Start a run, and end its driver or one of its workers.
 
     Returns:
@@ -50,7 +50,7 @@ def kill(packages, recipe, out, drawn):  # noqa: F811
     return victim != process.pid and "is begun again" in rest
 
 
-def disturb(packages, example, root, count, seed):  # noqa: F811
+def disturb(packages, example, root, count, seed):
     (recipe, wanted), drawn = example, random.Random(seed)
     met = rounds = 0
     while met < count:
@@ -65,11 +65,11 @@ def disturb(packages, example, root, count, seed):  # noqa: F811
     print(f"{met} kills met a process at work, in {rounds} rounds")
 
 
-def test_2_kills(packages, example, tmp_path):  # noqa: F811
+def test_2_kills(packages, example, tmp_path):
     disturb(packages, example, tmp_path, 2, seed=0)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("seed", range(1, 6))
-def test_50_kills(packages, example, tmp_path, seed):  # noqa: F811
+def test_50_kills(packages, example, tmp_path, seed):
     disturb(packages, example, tmp_path, 10, seed)

@@ -6,7 +6,6 @@ import io
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -24,8 +23,6 @@ from deltaspace.study.engines.failures import ArtefactsFailed
 from deltaspace.study.engines.workers import worker_environment
 from tests.robustness.test_kills import contents
 from tests.tiny import write_example
-
-FAULTY = Path(__file__).parent / "faulty.txt"
 
 
 class Log(Observer):
@@ -70,18 +67,6 @@ def test_workers_make_what_one_process_makes_bit_for_bit(example, tmp_path):
     assert record.ended == "finished" and record.failed == {} and len(record.workers) == 2
     assert sum(sum(made.values()) for made in record.workers.values()) == 18
     assert run_study(load_recipe(recipe), tmp_path / "study", engine=Workers(2)) == 0
-
-
-@pytest.fixture(scope="module")
-def packages(tmp_path_factory):
-    """An installed package with the stage whose artefacts fail."""
-    packages = tmp_path_factory.mktemp("packages")
-    metadata = packages / "faulty-1.0.dist-info"
-    metadata.mkdir()
-    shutil.copy(FAULTY, packages / "faulty.py")
-    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: faulty\nVersion: 1.0\n")
-    (metadata / "entry_points.txt").write_text("[deltaspace.stages]\nfaulty = faulty\n")
-    return packages
 
 
 def start(packages, *words):
