@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import errno
+import os
 import shlex
 import sys
+from contextlib import suppress
 from signal import Signals
+from typing import NoReturn
 
 from deltaspace.cli._terminal import broken_pipe, console
 from deltaspace.errors import DeltaspaceError
@@ -37,6 +40,17 @@ def main() -> None:
                 code = _interrupted(number)
     except Interrupted as interrupted:  # it came when the verb had just ended
         code = _interrupted(interrupted.signal)
+    _end(code)
+
+
+def _end(code: int) -> NoReturn:
+    distributed = sys.modules.get("torch.distributed")
+    if distributed is not None and distributed.is_available() and distributed.is_initialized():
+        # The threads of a process group may still ask for the interpreter, and abort the process where that is just ending.
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError):  # a broken pipe: told before
+                stream.flush()
+        os._exit(code)
     sys.exit(code)
 
 
