@@ -146,7 +146,8 @@ class LowRankAdafactor(Adam):
             factors.gather(processes)
 
     def _norm(self) -> Tensor:
-        squares = [super()._norm().square()]
+        # Of no tensors torch's norm is a number of the CPU, wherever the large ones are.
+        squares = [super()._norm().square()] if self._values else []
         for _, factors in self._large:
             _, codes, inner = factors.joined()
             squares.append(_dot(inner, codes @ codes.T))
