@@ -4,6 +4,8 @@
   good as empty, and the first of the worker does not count, which loads what all others use.
 - `workers-speedup`: trainings of MiniLM on made-up sentences, one thread each: one worker's time over that of two.
 - `ray-speedup`: the same on a Ray cluster of this machine, with one CPU and with two. Needs the extra `ray`.
+- `side-by-side`: trainings of one delta, four in each pass of the model in place of one after another: how many times as fast.
+  For a GPU; on CPUs it says whether it pays.
 
 Times go from the first artefact's start to the last one's end. Nothing else should run on the machine.
 """
@@ -160,10 +162,21 @@ def _speedup(name: str, seconds: dict[int, float]) -> Result:
     return {"name": name, "value": value, "unit": "x one worker of one thread", "goal": "at least 1.8", "seconds": seconds}
 
 
+def side_by_side(model: str = "demo", tasks: int = 4, steps: int = 20) -> list[Result]:
+    """As many trainings as there are tasks in a pass, against one; of one thread where they are on CPUs."""
+    seconds = {}
+    for count in (1, tasks):
+        seconds_of_study(Serial(1, side_by_side=count), model, tasks, 1)
+        seconds[count] = seconds_of_study(Serial(1, side_by_side=count), model, tasks, steps)
+    said = {"unit": "x one after another", "goal": "none on CPUs", "seconds": seconds}
+    return [{"name": "side-by-side", "value": seconds[1] / seconds[tasks], **said}]
+
+
 BENCHMARKS: dict[str, Callable[[], list[Result]]] = {
     "engine-overhead": engine_overhead,
     "workers-speedup": workers_speedup,
     "ray-speedup": ray_speedup,
+    "side-by-side": side_by_side,
 }
 
 

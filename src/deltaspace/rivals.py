@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from torch import Tensor
 from deltaspace.deltas import AttachedDelta, Delta, Lora, Peft
 from deltaspace.errors import DeltaspaceError
 from deltaspace.registry import Registry
-from deltaspace.solutions import train
+from deltaspace.solutions import train_each
 from deltaspace.training import NO_RESUME, Fit, Resume, Training
 
 if TYPE_CHECKING:
@@ -161,20 +162,22 @@ def tune(
     Raises:
         DeltaspaceError: the training diverges.
     """
+    return tune_each(attached, [task], settings, lr=lr, seed=seed, resumes=[resume])[0]
+
+
+def tune_each(
+    attached: AttachedDelta, tasks: Sequence[Task], settings: Optimization, *, lr: float, seed: int, resumes: Sequence[Resume]
+) -> list[Tuned]:
+    """The same for each of several tasks, side by side where the rival's method can (`solutions.train_each`)."""
     shared = {name: getattr(settings, name) for name in Training.model_fields}
-    best: Tuned | None = None
-    parts = {factor: resume.part(factor) for factor in settings.factors}
-    for factor, part in parts.items():
-        solution = train(
-            attached,
-            task,
-            Training(**{**shared, "lr": lr * factor}),
-            seed=seed,
-            resume=part,
-        )
-        if best is None or solution.fit.best.better_than(best.fit.best):
-            best = Tuned(solution.vector, factor, solution.fit)
-    for part in parts.values():
+    best: list[Tuned | None] = [None] * len(tasks)
+    parts = {factor: [resume.part(factor) for resume in resumes] for factor in settings.factors}
+    for factor, each in parts.items():
+        solutions = train_each(attached, tasks, Training(**{**shared, "lr": lr * factor}), seed=seed, resumes=each)
+        for index, solution in enumerate(solutions):
+            before = best[index]
+            if before is None or solution.fit.best.better_than(before.fit.best):
+                best[index] = Tuned(solution.vector, factor, solution.fit)
+    for part in itertools.chain.from_iterable(parts.values()):
         part.forget()
-    assert best is not None
-    return best
+    return [tuned for tuned in best if tuned is not None]

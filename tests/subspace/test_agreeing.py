@@ -68,13 +68,13 @@ def test_several_starts_are_tuned_as_if_each_were_alone():
 
 
 @pytest.mark.parametrize("architecture", ["sentence", "bert", "gpt2", "t5"])
-def test_loss_and_answer_are_those_of_two_passes(architecture):
+def test_losses_and_answer_are_those_of_two_passes(architecture):
     plm = tiny_backbone(architecture)
     lora, task = attach("lora", plm, r=2), tiny_task(size=12)
     batch = plm.family.collate(plm.family.encode(task, task.train))
     vector = lora.initial + 0.1 * torch.randn(lora.layout.size, generator=torch.Generator().manual_seed(0))
-    loss, answer = lora.loss_and_answer(vector, batch)
-    assert torch.allclose(loss, lora.loss(vector, batch), atol=1e-6)
+    losses, answer = lora.losses_and_answer(vector.unsqueeze(0), batch)
+    assert torch.allclose(losses, lora.loss(vector, batch), atol=1e-6)
     assert torch.allclose(answer, lora.answer(vector, batch), atol=1e-6)
     # Square roots of probabilities: the squares of a row add up to 1.
     assert torch.allclose(answer.square().sum(1), torch.ones(len(task.train)), atol=1e-5)

@@ -51,6 +51,15 @@ RetriesOption = Annotated[
         help="With --workers or --ray: how often an artefact is begun again whose worker died or met an error; 2 by default.",
     ),
 ]
+SideBySideOption = Annotated[
+    int | None,
+    typer.Option(
+        "--side-by-side",
+        metavar="N",
+        min=1,
+        help="Without --workers and --ray: trainings of one delta that share each pass of the model; for GPUs. 1 by default.",
+    ),
+]
 
 
 def _chosen(
@@ -61,6 +70,7 @@ def _chosen(
     cpus_per_task: CpusOption = None,
     gpus_per_task: GpusOption = None,
     max_retries: RetriesOption = None,
+    side_by_side: SideBySideOption = None,
 ) -> Engine:
     """What the options ask for.
 
@@ -69,6 +79,10 @@ def _chosen(
     """
     from deltaspace.study import Ray, Serial, Workers
 
+    if side_by_side is not None and (workers is not None or ray is not None):
+        raise DeltaspaceError(
+            "--side-by-side is of one process", found="--workers" if ray is None else "--ray", mend="leave out one of the two"
+        )
     retries = {} if max_retries is None else {"max_retries": max_retries}
     if ray is not None:
         if workers is not None:
@@ -83,7 +97,7 @@ def _chosen(
                 found="neither; one process alone ends at the first mistake",
                 mend="add --workers auto, or leave it out",
             )
-        return Serial(threads, joint_threads)
+        return Serial(threads, joint_threads, side_by_side or 1)
     return Workers(_count(workers), threads or 1, joint_threads, **retries)
 
 

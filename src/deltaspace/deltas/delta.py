@@ -261,11 +261,16 @@ class AttachedDelta:
     def loss(self, vector: Float[Tensor, "*groups params"], batch: Batch) -> Float[Tensor, ""]:
         """Mean training loss of `batch` with `vector` applied, or several, each to its part of the batch (see `call`)."""
         family = self.backbone.family
-        if vector.dim() == 1 or self.delta.grouped:
+        if self._in_one_pass(vector):
             return self.call(vector, lambda model: family.loss(model, batch))
-        size = len(batch.items) // len(vector)
-        parts = [family.collate(batch.items[i * size : (i + 1) * size]) for i in range(len(vector))]
-        return torch.stack([self.loss(row, part) for row, part in zip(vector, parts, strict=True)]).mean()
+        return self.losses(vector, batch).mean()
+
+    def losses(self, vectors: Float[Tensor, "groups params"], batch: Batch) -> Float[Tensor, " groups"]:
+        """Mean training losses of several vectors, each on its part of the batch (see `call`)."""
+        family, count = self.backbone.family, len(vectors)
+        if self._in_one_pass(vectors):
+            return self.call(vectors, lambda model: family.losses(model, batch, count))
+        return torch.stack([self.loss(row, part) for row, part in self._apart(vectors, batch)])
 
     def decision(self, vector: Float[Tensor, "*groups params"], batch: Batch) -> Float[Tensor, "batch features"]:
         """What the PLM decides by (`Family.decision`) with `vector` applied, or several, each to its part of the batch."""
@@ -275,14 +280,14 @@ class AttachedDelta:
         """What it answers to the batch's own tasks (`Family.answer`), likewise."""
         return self._rows(vector, batch, self.backbone.family.answer)
 
-    def loss_and_answer(
-        self, vector: Float[Tensor, "*groups params"], batch: Batch
-    ) -> tuple[Float[Tensor, ""], Float[Tensor, "batch features"]]:
-        """`loss` and `answer`, in one pass of the model where the family can."""
-        family = self.backbone.family
-        if vector.dim() == 1 or self.delta.grouped:
-            return self.call(vector, lambda model: family.loss_and_answer(model, batch))
-        return self.loss(vector, batch), self.answer(vector, batch)
+    def losses_and_answer(
+        self, vectors: Float[Tensor, "groups params"], batch: Batch
+    ) -> tuple[Float[Tensor, " groups"], Float[Tensor, "batch features"]]:
+        """`losses` and `answer`, in one pass of the model where the family can."""
+        family, count = self.backbone.family, len(vectors)
+        if self._in_one_pass(vectors):
+            return self.call(vectors, lambda model: family.losses_and_answer(model, batch, count))
+        return self.losses(vectors, batch), self.answer(vectors, batch)
 
     def _rows(
         self,
@@ -290,11 +295,18 @@ class AttachedDelta:
         batch: Batch,
         function: Callable[[PreTrainedModel, Batch], Float[Tensor, "batch features"]],
     ) -> Float[Tensor, "batch features"]:
-        if vector.dim() == 1 or self.delta.grouped:
+        if self._in_one_pass(vector):
             return self.call(vector, lambda model: function(model, batch))
-        family, size = self.backbone.family, len(batch.items) // len(vector)
-        parts = [family.collate(batch.items[i * size : (i + 1) * size]) for i in range(len(vector))]
-        return torch.cat([self._rows(row, part, function) for row, part in zip(vector, parts, strict=True)])
+        return torch.cat([self._rows(row, part, function) for row, part in self._apart(vector, batch)])
+
+    def _in_one_pass(self, vector: Float[Tensor, "*groups params"]) -> bool:
+        return vector.dim() == 1 or self.delta.grouped or len(vector) == 1
+
+    def _apart(self, vectors: Float[Tensor, "groups params"], batch: Batch) -> Iterator[tuple[Float[Tensor, " params"], Batch]]:
+        """Each vector with its part of the batch."""
+        size = len(batch.items) // len(vectors)
+        for index, row in enumerate(vectors):
+            yield row, self.backbone.family.collate(batch.items[index * size : (index + 1) * size])
 
     def evaluate(self, vector: Float[Tensor, "*groups params"], batch: Batch) -> Evaluation:
         """Predictions and losses of `batch` with `vector` applied, or several, each to its part of the batch (see `call`)."""

@@ -11,17 +11,16 @@ from typing import TYPE_CHECKING, Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn import functional as F
 
 from deltaspace.families.batch import Batch, Evaluation, Inputs
 from deltaspace.families.chat import Chat, read_chat
 from deltaspace.families.family import FAMILIES, Family
 from deltaspace.families.logits import logits_at, takes
+from deltaspace.families.losses import IGNORED, part_losses
 from deltaspace.families.packing import packed_scores
 from deltaspace.families.prompting import answer, demonstrations, question, shown
 from deltaspace.families.ranking import Choice, ranked, roots
 from deltaspace.families.text import (
-    IGNORED,
     RankedText,
     TextItem,
     candidate_scores,
@@ -150,9 +149,8 @@ class Decoder(Family[TextItem, DecoderBatch]):
         positions = self.pad([list(range(len(ids) - 1, len(ids) - 1 + len(target))) for ids, target in pairs], 0)
         return inputs, positions, self.pad([target for _, target in pairs], IGNORED)
 
-    def loss(self, model: PreTrainedModel, batch: DecoderBatch) -> Float[Tensor, ""]:
-        logits = logits_at(model, batch.inputs, batch.positions)
-        return F.cross_entropy(logits.flatten(0, 1).float(), batch.targets.flatten(), ignore_index=IGNORED)
+    def losses(self, model: PreTrainedModel, batch: DecoderBatch, parts: int) -> Float[Tensor, " parts"]:
+        return part_losses(logits_at(model, batch.inputs, batch.positions), batch.targets, parts)
 
     def evaluate(self, model: PreTrainedModel, batch: DecoderBatch) -> Evaluation:
         if items := ranked_items(batch.items):

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from deltaspace.families.batch import Batch, Evaluation, Inputs
 from deltaspace.families.family import FAMILIES, Family
+from deltaspace.families.losses import IGNORED, part_losses
 from deltaspace.families.ranking import ranked, roots
 from deltaspace.families.text import (
-    IGNORED,
     TextItem,
     candidate_scores,
     encode_texts,
@@ -85,9 +85,9 @@ class EncoderDecoder(Family[TextItem, EncoderDecoderBatch]):
         inputs = self.pad_inputs([item.input_ids for item in items])
         return EncoderDecoderBatch(items, inputs, self.pad([item.target_ids for item in items], IGNORED))
 
-    def loss(self, model: PreTrainedModel, batch: EncoderDecoderBatch) -> Float[Tensor, ""]:
-        inputs = batch.inputs
-        return model(input_ids=inputs.input_ids, attention_mask=inputs.attention_mask, labels=batch.labels, use_cache=False).loss
+    def losses(self, model: PreTrainedModel, batch: EncoderDecoderBatch, parts: int) -> Float[Tensor, " parts"]:
+        given = {"input_ids": batch.inputs.input_ids, "attention_mask": batch.inputs.attention_mask}
+        return part_losses(model(**given, labels=batch.labels, use_cache=False).logits, batch.labels, parts)
 
     def evaluate(self, model: PreTrainedModel, batch: EncoderDecoderBatch) -> Evaluation:
         mask = batch.inputs.attention_mask

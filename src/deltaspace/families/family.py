@@ -112,8 +112,15 @@ class Family(ABC, Generic[AnyItem, AnyBatch]):
         """A padded batch on the model's device. The items may be of different tasks, if all are ranked or all generated."""
 
     @abstractmethod
+    def losses(self, model: PreTrainedModel, batch: AnyBatch, parts: int) -> Float[Tensor, " parts"]:
+        """Mean training loss of each of `parts` equal consecutive parts of the batch, in nats.
+
+        `model` is the PLM with a delta applied.
+        """
+
     def loss(self, model: PreTrainedModel, batch: AnyBatch) -> Float[Tensor, ""]:
-        """Mean training loss of the batch, in nats; `model` is the PLM with a delta applied."""
+        """Mean training loss of the whole batch."""
+        return self.losses(model, batch, 1)[0]
 
     @abstractmethod
     def evaluate(self, model: PreTrainedModel, batch: AnyBatch) -> Evaluation:
@@ -131,11 +138,11 @@ class Family(ABC, Generic[AnyItem, AnyBatch]):
         """As `decision`, but only of what the batch's own tasks ask for; the same unless a family decides by more than that."""
         return self.decision(model, batch)
 
-    def loss_and_answer(
-        self, model: PreTrainedModel, batch: AnyBatch
-    ) -> tuple[Float[Tensor, ""], Float[Tensor, "batch features"]]:
-        """`loss` and `answer`; a family that has both from one pass of the model says so here."""
-        return self.loss(model, batch), self.answer(model, batch)
+    def losses_and_answer(
+        self, model: PreTrainedModel, batch: AnyBatch, parts: int
+    ) -> tuple[Float[Tensor, " parts"], Float[Tensor, "batch features"]]:
+        """`losses` and `answer`; a family that has both from one pass of the model says so here."""
+        return self.losses(model, batch, parts), self.answer(model, batch)
 
     @property
     def device(self) -> torch.device:

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from torch.nn import functional as F
 
 from deltaspace.errors import DeltaspaceError
 from deltaspace.families.batch import Batch, Evaluation, Inputs, Item
 from deltaspace.families.family import FAMILIES, Family
+from deltaspace.families.losses import part_losses
 from deltaspace.families.ranking import Choice, candidate_texts, choices, ranked, roots
 from deltaspace.tasks.task import Example, Task
 
@@ -136,8 +136,8 @@ class MaskedEncoder(Family[MaskedItem, MaskedBatch]):
         at_mask = logits[torch.arange(len(logits), device=logits.device), batch.mask_positions]
         return at_mask.gather(1, batch.tokens).float().masked_fill(batch.absent, float("-inf"))
 
-    def loss(self, model: PreTrainedModel, batch: MaskedBatch) -> Float[Tensor, ""]:
-        return F.cross_entropy(self._scores(model, batch), batch.gold)
+    def losses(self, model: PreTrainedModel, batch: MaskedBatch, parts: int) -> Float[Tensor, " parts"]:
+        return part_losses(self._scores(model, batch), batch.gold, parts)
 
     def evaluate(self, model: PreTrainedModel, batch: MaskedBatch) -> Evaluation:
         return ranked([item.choice for item in batch.items], self._scores(model, batch))
@@ -146,8 +146,8 @@ class MaskedEncoder(Family[MaskedItem, MaskedBatch]):
         """Of the candidates' probabilities at the mask."""
         return roots(self._scores(model, batch))
 
-    def loss_and_answer(
-        self, model: PreTrainedModel, batch: MaskedBatch
-    ) -> tuple[Float[Tensor, ""], Float[Tensor, "batch features"]]:
+    def losses_and_answer(
+        self, model: PreTrainedModel, batch: MaskedBatch, parts: int
+    ) -> tuple[Float[Tensor, " parts"], Float[Tensor, "batch features"]]:
         scores = self._scores(model, batch)
-        return F.cross_entropy(scores, batch.gold), roots(scores)
+        return part_losses(scores, batch.gold, parts), roots(scores)

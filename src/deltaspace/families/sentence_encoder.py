@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from deltaspace.errors import DeltaspaceError
 from deltaspace.families.batch import Batch, Evaluation, Inputs, Item
 from deltaspace.families.family import FAMILIES, Family
+from deltaspace.families.losses import part_losses
 from deltaspace.families.ranking import Choice, candidate_texts, choices, ranked, roots
 from deltaspace.storage import read_json
 from deltaspace.tasks.task import Example, Task
@@ -148,8 +149,8 @@ class SentenceEncoder(Family[SentenceItem, SentenceBatch]):
         scores = _SCALE * torch.einsum("bh,bch->bc", embedding, batch.embeddings.to(embedding.dtype))
         return scores.float().masked_fill(batch.absent, float("-inf"))
 
-    def loss(self, model: PreTrainedModel, batch: SentenceBatch) -> Float[Tensor, ""]:
-        return F.cross_entropy(self._scores(model, batch), batch.gold)
+    def losses(self, model: PreTrainedModel, batch: SentenceBatch, parts: int) -> Float[Tensor, " parts"]:
+        return part_losses(self._scores(model, batch), batch.gold, parts)
 
     def evaluate(self, model: PreTrainedModel, batch: SentenceBatch) -> Evaluation:
         return ranked([item.choice for item in batch.items], self._scores(model, batch))
@@ -162,8 +163,8 @@ class SentenceEncoder(Family[SentenceItem, SentenceBatch]):
         """Of the candidates' probabilities: the embedding tells more than any task asks."""
         return roots(self._scores(model, batch))
 
-    def loss_and_answer(
-        self, model: PreTrainedModel, batch: SentenceBatch
-    ) -> tuple[Float[Tensor, ""], Float[Tensor, "batch features"]]:
+    def losses_and_answer(
+        self, model: PreTrainedModel, batch: SentenceBatch, parts: int
+    ) -> tuple[Float[Tensor, " parts"], Float[Tensor, "batch features"]]:
         scores = self._scores(model, batch)
-        return F.cross_entropy(scores, batch.gold), roots(scores)
+        return part_losses(scores, batch.gold, parts), roots(scores)

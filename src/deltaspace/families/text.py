@@ -9,16 +9,14 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn import functional as F
 
 from deltaspace.errors import DeltaspaceError
 from deltaspace.families.batch import Item
 from deltaspace.families.family import Family
+from deltaspace.families.losses import part_losses
 from deltaspace.families.ranking import Choice, candidate_texts, choices
 from deltaspace.tasks.task import Example, Task
 
-# The label that transformers' and torch's cross-entropies pass over.
-IGNORED = -100
 # Candidates scored in one pass, of each item one at least: bounds memory when a task has many labels.
 _ROWS = 256
 # Generation may write this many tokens more than the longest target of training.
@@ -126,10 +124,7 @@ def mean_log_likelihood(
     logits: Float[Tensor, "rows tokens vocabulary"], labels: Int[Tensor, "rows tokens"]
 ) -> Float[Tensor, " rows"]:
     """Mean log-likelihood of each row's tokens, so that long and short candidates compare; IGNORED ones are passed over."""
-    # Along the last dimension: sums over a vocabulary that lies across memory are off by 1e-4 in fp32.
-    flat = F.cross_entropy(logits.flatten(0, 1).float(), labels.flatten(), ignore_index=IGNORED, reduction="none")
-    losses = flat.view(labels.shape)
-    return -losses.sum(1) / (labels != IGNORED).sum(1)
+    return -part_losses(logits, labels, len(labels))
 
 
 def candidate_scores(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Hashable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import ClassVar
 
@@ -131,9 +132,7 @@ class Graph:
 
     def _make(self, artefact: Artefact, state: State, observer: Observer) -> bool:
         folder, fingerprint = self.resources.folder, self.fingerprint(artefact)
-        self._keep_stale(artefact)
-        if folder.restore(artefact.path, fingerprint) and self.state(artefact) == "valid":
-            observer.note(f"{artefact.path} brought back from superseded/")
+        if self._brought_back(artefact, observer):
             return False
         observer.start(artefact, state)
         self.begin(artefact)
@@ -142,6 +141,53 @@ class Graph:
         folder.forget_states(artefact.path)
         observer.end(artefact)
         return True
+
+    def _brought_back(self, artefact: Artefact, observer: Observer) -> bool:
+        """Take it from what an earlier recipe had, if that is there."""
+        self._keep_stale(artefact)
+        if self.resources.folder.restore(artefact.path, self.fingerprint(artefact)) and self.state(artefact) == "valid":
+            observer.note(f"{artefact.path} brought back from superseded/")
+            return True
+        return False
+
+    def alike(self, artefact: Artefact) -> Hashable:
+        """Artefacts of which this is the same can be made by one `make_each`; None: this one is made alone."""
+        alike = STAGES[artefact.stage].alike(self.resources, artefact.key)
+        return None if alike is None else (self.resources.folder.path, artefact.stage, alike)
+
+    def make_each(self, artefacts: Sequence[tuple[Artefact, State]], observer: Observer) -> dict[Artefact, bool]:
+        """Make artefacts that are alike, side by side; of each that was made, or brought back, whether it was made here.
+
+        Those that another run makes, or has just made, are left out. Observers are told of the first while all are made.
+        """
+        folder, outcome = self.resources.folder, dict[Artefact, bool]()
+        with ExitStack() as claims:
+            todo: list[tuple[Artefact, State]] = []
+            for artefact, state in artefacts:
+                with suppress(ClaimedElsewhere):
+                    claims.enter_context(folder.claims.held(artefact.path))
+                    if self.state(artefact, tensors=state == "damaged") == "valid":
+                        continue
+                    if self._brought_back(artefact, observer):
+                        outcome[artefact] = False
+                    else:
+                        todo.append((artefact, state))
+            if not todo:
+                return outcome
+            observer.start(*todo[0])
+            told, resumes = _Foremost(observer, len(todo)), []
+            for artefact, _ in todo:
+                self.begin(artefact)
+                kept = folder.resume_state(artefact.path)
+                resumes.append(Resume(kept, self.fingerprint(artefact), told.tell, note=observer.note))
+            stage, keys = STAGES[todo[0][0].stage], [artefact.key for artefact, _ in todo]
+            for (artefact, state), content in zip(todo, stage.make_each(self.resources, keys, resumes), strict=True):
+                if outcome.setdefault(artefact, True) and artefact is not todo[0][0]:
+                    observer.start(artefact, state)
+                self.write(artefact, content)
+                folder.forget_states(artefact.path)
+                observer.end(artefact)
+        return outcome
 
     def begin(self, artefact: Artefact) -> None:
         """Called when an artefact is about to be computed."""
@@ -185,3 +231,15 @@ class Graph:
     def _keep_stale(self, artefact: Artefact) -> None:
         if self.state(artefact) == "stale":
             self.resources.folder.keep(artefact.path)
+
+
+class _Foremost:
+    """Tells an observer of several computations as if they were one: of each step the first that comes to it."""
+
+    def __init__(self, observer: Observer, count: int) -> None:
+        self._observer, self._beside, self._step = observer, f" ({count} side by side)" if count > 1 else "", -1
+
+    def tell(self, step: int, steps: int, text: str) -> None:
+        if step > self._step:
+            self._step = step
+            self._observer.progress(step, steps, f"{text}{self._beside}")

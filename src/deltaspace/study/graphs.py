@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
@@ -72,11 +72,27 @@ class Graphs(Graph):
     def make(self, artefact: Artefact, state: State, observer: Observer) -> bool:
         """See `Graph.make`."""
         name, inside = self.inside(artefact)
+        return self._entered(name).make(inside, state, _Renaming(observer, {inside: artefact}))
+
+    def alike(self, artefact: Artefact) -> Hashable:
+        """See `Graph.alike`: those of one study."""
+        name, inside = self.inside(artefact)
+        return self.studies[name].alike(inside)
+
+    def make_each(self, artefacts: Sequence[tuple[Artefact, State]], observer: Observer) -> dict[Artefact, bool]:
+        """See `Graph.make_each`."""
+        name, _ = self.inside(artefacts[0][0])
+        among = {self.inside(artefact)[1]: artefact for artefact, _ in artefacts}
+        inside = [(self.inside(artefact)[1], state) for artefact, state in artefacts]
+        outcome = self._entered(name).make_each(inside, _Renaming(observer, among))
+        return {among[artefact]: made for artefact, made in outcome.items()}
+
+    def _entered(self, name: str) -> Graph:
         if name != self._last:
             # Subspaces, which only that study has.
             self.studies[self._last].resources.forget()
             self._last = name
-        return self.studies[name].make(inside, state, _Renaming(observer, artefact))
+        return self.studies[name]
 
     def is_claimed(self, artefact: Artefact) -> bool:
         """See `Graph.is_claimed`."""
@@ -124,19 +140,19 @@ class Graphs(Graph):
 
 
 class _Renaming(Observer):
-    """Tells an observer of an artefact by its path among all."""
+    """Tells an observer of artefacts by their paths among all."""
 
-    def __init__(self, observer: Observer, artefact: Artefact) -> None:
-        self._observer, self._artefact = observer, artefact
+    def __init__(self, observer: Observer, among: Mapping[Artefact, Artefact]) -> None:
+        self._observer, self._among = observer, among
 
     def start(self, artefact: Artefact, reason: State) -> None:
-        self._observer.start(self._artefact, reason)
+        self._observer.start(self._among[artefact], reason)
 
     def progress(self, step: int, steps: int, text: str) -> None:
         self._observer.progress(step, steps, text)
 
     def end(self, artefact: Artefact) -> None:
-        self._observer.end(self._artefact)
+        self._observer.end(self._among[artefact])
 
     def note(self, text: str) -> None:
         self._observer.note(text)

@@ -6,12 +6,15 @@ from deltaspace.training.optimizer import Adam, Loss, Optimizer, StepLoss
 from deltaspace.training.processes import Processes
 from deltaspace.training.resume import NO_RESUME, Progress, Resume
 from deltaspace.training.settings import Score, Training
+from deltaspace.training.side_by_side import Asked, Job, fit_each
 
 __all__ = [
     "NO_RESUME",
     "Adam",
+    "Asked",
     "Batches",
     "Fit",
+    "Job",
     "Loss",
     "Optimizer",
     "Progress",
@@ -21,4 +24,5 @@ __all__ = [
     "StepLoss",
     "Training",
     "fit",
+    "fit_each",
 ]

@@ -32,6 +32,11 @@ class Batches(Generic[AnyItem]):
         self._epoch = -1
         self._order: list[list[int]] = []
 
+    @property
+    def size(self) -> int:
+        """How many items each has."""
+        return self._size
+
     def at(self, step: int) -> list[AnyItem]:
         """The items of a step (from 0)."""
         per_epoch = len(self._items) // self._size

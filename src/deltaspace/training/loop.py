@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from deltaspace.training.processes import ALONE, Processes
 from deltaspace.training.resume import NO_RESUME, Resume
 from deltaspace.training.settings import Score, Training
 
+Evaluate = Callable[[list[Tensor]], Score]
 # Seconds between two saved states of a running training; they are written at evaluations.
 _SAVE_SECONDS = 20.0
 
@@ -51,7 +53,7 @@ class Fit:
 def fit(
     parameters: Sequence[Tensor],
     loss: Loss,
-    evaluate: Callable[[list[Tensor]], Score],
+    evaluate: Evaluate,
     settings: Training,
     *,
     optimizer: Callable[[list[Tensor]], Optimizer] = Adam,
@@ -76,64 +78,121 @@ def fit(
         DeltaspaceError: the loss is not finite, or the processes cannot share the batches.
     """
     processes.check(settings.accumulate)
-    kept = resume.state if processes.first else None
 
-    def begin() -> _State:
-        values = [parameter.detach().clone().requires_grad_() for parameter in parameters]
-        return _State(values, optimizer(values), keep_trajectory)
+    def judge(values: list[Tensor]) -> Score:
+        return processes.from_first(lambda: evaluate(values))
 
-    def go_on(tensors: dict[str, Tensor], said: dict[str, Any]) -> _State:
-        state = begin()
-        state.load(tensors, said, settings.steps)
-        return state
-
-    state = resume.load(go_on) or begin()
-    started = saved = time.perf_counter()
-    earlier, begun = state.seconds, state.step
-    try:
-        while True:
-            if state.due(settings):
-                state.judge(lambda values: processes.from_first(lambda: evaluate(values)))
-                now = time.perf_counter()
-                state.seconds = earlier + now - started
-                ended = resume.kept and state.ended(settings)
-                if kept is not None and state.step > 0 and (ended or now - saved > _SAVE_SECONDS):
-                    state.save(kept, resume.fingerprint)
-                    saved = time.perf_counter()
-            assert state.best is not None
-            if state.step > begun:
-                resume.tell(state.step, settings.steps, f"best on dev {state.best.value:.1f}")
-            if state.ended(settings):
-                break
+    run = Run(parameters, judge, settings, optimizer, resume, keep_trajectory, saves=processes.first)
+    with saved_where_interrupted([run]):
+        while not run.ended():
             with held():
-                _step(state, loss, settings, processes)
-    except Interrupted:
-        # Steps are whole, and an evaluation that was stopped is due again: this goes on exactly where it is.
+                run.advance(StepLoss(run.values, loss, run.batches(), processes))
+            run.spend()
+    return run.result()
+
+
+class Run:
+    """A training on its way, of which somebody else drives the steps; `fit` drives one, `fit_each` several side by side.
+
+    Args:
+        parameters, evaluate, settings, optimizer, resume, keep_trajectory: see `fit`.
+        saves: whether its state is saved.
+    """
+
+    def __init__(
+        self,
+        parameters: Sequence[Tensor],
+        evaluate: Evaluate,
+        settings: Training,
+        optimizer: Callable[[list[Tensor]], Optimizer],
+        resume: Resume,
+        keep_trajectory: bool = False,
+        saves: bool = True,
+    ) -> None:
+        def begin() -> _State:
+            values = [parameter.detach().clone().requires_grad_() for parameter in parameters]
+            return _State(values, optimizer(values), keep_trajectory)
+
+        def go_on(tensors: dict[str, Tensor], said: dict[str, Any]) -> _State:
+            state = begin()
+            state.load(tensors, said, settings.steps)
+            return state
+
+        self._evaluate, self._settings, self._resume = evaluate, settings, resume
+        self._kept = resume.state if saves else None
+        self._state = resume.load(go_on) or begin()
+        self._begun = self._state.step
+        self._last = self._saved = time.perf_counter()
+
+    @property
+    def values(self) -> list[Tensor]:
+        """What is tuned."""
+        return self._state.values
+
+    def batches(self) -> range:
+        """The numbers of the next step's batches."""
+        first = self._state.step * self._settings.accumulate
+        return range(first, first + self._settings.accumulate)
+
+    def spend(self, share: float = 1.0) -> None:
+        """The time since the last call was spent on this training, or a share of it."""
+        now = time.perf_counter()
+        self._state.seconds += share * (now - self._last)
+        self._last = now
+
+    def ended(self, share: float = 1.0) -> bool:
+        """Evaluate where that is due, and say whether the training is over; the time is counted as `spend` does."""
+        state, settings = self._state, self._settings
+        if state.due(settings):
+            state.judge(self._evaluate)
+            self.spend(share)
+            ended = self._resume.kept and state.ended(settings)
+            if self._kept is not None and state.step > 0 and (ended or self._last - self._saved > _SAVE_SECONDS):
+                state.save(self._kept, self._resume.fingerprint)
+                self._saved = self._last
+        assert state.best is not None
+        if state.step > self._begun:
+            self._resume.tell(state.step, settings.steps, f"best on dev {state.best.value:.1f}")
+        return state.ended(settings)
+
+    def advance(self, loss: StepLoss) -> None:
+        """One step of the optimizer."""
+        state, settings = self._state, self._settings
+        norm = state.optimizer.advance(loss, settings.lr * _schedule(state.step, settings), settings.clip)
+        if not torch.isfinite(norm).all():
+            raise DeltaspaceError(
+                f"the training diverged at step {state.step + 1}",
+                found=f"loss {loss.last}, gradient norm {norm.max().item()}",
+                expected="finite numbers",
+                mend="lower this stage's learning rate in the recipe",
+            )
+        state.step += 1
+        state.remember()
+
+    def save(self) -> None:
+        """Save the state: steps are whole, and an evaluation that was stopped is due again, so that it goes on just there."""
         # Before the first step there is nothing to go on from, nor has the optimizer a state.
-        if kept is not None and state.step > 0:
-            state.seconds = earlier + time.perf_counter() - started
-            state.save(kept, resume.fingerprint)
+        if self._kept is not None and self._state.step > 0:
+            self.spend()
+            self._state.save(self._kept, self._resume.fingerprint)
+
+    def result(self) -> Fit:
+        """What it found."""
+        state = self._state
+        assert state.best is not None
+        trajectory = [torch.stack(points) for points in zip(*state.trajectory, strict=True)]
+        return Fit(state.best_values, state.best, state.best_step, state.step, state.seconds, state.curve, trajectory)
+
+
+@contextmanager
+def saved_where_interrupted(runs: Sequence[Run]) -> Iterator[None]:
+    """In the block, a signal that ends it leaves the states of trainings behind."""
+    try:
+        yield
+    except Interrupted:
+        for run in runs:
+            run.save()
         raise
-    assert state.best is not None
-    seconds = earlier + time.perf_counter() - started
-    trajectory = [torch.stack(points) for points in zip(*state.trajectory, strict=True)]
-    return Fit(state.best_values, state.best, state.best_step, state.step, seconds, state.curve, trajectory)
-
-
-def _step(state: _State, loss: Loss, settings: Training, processes: Processes) -> None:
-    """One step of the optimizer."""
-    first = state.step * settings.accumulate
-    step_loss = StepLoss(state.values, loss, range(first, first + settings.accumulate), processes)
-    norm = state.optimizer.advance(step_loss, settings.lr * _schedule(state.step, settings), settings.clip)
-    if not torch.isfinite(norm).all():
-        raise DeltaspaceError(
-            f"the training diverged at step {state.step + 1}",
-            found=f"loss {step_loss.last}, gradient norm {norm.max().item()}",
-            expected="finite numbers",
-            mend="lower this stage's learning rate in the recipe",
-        )
-    state.step += 1
-    state.remember()
 
 
 def _schedule(step: int, settings: Training) -> float:
@@ -167,7 +226,7 @@ class _State:
         wanted = self.step % settings.evaluate_every == 0 or self.step == settings.steps
         return wanted and (not self.curve or self.curve[-1][0] < self.step)
 
-    def judge(self, evaluate: Callable[[list[Tensor]], Score]) -> None:
+    def judge(self, evaluate: Evaluate) -> None:
         with torch.no_grad():
             score = evaluate([value.detach() for value in self.values])
         with held():

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator, Sequence
 
 from torch import Tensor
 
 from deltaspace.deltas import AttachedDelta
 from deltaspace.errors import DeltaspaceError
 from deltaspace.scoring import score
-from deltaspace.solutions import train
+from deltaspace.solutions import Solution, train_each
 from deltaspace.study.artefact import Content, MadeFrom
 from deltaspace.study.recipe import Recipe
 from deltaspace.study.resources import Resources
 from deltaspace.study.stage import STAGES, Stage
 from deltaspace.study.stages.zero_shot import ZERO_SHOT, Key, start_settings
 from deltaspace.study.work import Work
-from deltaspace.training import Fit, Resume
+from deltaspace.tasks import Task
+from deltaspace.training import Fit, Resume, Training
 
 
 class Independent(Stage[Key]):
@@ -43,14 +44,30 @@ class Independent(Stage[Key]):
         return work.reading(len(task.test), key.delta)
 
     def make(self, resources: Resources, key: Key, resume: Resume) -> Content:
-        if (imported := resources.imports.source(key.task, key.delta, key.seed)) is not None:
-            raise DeltaspaceError(
-                f"{resources.folder.path / self.path(key)} was imported, and is missing or of another recipe",
-                found=f"it came from {imported['from']}",
-                mend="import it again: deltaspace import",
-            )
+        return self.make_each(resources, [key], [resume])[0]
+
+    def alike(self, resources: Resources, key: Key) -> Hashable:
+        attached, task = resources.attached(key.delta, key.seed), resources.tasks[key.task]
+        if not attached.delta.grouped or resources.imports.source(key.task, key.delta, key.seed) is not None:
+            return None
+        batch = batch_alike(task, resources.recipe.train)
+        return None if batch is None else (key.delta, key.seed, batch)
+
+    def make_each(self, resources: Resources, keys: Sequence[Key], resumes: Sequence[Resume]) -> list[Content]:
+        for key in keys:
+            if (imported := resources.imports.source(key.task, key.delta, key.seed)) is not None:
+                raise DeltaspaceError(
+                    f"{resources.folder.path / self.path(key)} was imported, and is missing or of another recipe",
+                    found=f"it came from {imported['from']}",
+                    mend="import it again: deltaspace import",
+                )
+        attached = resources.attached(keys[0].delta, keys[0].seed)
+        tasks = [resources.tasks[key.task] for key in keys]
+        solutions = train_each(attached, tasks, resources.recipe.train, seed=keys[0].seed, resumes=resumes)
+        return [self._kept(resources, key, solution) for key, solution in zip(keys, solutions, strict=True)]
+
+    def _kept(self, resources: Resources, key: Key, solution: Solution) -> Content:
         attached = resources.attached(key.delta, key.seed)
-        solution = train(attached, resources.tasks[key.task], resources.recipe.train, seed=key.seed, resume=resume)
         vector, tensors = solution.vector, {"vector": solution.vector, "displacement": solution.displacement}
         if attached.delta.large:
             # A quarter of the file; what is scored is what is kept.
@@ -70,6 +87,11 @@ class Independent(Stage[Key]):
 
 def _layout(attached: AttachedDelta) -> list[list[object]]:
     return [[name, list(shape)] for name, shape in attached.layout.entries]
+
+
+def batch_alike(task: Task, how: Training) -> Hashable:
+    """Tasks of which this is the same have batches that go through the model together; None where one is not filled."""
+    return task.ranked if len(task.train) >= how.batch_size else None
 
 
 def training_history(fit: Fit) -> dict[str, object]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator, Sequence
 from typing import NamedTuple
 
 from torch import Tensor
@@ -12,12 +12,13 @@ from deltaspace.study.artefact import Content, MadeFrom
 from deltaspace.study.recipe import Recipe
 from deltaspace.study.resources import Resources
 from deltaspace.study.stage import STAGES, Stage
-from deltaspace.study.stages.independent import training_history
+from deltaspace.study.stages.independent import batch_alike, training_history
 from deltaspace.study.stages.subspace import SUBSPACE
 from deltaspace.study.stages.subspace import Key as SubspaceKey
 from deltaspace.study.work import Work
-from deltaspace.subspace import optimize, transfer
+from deltaspace.subspace import Optimized, transfer
 from deltaspace.subspace.codes import radius_of
+from deltaspace.subspace.stages.optimize import optimize_each
 from deltaspace.training import Resume
 
 
@@ -67,11 +68,26 @@ class OptimizedStage(Stage[Key]):
         return work.reading(len(task.test) + nearest, key.delta)
 
     def make(self, resources: Resources, key: Key, resume: Resume) -> Content:
+        return self.make_each(resources, [key], [resume])[0]
+
+    def alike(self, resources: Resources, key: Key) -> Hashable:
+        how = resources.recipe.optimize
+        named = resources.recipe.deltas if how.agreement else [key.delta]
+        grouped = all(resources.attached(name, key.seed).delta.grouped for name in named)
+        batch = batch_alike(resources.tasks[key.task], how)
+        return (key.subspace, key.delta, batch) if grouped and batch is not None and how.optimizer == "adam" else None
+
+    def make_each(self, resources: Resources, keys: Sequence[Key], resumes: Sequence[Resume]) -> list[Content]:
+        delta, seed, how = keys[0].delta, keys[0].seed, resources.recipe.optimize
+        attached, subspace = resources.attached(delta, seed), SUBSPACE.load(resources, keys[0].subspace)
+        others = [resources.attached(name, seed) for name in resources.recipe.deltas if how.agreement and name != delta]
+        tasks = [resources.tasks[key.task] for key in keys]
+        tuned = optimize_each(subspace, attached, tasks, how, others=others, seed=seed, resumes=resumes)
+        return [self._content(resources, key, vector) for key, vector in zip(keys, tuned, strict=True)]
+
+    def _content(self, resources: Resources, key: Key, tuned: Optimized) -> Content:
         attached, task = resources.attached(key.delta, key.seed), resources.tasks[key.task]
         subspace = SUBSPACE.load(resources, key.subspace)
-        how = resources.recipe.optimize
-        others = [resources.attached(name, key.seed) for name in resources.recipe.deltas if how.agreement and name != key.delta]
-        tuned = optimize(subspace, attached, task, how, others=others, seed=key.seed, resume=resume)
         result = transfer(subspace, tuned.vector, attached, task)
         row = self.row(key, task, result, source_delta=key.delta, tuned=key.dim)
         radius = float(radius_of(tuned.vector.unsqueeze(0), subspace.codes_of(key.delta)))

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator, Sequence
 from typing import NamedTuple
 
+from jaxtyping import Float
 from torch import Tensor
 
 from deltaspace.deltas import AttachedDelta, Lora
-from deltaspace.rivals import RIVALS, Tuned, attach_rival, tune
+from deltaspace.rivals import RIVALS, Tuned, attach_rival, tune_each
 from deltaspace.scoring import score
 from deltaspace.study.artefact import Content, MadeFrom
 from deltaspace.study.recipe import Recipe
 from deltaspace.study.resources import Resources
 from deltaspace.study.stage import STAGES, Stage
-from deltaspace.study.stages.independent import training_history
+from deltaspace.study.stages.independent import batch_alike, training_history
 from deltaspace.study.stages.subspace import Key as SubspaceKey
 from deltaspace.study.stages.subspace import approximated, source_solutions
 from deltaspace.study.work import Work
-from deltaspace.subspace import Optimization, Optimized, optimize
+from deltaspace.subspace import Optimization, Optimized
+from deltaspace.subspace.stages.optimize import optimize_each
 from deltaspace.training import Resume
 
 
@@ -60,30 +62,44 @@ class Rivals(Stage[Key]):
         return work.reading(len(task.test), key.delta)
 
     def make(self, resources: Resources, key: Key, resume: Resume) -> Content:
-        attached, tuned, parameters = self._tuned(resources, key, resume)
-        task = resources.tasks[key.task]
-        result = score(attached, task, parameters)
-        row = self.row(key, task, result, source_delta=key.delta, tuned=len(tuned.vector))
-        metadata = {"factor": tuned.factor, **training_history(tuned.fit)}
-        return Content({"vector": tuned.vector}, metadata, row.timed(tuned.fit))
+        return self.make_each(resources, [key], [resume])[0]
 
-    def _tuned(self, resources: Resources, key: Key, resume: Resume) -> tuple[AttachedDelta, Optimized | Tuned, Tensor]:
-        """What was tuned, how, and the parameters that came of it, (n,)."""
-        settings, task = _alone(resources.recipe.optimize), resources.tasks[key.task]
-        rival = RIVALS[key.rival]
+    def alike(self, resources: Resources, key: Key) -> Hashable:
+        how = resources.recipe.optimize
+        batch = batch_alike(resources.tasks[key.task], how)
+        alike = batch is not None and self._attached(resources, key).delta.grouped and how.optimizer == "adam"
+        return (key.dim, key.rival, key.delta, key.seed, batch) if alike else None
+
+    def make_each(self, resources: Resources, keys: Sequence[Key], resumes: Sequence[Resume]) -> list[Content]:
+        attached, made = self._attached(resources, keys[0]), self._tuned(resources, keys, resumes)
+        contents = []
+        for key, (tuned, parameters) in zip(keys, made, strict=True):
+            result = score(attached, resources.tasks[key.task], parameters)
+            row = self.row(key, resources.tasks[key.task], result, source_delta=key.delta, tuned=len(tuned.vector))
+            metadata = {"factor": tuned.factor, **training_history(tuned.fit)}
+            contents.append(Content({"vector": tuned.vector}, metadata, row.timed(tuned.fit)))
+        return contents
+
+    def _attached(self, resources: Resources, key: Key) -> AttachedDelta:
+        if RIVALS[key.rival].projection is not None:
+            return resources.attached(key.delta, key.seed)
+        named = (self.name, key.rival, key.dim, key.seed)
+        return resources.once(named, lambda: attach_rival(key.rival, key.dim, resources.backbone, key.seed))
+
+    def _tuned(
+        self, resources: Resources, keys: Sequence[Key], resumes: Sequence[Resume]
+    ) -> list[tuple[Optimized | Tuned, Float[Tensor, " params"]]]:
+        """Of each key what was tuned, and the parameters that came of it."""
+        first, settings, attached = keys[0], _alone(resources.recipe.optimize), self._attached(resources, keys[0])
+        rival, tasks = RIVALS[first.rival], [resources.tasks[key.task] for key in keys]
         if (projection := rival.projection) is not None:
-            size = SubspaceKey(key.dim, key.seed)
+            size = SubspaceKey(first.dim, first.seed)
             subspace = resources.once((self.name, projection, size), lambda: approximated(resources, size, projection))
-            attached = resources.attached(key.delta, key.seed)
-            optimized = optimize(subspace, attached, task, settings, seed=key.seed, resume=resume)
-            return attached, optimized, subspace.decode(key.delta, optimized.vector)
-        attached = resources.once(
-            (self.name, key.rival, key.dim, key.seed),
-            lambda: attach_rival(key.rival, key.dim, resources.backbone, key.seed),
-        )
+            vectors = optimize_each(subspace, attached, tasks, settings, seed=first.seed, resumes=resumes)
+            return [(optimized, subspace.decode(first.delta, optimized.vector)) for optimized in vectors]
         assert rival.lr is not None
-        tuned = tune(attached, task, settings, lr=rival.lr, seed=key.seed, resume=resume)
-        return attached, tuned, tuned.vector
+        tuned = tune_each(attached, tasks, settings, lr=rival.lr, seed=first.seed, resumes=resumes)
+        return [(each, each.vector) for each in tuned]
 
 
 def _alone(settings: Optimization) -> Optimization:

@@ -12,7 +12,7 @@ and one pass of the model serves all of them (each candidate's parameters on its
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -24,23 +24,24 @@ from torch import Tensor
 from deltaspace.arguments import check_kind, check_kinds
 from deltaspace.deltas.delta import AttachedDelta
 from deltaspace.errors import DeltaspaceError
+from deltaspace.families import Item
 from deltaspace.scoring import Scorer
 from deltaspace.seeds import derived_seed
 from deltaspace.subspace.codes import squared_radius
 from deltaspace.subspace.stages.searchers import OPTIMIZERS
 from deltaspace.subspace.subspace import Subspace
 from deltaspace.tasks.task import Task
-from deltaspace.training import NO_RESUME, Batches, Fit, Resume, Score, Training, fit
+from deltaspace.training import NO_RESUME, Asked, Batches, Fit, Job, Optimizer, Resume, Score, Training, fit, fit_each
 
 Start = Literal["mean", "nearest", "zero"]
-Optimizer = Literal["adam", "lbfgs", "cma"]
+Searcher = Literal["adam", "lbfgs", "cma"]
 
 
 class Optimization(Training):
     """How intrinsic vectors are tuned."""
 
     lr: float = Field(default=1e-2, gt=0, description="peak learning rate")
-    optimizer: Optimizer = Field(
+    optimizer: Searcher = Field(
         default="adam",
         description="adam, lbfgs (the same batches at every step), or cma: no gradient, 'lr' is its first deviation",
     )
@@ -128,9 +129,41 @@ def optimize(
         >>> list(subspace.vectors)
         [('tiny', 'lora')]
     """
+    [tuned] = optimize_each(subspace, attached, [task], settings, others=others, seed=seed, resumes=[resume])
+    if keep:
+        subspace.vectors.add(task.name, attached.name, tuned.vector)
+    return tuned
+
+
+def optimize_each(
+    subspace: Subspace,
+    attached: AttachedDelta,
+    tasks: Sequence[Task],
+    settings: Optimization | None = None,
+    *,
+    others: Sequence[AttachedDelta] = (),
+    seed: int = 0,
+    resumes: Sequence[Resume] | None = None,
+) -> list[Optimized]:
+    """Tune a vector on each of several tasks, as `optimize` does, side by side: a pass of the model has a batch of each.
+
+    Adam alone tunes several tasks in a pass, and of tasks that fill a batch; others are tuned one after another. The numbers are,
+    but for rounding, those of one task alone.
+
+    Args:
+        tasks: all ranked, or all generated.
+        resumes: of each task.
+        subspace, attached, settings, others, seed: see `optimize`, and what it raises.
+
+    Example:
+        >>> lora = attach("lora", backbone, r=2)
+        >>> subspace = approximate([lora], [], [], dim=3, projection="gaussian")
+        >>> [tuned.task for tuned in optimize_each(subspace, lora, [task, task], Optimization(steps=2, evaluate_every=2))]
+        ['tiny', 'tiny']
+    """
     check_kind(subspace, Subspace, "a subspace", "approximate, or Subspace.load")
     check_kinds((attached, *others), AttachedDelta, "a delta on a model", "attach('lora', backbone)")
-    check_kind(task, Task, "a task", "load_task or make_task")
+    check_kinds(tasks, Task, "a task", "load_task or make_task")
     settings = settings or OPTIMIZE
     check_kind(settings, Optimization, "how a vector is tuned", "Optimization(steps=...)")
     for delta in (attached, *others):
@@ -139,46 +172,98 @@ def optimize(
         raise DeltaspaceError(
             "agreement needs deltas to agree with", found=f"{attached.name} alone", mend="others=[...], or agreement 0"
         )
-    family = attached.backbone.family
-    batches = Batches(family.encode(task, task.train), settings.batch_size, derived_seed(seed, "batches", task.name))
-    scorer = Scorer(attached, task, "dev")
-    starts = _starts(subspace, attached, task, settings)
-    candidates = list(itertools.product(starts, settings.factors))
-    codes = subspace.codes_of(attached.name)
+    tunings = [_Tuning(subspace, attached, task, settings, seed) for task in tasks]
+    objective = _Objective(subspace, attached, others if settings.agreement else (), settings, tunings)
+    kept = resumes or [NO_RESUME] * len(tasks)
 
-    def loss(values: list[Tensor], step: int) -> Tensor:
-        # L-BFGS compares the gradients of its steps, so that they must be of the same examples.
-        batch = batches.at(step % settings.accumulate if settings.optimizer == "lbfgs" else step)
-        rows, batch = torch.stack(values), family.collate(batch * len(values))
-        vectors = subspace.decode(attached.name, rows)
-        if settings.agreement:
-            total, answer = attached.loss_and_answer(vectors, batch)
-            answers = [other.answer(subspace.decode(other.name, rows), batch) for other in others]
-            apart = torch.stack([(other - answer).square().sum(1).mean() for other in answers]).mean()
-            total = total + settings.agreement * apart
+    def optimizer(values: list[Tensor]) -> Optimizer:
+        # Every task has the same candidates, but for where they start.
+        return OPTIMIZERS[settings.optimizer](values, [factor for _, factor in tunings[0].candidates], seed)
+
+    jobs = [Job(tuning.begin, tuning.evaluate, resume) for tuning, resume in zip(tunings, kept, strict=True)]
+    if len(jobs) > 1 and settings.optimizer == "adam" and len({tuning.batches.size for tuning in tunings}) == 1:
+        fits = fit_each(jobs, objective.losses, settings, optimizer=optimizer, keep_trajectory=True)
+    else:
+        fits = [
+            fit(
+                job.parameters,
+                objective.of(number),
+                job.evaluate,
+                settings,
+                optimizer=optimizer,
+                resume=job.resume,
+                keep_trajectory=True,
+            )
+            for number, job in enumerate(jobs)
+        ]
+    return [tuning.best(fitted) for tuning, fitted in zip(tunings, fits, strict=True)]
+
+
+class _Tuning:
+    """What one task's vector is tuned with."""
+
+    def __init__(self, subspace: Subspace, attached: AttachedDelta, task: Task, settings: Optimization, seed: int) -> None:
+        self._subspace, self._attached, self._task = subspace, attached, task
+        items = attached.backbone.family.encode(task, task.train)
+        self.batches = Batches(items, settings.batch_size, derived_seed(seed, "batches", task.name))
+        self._scorer = Scorer(attached, task, "dev")
+        self._starts = _starts(subspace, attached, task, settings)
+        self.candidates = list(itertools.product(self._starts, settings.factors))
+
+    @property
+    def begin(self) -> list[Tensor]:
+        """Where each candidate starts."""
+        return [self._starts[start] for start, _ in self.candidates]
+
+    def evaluate(self, values: Sequence[Tensor]) -> Score:
+        """The best candidate's score on dev."""
+        return _best(self._scores(values))[1]
+
+    def _scores(self, values: Sequence[Tensor]) -> list[Score]:
+        return [self._scorer.score(self._subspace.decode(self._attached.name, value)) for value in values]
+
+    def best(self, tuned: Fit) -> Optimized:
+        """The best candidate of a training."""
+        index = _best(self._scores(tuned.parameters))[0] if len(self.candidates) > 1 else 0
+        start, factor = self.candidates[index]
+        vector, trajectory = tuned.parameters[index], tuned.trajectory[index]
+        return Optimized(vector, self._attached.name, self._task.name, start, factor, tuned, trajectory)
+
+
+@dataclass(frozen=True)
+class _Objective:
+    """What is minimized, for the candidates of several tasks in one pass of each delta."""
+
+    subspace: Subspace
+    attached: AttachedDelta
+    others: Sequence[AttachedDelta]
+    settings: Optimization
+    tunings: Sequence[_Tuning]
+
+    def of(self, number: int) -> Callable[[list[Tensor], int], Tensor]:
+        """Of one task alone."""
+        return lambda values, step: self.losses([(number, values, step)])[0]
+
+    def losses(self, asked: Asked) -> Float[Tensor, " asked"]:
+        """The sum over each task's candidates: each has the gradient that it would have alone."""
+        attached, settings = self.attached, self.settings
+        rows = torch.stack([value for _, values, _ in asked for value in values])
+        items: list[Item] = []
+        for number, values, step in asked:
+            # L-BFGS compares the gradients of its steps, so that they must be of the same examples.
+            at = step % settings.accumulate if settings.optimizer == "lbfgs" else step
+            items += self.tunings[number].batches.at(at) * len(values)
+        batch, vectors = attached.backbone.family.collate(items), self.subspace.decode(attached.name, rows)
+        if self.others:
+            losses, answer = attached.losses_and_answer(vectors, batch)
+            answers = [other.answer(self.subspace.decode(other.name, rows), batch) for other in self.others]
+            apart = torch.stack([(other - answer).square().sum(1) for other in answers]).mean(0)
+            losses = losses + settings.agreement * apart.unflatten(0, (len(rows), -1)).mean(1)
         else:
-            total = attached.loss(vectors, batch)
-        # The sum over candidates: each has the gradient that it would have alone.
-        total = len(values) * total
-        return total + settings.prior * squared_radius(rows, codes).sum() if settings.prior else total
-
-    def scores(values: Sequence[Tensor]) -> list[Score]:
-        return [scorer.score(subspace.decode(attached.name, value)) for value in values]
-
-    tuned = fit(
-        [starts[start] for start, _ in candidates],
-        loss,
-        lambda values: _best(scores(values))[1],
-        settings,
-        optimizer=lambda values: OPTIMIZERS[settings.optimizer](values, [factor for _, factor in candidates], seed),
-        resume=resume,
-        keep_trajectory=True,
-    )
-    index = _best(scores(tuned.parameters))[0] if len(candidates) > 1 else 0
-    start, factor = candidates[index]
-    if keep:
-        subspace.vectors.add(task.name, attached.name, tuned.parameters[index])
-    return Optimized(tuned.parameters[index], attached.name, task.name, start, factor, tuned, tuned.trajectory[index])
+            losses = attached.losses(vectors, batch)
+        if settings.prior:
+            losses = losses + settings.prior * squared_radius(rows, self.subspace.codes_of(attached.name))
+        return torch.stack([part.sum() for part in losses.split([len(values) for _, values, _ in asked])])
 
 
 def _starts(subspace: Subspace, attached: AttachedDelta, task: Task, settings: Optimization) -> dict[str, Tensor]:
