@@ -73,3 +73,19 @@ def test_mistakes_are_told():
         translate(subspace, vector, deltas, tiny_task(), inputs=["good film"])
     with pytest.raises(DeltaspaceError, match="input 2 is empty"):
         translate(subspace, vector, deltas, tiny_task(), inputs=["good film", " "])
+
+
+def test_it_begins_where_less_is_missed():
+    subspace, deltas, vector = made()
+    task = tiny_task()
+    moved = translate(subspace, vector, deltas, task, SHORT)
+    each = {
+        start: translate(subspace, vector, deltas, task, SHORT.model_copy(update={"starts": (start,), "steps": 1, "lr": 1e-9}))
+        for start in ("transferred", "mean")
+    }
+    assert moved.start == min(each, key=lambda start: each[start].after) == "mean"
+    assert each["transferred"].start == "transferred"
+    # What transfer misses is told wherever it began.
+    assert moved.before == each["mean"].before == pytest.approx(each["transferred"].after, abs=1e-6)
+    # Where the vector is the mean itself nothing is between them, and it is called what it is.
+    assert translate(subspace, subspace.mean_code("adapter"), deltas, task, SHORT).start == "transferred"

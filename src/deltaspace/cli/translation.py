@@ -54,9 +54,11 @@ def translate(
     if as_json:
         scores = {"metric": made.metric, "transferred": asdict(made.transferred), "translated": asdict(made.score)}
         missed = {"before": moved.before, "after": moved.after, "steps": moved.fit.best_step}
-        print_json({"task": task, "from": source, "to": delta, "missed": missed, **scores})
+        print_json({"task": task, "from": source, "to": delta, "start": moved.start, "missed": missed, **scores})
         return
     print(f"{delta} misses {moved.before:.0%} of what {source} changes before, {moved.after:.0%} after (held-out inputs)")
+    if moved.start != "transferred":
+        print("it began at the mean of the source tasks' codes, which misses less than the vector as it is")
     print(f"{made.metric} on test: {made.transferred.value:.1f} transferred, {made.score.value:.1f} translated")
     if out is not None:
         print(f"{out}: {task} as {delta}")

@@ -24,8 +24,8 @@ class TranslatedStage(Stage[Key]):
     name = "translated"
     title = "translation"
     position = 55
-    # 2: answers to the task are compared, not all that is decided by.
-    version = 2
+    # 2: answers to the task are compared, not all that is decided by. 3: it may begin at the mean code.
+    version = 3
     scored = True
 
     def keys(self, recipe: Recipe) -> Iterator[Key]:
@@ -57,7 +57,7 @@ class TranslatedStage(Stage[Key]):
         result = transfer(subspace, translated.vector, target, task)
         row = self.row(key, task, result, source_delta=key.source, tuned=key.dim)
         missed = {"before": translated.before, "after": translated.after}
-        metadata = {"missed": missed, **training_history(translated.fit), **self.shown(result)}
+        metadata = {"missed": missed, "start": translated.start, **training_history(translated.fit), **self.shown(result)}
         return Content({"vector": translated.vector}, metadata, row.timed(translated.fit))
 
 
