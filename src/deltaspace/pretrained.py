@@ -270,4 +270,9 @@ def _told(what: str, expected: str) -> Iterator[None]:
     except DeltaspaceError:
         raise
     except Exception as error:  # every architecture fails in its own way; the cause is kept and told
-        raise DeltaspaceError(what, found=f"{type(error).__name__}: {first_line(error)}", expected=expected) from error
+        raise DeltaspaceError(
+            what,
+            found=f"{type(error).__name__}: {first_line(error)}",
+            expected=expected,
+            mend="copy or download its files again; or take one that transformers itself loads",
+        ) from error
