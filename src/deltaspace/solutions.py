@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
-from deltaspace.arguments import check_kind
+from deltaspace.arguments import check_kind, check_seed
 from deltaspace.deltas.delta import AttachedDelta
 from deltaspace.scoring import Scorer
 from deltaspace.seeds import derived_seed
@@ -68,6 +68,7 @@ def train(
     check_kind(task, Task, "a task", "load_task or make_task")
     settings = settings or TRAIN
     check_kind(settings, Training, "how a solution is trained", "Training(steps=...)")
+    check_seed(seed)
     if attached.delta.rate != 1:
         settings = settings.model_copy(update={"lr": settings.lr * attached.delta.rate})
     family = attached.backbone.family

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-LARGEST_SEED = 2**63 - 1
+from deltaspace.seeds import LARGEST_SEED
 
 
 def _sizes(value: tuple[int, ...]) -> tuple[int, ...]:
