@@ -270,7 +270,7 @@ def test_optimize_fills_the_vectors_if_asked(backbone):
     shown += [ds.train(lora, task, Training(**SHORT)), lora, task, backbone]
     for thing in shown:
         assert repr(thing).startswith(type(thing).__name__ + "(") and len(repr(thing)) < 220 and "tensor" not in repr(thing)
-    assert repr(space) == "Subspace(d = 2 of 'bert': lora; 0 source tasks, 1 vectors)"
+    assert repr(space) == "Subspace(d = 2 of 'bert': lora; 0 source tasks, 1 vector)"
 
 
 def test_solutions_that_are_not_the_deltas_are_refused(backbone):

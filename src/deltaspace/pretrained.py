@@ -55,7 +55,7 @@ def load_config(folder: Path, what: str, expected: str) -> PretrainedConfig:
         expected: which models there may be, for messages.
 
     Raises:
-        DeltaspaceError: it is none (see `check_config`), or transformers does not know such a model.
+        DeltaspaceError: it cannot be used (see `check_config`), or transformers does not know such a model.
     """
     from transformers import AutoConfig
 

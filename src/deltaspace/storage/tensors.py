@@ -100,7 +100,12 @@ def check_format(path: Path, metadata: dict[str, Any], known: str, otherwise: st
     written = str(metadata.get("format"))
     name, _, version = written.partition("/")
     if name != known.partition("/")[0] or not version.isdecimal():
-        raise DeltaspaceError(f"{path} {otherwise}", found=metadata.get("format"), expected=known, mend="name a file that is")
+        raise DeltaspaceError(
+            f"{path} {otherwise}",
+            found=metadata.get("format"),
+            expected=known,
+            mend="give a file of that format, or write it again",
+        )
     if int(version) > int(known.partition("/")[2]):
         raise DeltaspaceError(
             f"{path} was written by a newer deltaspace",

@@ -1,4 +1,4 @@
-"""d and seeds as recipes and sweeps list them: whole numbers, each once. True and 2.0 are none."""
+"""d and seeds as recipes and sweeps list them: whole numbers, each once. True and 2.0 are not."""
 
 from __future__ import annotations
 

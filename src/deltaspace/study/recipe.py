@@ -240,7 +240,8 @@ class Recipe(Settings):
                 # What is wrong with its settings is told as well: the first one's are those that are kept.
                 mistakes.append(
                     Mistake(
-                        (position,), f"the delta {name!r} stands twice; call one of them otherwise: {{NAME: {{method: {name}}}}}"
+                        (position,),
+                        f"the delta {name!r} stands twice; give one of them another name: {{NAME: {{method: {name}}}}}",
                     )
                 )
                 mistakes += _mistakes_in(name, settings, (info.context or {}).get("base", Path()), (position,))
