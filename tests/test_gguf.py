@@ -77,10 +77,12 @@ def test_what_cannot_be_converted_is_refused_and_leaves_nothing(tmp_path, monkey
     cases = {
         "missing": (write_gguf(tmp_path / "a" / "x.gguf", tiny_llama(), drop="blk.1.ffn_up.weight"), "up_proj"),
         "strange": (write_gguf(tmp_path / "b" / "x.gguf", tiny_llama(), architecture="strange"), "strange"),
-        "truncated": (write_gguf(tmp_path / "c" / "x.gguf", tiny_llama()), "cannot be converted"),
     }
-    whole = cases["truncated"][0].read_bytes()
-    cases["truncated"][0].write_bytes(whole[: len(whole) - 5000])
+    cut = write_gguf(tmp_path / "c" / "x.gguf", tiny_llama())
+    whole = cut.read_bytes()
+    cut.write_bytes(whole[: len(whole) - 5000])
+    sizes = rf"found: {len(whole) - 5000:,} bytes\n  expected: at least {len(whole):,} bytes"
+    cases["cut"] = (cut, rf"x\.gguf is cut off within its tensors\n  {sizes}")
     for path, said in cases.values():
         with pytest.raises(DeltaspaceError, match=said):
             load_backbone(str(path), device="cpu")
@@ -92,6 +94,17 @@ def test_what_cannot_be_converted_is_refused_and_leaves_nothing(tmp_path, monkey
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "gguf" else real(name))
     with pytest.raises(DeltaspaceError, match=r"gguf is not installed(.|\n)*demo-lm"):
         load_backbone(str(tmp_path / "c" / "y.gguf"))
+
+
+@pytest.mark.parametrize("quantized", [False, True])
+def test_a_file_is_whole_to_its_last_byte(tmp_path, quantized):
+    path = write_gguf(tmp_path / "x.gguf", tiny_llama(), quantized=quantized)
+    model_files(str(path))
+    whole = path.read_bytes()
+    ends = len(whole.rstrip(b"\0"))  # what comes behind it may be padding
+    path.write_bytes(whole[: ends - 1])
+    with pytest.raises(DeltaspaceError, match="is cut off within its tensors"):
+        model_files(str(path))
 
 
 @pytest.fixture(scope="module")

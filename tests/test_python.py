@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from peft import LoraConfig
+from peft import AdaLoraConfig, LoraConfig
 from pydantic import BaseModel, ValidationError
 
 import deltaspace as ds
@@ -71,6 +71,13 @@ def test_every_settings_class_is_one_of_them():
     assert models and all(issubclass(thing, Settings) for thing in models)
 
 
+def test_settings_that_do_not_go_together_or_are_no_rates():
+    with pytest.raises(ds.DeltaspaceError, match=r"factors\.0: should be greater than 0 \(found 0\.0\)"):
+        Optimization(steps=2, factors=[0.0])
+    with pytest.raises(ds.DeltaspaceError, match="AlignedDirections has wrong settings\n  found: far is at least near"):
+        PROJECTIONS["aligned"](near=2.0)
+
+
 def test_files_are_still_told_with_all_their_mistakes():
     with pytest.raises(ValidationError, match="2 validation errors"):
         Training.model_validate({"steps": 0, "lr": -1})
@@ -89,7 +96,9 @@ def test_wrong_values_of_functions(backbone, tmp_path):
         "no projection 'svdd'": lambda: ds.approximate([lora], [], [], dim=2, projection="svdd"),
         "no delta 'lorra'": lambda: ds.attach("lorra", backbone),
         "the delta lora cannot be made": lambda: ds.attach("lora", backbone, r=0),
-        "LoraConfig cannot be attached": lambda: ds.attach(LoraConfig(r=2, modules_to_save=["cls"]), backbone),
+        "modules_to_save=['cls']": lambda: ds.attach(LoraConfig(r=2, modules_to_save=["cls"]), backbone),
+        "leave init_lora_weights out of the LoraConfig": lambda: ds.attach(LoraConfig(init_lora_weights="pissa"), backbone),
+        "ADALORA: it changes its ranks": lambda: ds.attach(AdaLoraConfig(total_step=2), backbone),
         "no such folder": lambda: ds.read_scores("nowhere"),
         "no device 'gpu'": lambda: ds.load_backbone("demo", device="gpu"),
         "cut to no tokens": lambda: ds.load_backbone("demo", max_length=-1),
@@ -118,6 +127,8 @@ def test_wrong_values_of_functions(backbone, tmp_path):
 
 WRONG_TYPES = """
 import deltaspace as ds
+from deltaspace.rivals import attach_rival
+from deltaspace.subspace import translate
 from tests.tiny import tiny_backbone, tiny_task
 
 backbone, task = tiny_backbone("bert"), tiny_task()
@@ -138,6 +149,16 @@ calls += [
     lambda: ds.transfer(space, [0.0, 0.0], lora, task),
     lambda: ds.transfer(space, space.mean_code("lora"), "lora", task),
 ]
+for seed in (1.5, "3", True, None, -1, 10**30):
+    calls += [
+        lambda seed=seed: ds.attach("lora", backbone, seed=seed),
+        lambda seed=seed: ds.train(lora, task, seed=seed),
+        lambda seed=seed: ds.approximate([lora], [], [], dim=2, projection="gaussian", seed=seed),
+        lambda seed=seed: ds.optimize(space, lora, task, seed=seed),
+        lambda seed=seed: translate(space, space.mean_code("lora"), (lora, lora), task, seed=seed),
+        lambda seed=seed: ds.convert((lora, lora.initial), lora, task, seed=seed),
+        lambda seed=seed: attach_rival("uni-lora", 2, backbone, seed=seed),
+    ]
 calls += [lambda: ds.attach(3, backbone), lambda: ds.load_backbone(3), lambda: ds.score(lora, task, lora.initial, split="all")]
 for call in calls:
     try:
@@ -169,6 +190,7 @@ def test_wrong_types_where_nobody_checks_them():
     assert told == [
         *["kept_bytes is no number of bytes"] * 4,
         *arguments,
+        *["this is not a seed"] * 42,
         "this cannot be attached",
         "this is no model",
         "no split 'all'",
@@ -224,6 +246,19 @@ def test_pefts_configurations_are_deltas_of_recipes_and_conversions(backbone):
     assert made.attached.name == "peft"
 
 
+def test_configurations_in_memory_are_not_taken_for_files(backbone):
+    tasks = {"source": ["demo:tweets"], "unseen": ["demo:movies"]}
+    for wrong in (LoraConfig(modules_to_save=["cls"]), AdaLoraConfig(total_step=2), LoraConfig(init_lora_weights="pissa")):
+        name = type(wrong).__name__
+        with pytest.raises(ds.DeltaspaceError, match=f"^{name} cannot be attached") as attached:
+            ds.attach(wrong, backbone)
+        with pytest.raises(ds.DeltaspaceError, match=f"deltas: {name} cannot be attached") as recipe:
+            Recipe(model="demo", deltas={"mine": wrong}, tasks=tasks, dim=2)
+        for caught in (attached, recipe):
+            assert "file" not in str(caught.value) and "remove it there" not in str(caught.value)
+        assert attached.value.mend and attached.value.mend in str(recipe.value)
+
+
 def test_optimize_fills_the_vectors_if_asked(backbone):
     lora, task = ds.attach("lora", backbone, r=2), tiny_task()
     space = ds.approximate([lora], [], [], dim=2, projection="gaussian")
@@ -235,7 +270,7 @@ def test_optimize_fills_the_vectors_if_asked(backbone):
     shown += [ds.train(lora, task, Training(**SHORT)), lora, task, backbone]
     for thing in shown:
         assert repr(thing).startswith(type(thing).__name__ + "(") and len(repr(thing)) < 220 and "tensor" not in repr(thing)
-    assert repr(space) == "Subspace(d = 2 of 'bert': lora; 0 source tasks, 1 vectors)"
+    assert repr(space) == "Subspace(d = 2 of 'bert': lora; 0 source tasks, 1 vector)"
 
 
 def test_solutions_that_are_not_the_deltas_are_refused(backbone):

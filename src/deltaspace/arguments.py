@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from deltaspace.errors import DeltaspaceError
+from deltaspace.mistakes import shown
+from deltaspace.seeds import LARGEST_SEED
 
 _SHOWN = 60
 
@@ -24,6 +26,21 @@ def check_kind(value: object, kind: type | tuple[type, ...], what: str, mend: st
     if not isinstance(value, kind):
         shown = f"{value!r:.{_SHOWN}}, " if isinstance(value, str | int | float) else ""
         raise DeltaspaceError(f"this is not {what}", found=f"{shown}{type(value).__name__}", mend=mend)
+
+
+def check_seed(value: object) -> None:
+    """See that an argument can be a seed.
+
+    Raises:
+        DeltaspaceError: it is no whole number, negative, or too large.
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= LARGEST_SEED:
+        raise DeltaspaceError(
+            "this is not a seed",
+            found=f"{shown(value)}, {type(value).__name__}",
+            expected=f"a whole number from 0 to {LARGEST_SEED:,}",
+            mend="seed=0",
+        )
 
 
 def check_kinds(values: object, kind: type, what: str, mend: str) -> None:

@@ -28,7 +28,7 @@ def check_device(name: str) -> str:
     """The name of a device that is there.
 
     Raises:
-        DeltaspaceError: it is none, or it is not there.
+        DeltaspaceError: there is no such device.
     """
     import torch
 

@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 
 from deltaspace.errors import DeltaspaceError
-from deltaspace.gguf_header import gguf_header
+from deltaspace.gguf_header import GgufHeader, gguf_header
 from deltaspace.storage import (
     cache_folder,
     file_digest,
@@ -92,10 +92,30 @@ def _converted(name: str, sha256: str, file: Callable[[], AbstractContextManager
     from deltaspace.pretrained import convert_gguf
 
     with replacing_folder(kept) as temporary, file() as path:
-        convert_gguf(path, gguf_header(path).numbers, f"model {name}", temporary / _MODEL)
+        header = gguf_header(path)
+        _check_whole(path, header)
+        convert_gguf(path, header.numbers, f"model {name}", temporary / _MODEL)
         made = model_fingerprint(temporary / _MODEL)
         write_json(temporary / _RECORD, sealed({"format": _FORMAT, "gguf": sha256, "model": made}))
     return ModelFiles(kept / _MODEL)
+
+
+def _check_whole(path: Path, header: GgufHeader) -> None:
+    """Raise DeltaspaceError where the file ends before its last tensor does."""
+    from gguf.constants import GGML_QUANT_SIZES
+
+    # Of a type that the package does not know, its reader tells.
+    packed = {int(kind): sizes for kind, sizes in GGML_QUANT_SIZES.items()}
+    known = [tensor for tensor in header.tensors if tensor.kind in packed]
+    ends = [tensor.offset + -(-tensor.numbers // packed[tensor.kind][0]) * packed[tensor.kind][1] for tensor in known]
+    expected, size = header.data + max(ends, default=0), path.stat().st_size
+    if size < expected:
+        raise DeltaspaceError(
+            f"{path} is cut off within its tensors",
+            found=f"{size:,} bytes",
+            expected=f"at least {expected:,} bytes, as its header says",
+            mend="copy or download it again",
+        )
 
 
 def _recorded(kept: Path, sha256: str) -> str | None:

@@ -20,9 +20,26 @@ _MAGIC = b"GGUF"
 _VERSIONS = (2, 3)
 # Bytes of the scalar types by their numbers: integers of 8 to 32 bits, float, bool, then those of 64 bits.
 _SCALARS = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
-_STRING, _ARRAY = 8, 9
+_UINT32, _STRING, _ARRAY = 4, 8, 9
+# Of the data, in bytes, where a file does not say otherwise.
+_ALIGNMENT = 32
 # No tensor of any PLM has more.
 _DIMENSIONS = 8
+
+
+@dataclass(frozen=True)
+class GgufTensor:
+    """What the header says of a tensor.
+
+    Args:
+        numbers: how many it holds.
+        kind: the number of its type, as ggml counts them.
+        offset: its first byte, from where the data begin.
+    """
+
+    numbers: int
+    kind: int
+    offset: int
 
 
 @dataclass(frozen=True)
@@ -31,11 +48,18 @@ class GgufHeader:
 
     Args:
         architecture: as llama.cpp calls it.
-        numbers: how many numbers its tensors hold together.
+        tensors: what it says of each tensor.
+        data: at which byte of the file the tensors' data begin.
     """
 
     architecture: str
-    numbers: int
+    tensors: tuple[GgufTensor, ...]
+    data: int
+
+    @property
+    def numbers(self) -> int:
+        """How many numbers the tensors hold together."""
+        return sum(tensor.numbers for tensor in self.tensors)
 
 
 def gguf_header(path: Path) -> GgufHeader:
@@ -66,23 +90,25 @@ class _Walk:
         version, tensors, fields = struct.unpack("<IQQ", self._take(20))
         if version not in _VERSIONS:
             raise ValueError(f"version {version}")
-        architecture = ""
+        architecture, alignment = "", _ALIGNMENT
         for _ in range(fields):
             name, kind = self._text(), self._number("<I")
             if name == "general.architecture" and kind == _STRING:
                 architecture = self._text()
+            elif name == "general.alignment" and kind == _UINT32:
+                alignment = max(1, self._number("<I"))
             else:
                 self._pass(kind)
         if not architecture:
             raise ValueError("no general.architecture")
-        numbers = 0
+        listed = []
         for _ in range(tensors):
             self._text()
             if (count := self._number("<I")) > _DIMENSIONS:
                 raise ValueError(f"a tensor of {count} dimensions")
-            numbers += prod(struct.unpack(f"<{count}Q", self._take(8 * count)))
-            self._take(12)  # its type and where it begins
-        return GgufHeader(architecture, numbers)
+            numbers = prod(struct.unpack(f"<{count}Q", self._take(8 * count)))
+            listed.append(GgufTensor(numbers, *struct.unpack("<IQ", self._take(12))))
+        return GgufHeader(architecture, tuple(listed), -(-self._file.tell() // alignment) * alignment)
 
     def _take(self, count: int) -> bytes:
         if count > self._size - self._file.tell():

@@ -54,7 +54,12 @@ def check_config(folder: Path) -> dict[str, Any]:
         )
     config = read_json(path)
     if not isinstance(config, dict):
-        raise DeltaspaceError(f"{path} is not a model's configuration", found=type(config).__name__, expected="a JSON object")
+        raise DeltaspaceError(
+            f"{path} is not a model's configuration",
+            found=type(config).__name__,
+            expected="a JSON object",
+            mend="copy or download the model again",
+        )
     if quantized := config.get("quantization_config"):
         method = quantized.get("quant_method") if isinstance(quantized, dict) else None
         raise DeltaspaceError(
@@ -127,7 +132,10 @@ def _shards(folder: Path) -> tuple[Path, ...]:
     mapped = index.get("weight_map") if isinstance(index, dict) else None
     if not isinstance(mapped, dict) or not mapped or not all(isinstance(name, str) for name in mapped.values()):
         raise DeltaspaceError(
-            f"{path} is damaged", found="no weight_map of names", expected="tensor names with the files they are in"
+            f"{path} is damaged",
+            found="no weight_map of names",
+            expected="tensor names with the files they are in",
+            mend="copy or download the model again",
         )
     names = sorted(set(mapped.values()))
     for name in names:
@@ -136,6 +144,7 @@ def _shards(folder: Path) -> tuple[Path, ...]:
                 f"{path} names a file that is not a safetensors file of its own folder",
                 found=name[:200],
                 expected="plain names such as model-00001-of-00002.safetensors",
+                mend="copy or download the model again, from where you trust it",
             )
     if missing := [name for name in names if not (folder / name).exists()]:
         raise DeltaspaceError(

@@ -1,4 +1,6 @@
-"""One rule for the names of deltas, tasks and landscapes: they are parts of files' paths, and they are shown everywhere."""
+"""One rule for the names of deltas, tasks and landscapes: they are parts of files' paths, and they are shown everywhere; and how
+messages count things.
+"""
 
 from __future__ import annotations
 
@@ -55,3 +57,17 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     by_form = {text.lower(): text for text in known}
     like = difflib.get_close_matches(name.lower(), by_form, n=1)
     return f"; did you mean {by_form[like[0]]!r}?" if like else ""
+
+
+def counted(count: int, noun: str) -> str:
+    """A number of things as people say it.
+
+    Args:
+        count: how many.
+        noun: what, as one of them is called; of several words the last one changes.
+
+    Example:
+        >>> counted(1, "source task"), counted(0, "vector"), counted(1200, "vector")
+        ('1 source task', '0 vectors', '1,200 vectors')
+    """
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"

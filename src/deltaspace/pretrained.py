@@ -55,7 +55,7 @@ def load_config(folder: Path, what: str, expected: str) -> PretrainedConfig:
         expected: which models there may be, for messages.
 
     Raises:
-        DeltaspaceError: it is none (see `check_config`), or transformers does not know such a model.
+        DeltaspaceError: it cannot be used (see `check_config`), or transformers does not know such a model.
     """
     from transformers import AutoConfig
 
@@ -270,4 +270,9 @@ def _told(what: str, expected: str) -> Iterator[None]:
     except DeltaspaceError:
         raise
     except Exception as error:  # every architecture fails in its own way; the cause is kept and told
-        raise DeltaspaceError(what, found=f"{type(error).__name__}: {first_line(error)}", expected=expected) from error
+        raise DeltaspaceError(
+            what,
+            found=f"{type(error).__name__}: {first_line(error)}",
+            expected=expected,
+            mend="copy or download its files again; or take one that transformers itself loads",
+        ) from error

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from jaxtyping import Float
 from torch import Tensor
 
+from deltaspace.arguments import check_seed
 from deltaspace.deltas import AttachedDelta, Delta, Lora, Peft
 from deltaspace.errors import DeltaspaceError
 from deltaspace.registry import Registry
@@ -116,6 +117,7 @@ def attach_rival(name: str, dim: int, backbone: Backbone, seed: int = 0) -> Atta
     Raises:
         DeltaspaceError: there is no such rival, or the method does not fit the model.
     """
+    check_seed(seed)
     make = RIVALS[name].make if name in RIVALS else None
     if make is None:
         methods = [rival.name for rival in RIVALS.values() if rival.make is not None]

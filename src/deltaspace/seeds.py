@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 
+# What every generator takes.
+LARGEST_SEED = 2**63 - 1
+
 
 def derived_seed(seed: int, *purpose: str) -> int:
     """An independent seed (63 bits) for one purpose within a study.

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from deltaspace.arguments import check_kind, check_kinds
+from deltaspace.arguments import check_kind, check_kinds, check_seed
 from deltaspace.deltas.delta import AttachedDelta
 from deltaspace.scoring import Scorer
 from deltaspace.seeds import derived_seed
@@ -98,6 +98,7 @@ def train_each(
     check_kinds(tasks, Task, "a task", "load_task or make_task")
     settings = settings or TRAIN
     check_kind(settings, Training, "how a solution is trained", "Training(steps=...)")
+    check_seed(seed)
     if attached.delta.rate != 1:
         settings = settings.model_copy(update={"lr": settings.lr * attached.delta.rate})
     family, kept = attached.backbone.family, resumes or [NO_RESUME] * len(tasks)

@@ -46,6 +46,11 @@ CHECKPOINTS = {
     "lora: a folder": ("lora", folder_for(ADAPTER), "cannot be read"),
     "lora: no weights": ("lora", gone(ADAPTER), "pickles are never read"),
     "lora: config a list": ("lora", text("adapter_config.json", "[]"), "is not peft's"),
+    "lora: a setting twice": (
+        "lora",
+        text("adapter_config.json", '{"peft_type": "LORA", "r": 2, "r": 3}'),
+        r"adapter_config\.json cannot be read\n  found: 'r' stands twice",
+    ),
     "lora: config cut": ("lora", cut("adapter_config.json", 20), "cannot be read"),
     "lora: another rank": ("lora", adapter(r=3), "has other settings"),
     "lora: another method": ("lora", adapter(peft_type="IA3"), "is of another method"),
@@ -57,7 +62,7 @@ CHECKPOINTS = {
     "adapter: cut": ("adapter", cut("delta.safetensors", 500), "is damaged"),
     "adapter: another model": ("adapter", lambda f: said(model_fingerprint="x")(f, "delta.json"), "another model"),
     "adapter: no layout": ("adapter", lambda f: said(layout=None)(f, "delta.json"), "no layout"),
-    "adapter: a layout of numbers": ("adapter", lambda f: said(layout=[1])(f, "delta.json"), "a layout that is none"),
+    "adapter: a layout of numbers": ("adapter", lambda f: said(layout=[1])(f, "delta.json"), "a layout of another form"),
     "adapter: settings a list": ("adapter", lambda f: said(delta=[])(f, "delta.json"), "is damaged"),
     "adapter: a seed in words": ("adapter", lambda f: said(seed="x")(f, "delta.json"), "is damaged"),
     "adapter: a bottleneck of 10**9": (
@@ -83,13 +88,14 @@ def test_a_damaged_checkpoint(name, checkpoints, tmp_path):
     shutil.copytree(folder / kind, tmp_path / "checkpoint")
     damage(tmp_path / "checkpoint")
     attached = made[kind]
-    with pytest.raises(DeltaspaceError, match=phrase):
+    with pytest.raises(DeltaspaceError, match=phrase) as caught:
         if kind == "lora":
             read_checkpoints([str(tmp_path / "checkpoint")], attached)
         elif kind == "adapter":
             load_delta(tmp_path / "checkpoint", attached.backbone)
         else:
             attached.delta.read(attached, [tmp_path / "checkpoint"])
+    assert caught.value.mend
 
 
 def test_another_fine_tuned_model_with_other_layers_is_refused(checkpoints, tmp_path):

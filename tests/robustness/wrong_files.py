@@ -74,6 +74,7 @@ MANIFESTS = [
     (b'[{"name": "two", "labels": ["good", "bad"]}]', "the target is not one of the labels"),
     (b'[{"name": "two", "labels": ["happy\\ud800", "sad"]}]', "half of a character"),
     (b'[{"name": "two"}, {"name": "two"}]', "two entries of two"),
+    (b'[{"name": "two", "name": "three"}]', "'name' stands twice"),
 ]
 
 # Of `translate --inputs`; those of the second list are JSON Lines.

@@ -26,6 +26,11 @@ def recipe(tmp_path):
     return load_recipe(write_example(tmp_path))
 
 
+def on_disk(path: Path) -> int:
+    held = path.stat()
+    return max(held.st_size, 512 * held.st_blocks)
+
+
 def files(folder: Path) -> dict[str, int]:
     return {str(path): path.stat().st_mtime_ns for path in folder.rglob("*")}
 
@@ -52,7 +57,7 @@ def test_a_study_tells_from_its_own_artefacts(recipe, tmp_path):
     run_study(recipe, study)
     assert plan_study(recipe, study).todo == 0
     [path, *_] = sorted((study / "independent").rglob("*.safetensors"))
-    size = path.stat().st_size
+    size = on_disk(path)
     path.unlink()
     before = files(study)
     plan = plan_study(recipe, study)
@@ -79,7 +84,22 @@ def test_what_was_imported_tells_nothing_of_trainings(recipe, tmp_path):
         path.unlink()
     alone = _Measured()
     alone.learn(Folder(study))
-    assert alone.seconds_of("independent") is None and alone.bytes_of("independent") == first.stat().st_size
+    assert alone.seconds_of("independent") is None and alone.bytes_of("independent") == on_disk(first)
+
+
+def test_files_of_scores_count_as_much_as_they_take(recipe, tmp_path):
+    """Estimated and measured they are the same: what the disk has to hold."""
+    study = tmp_path / "study"
+    estimated = {stage.stage: stage.bytes / stage.todo for stage in plan_study(recipe, study).stages if stage.todo}
+    run_study(recipe, study)
+    measured = _Measured()
+    measured.learn(Folder(study))
+    kept = [(name, stage) for name, stage in STAGES.items() if stage.suffix == ".json" and stage.title in estimated]
+    assert {"zero_shot", "transferred", "disagreement"} <= {name for name, _ in kept}
+    for name, stage in kept:
+        files_of = [study / path for path in Folder(study).files(name)]
+        assert measured.bytes_of(name) == sum(map(on_disk, files_of)) / len(files_of)
+        assert estimated[stage.title] >= max(path.stat().st_size for path in files_of)
 
 
 def test_a_stage_that_does_not_tell_is_not_known(recipe, tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 
 import pytest
@@ -45,7 +46,7 @@ def test_a_run_under_way_and_after_it(tmp_path, capsys, monkeypatch):
     run_study(recipe, out, observer=asking)
     text, told = asking.told[0], json.loads(asking.told[1])
     assert "What is being made" in text and PATH[:20] in text
-    assert f"run by {told['holder']}" in text and "of 14 made by this run" in text
+    assert f"run by {told['holder']}" in text and "there: 5 of 18 artefacts, 1 being made" in text
     [running] = told["live"]["running"]
     assert running["artefact"] == PATH and running["worker"] == "" and running["steps"] == 0
     assert told["live"]["todo"] == 14 and not told["complete"]
@@ -55,6 +56,34 @@ def test_a_run_under_way_and_after_it(tmp_path, capsys, monkeypatch):
     assert after.complete and after.holder is None and after.live is None and after.ended == "finished"
     assert "everything is there; no run is going on" in said(out, capsys)
     assert not Folder(out).live.exists()
+
+
+class Joined(Observer):
+    """Asks when another run has made something of the study, and is making something else."""
+
+    def __init__(self, study, capsys, whole):
+        self.study_folder, self.capsys, self.whole, self.told = study, capsys, whole, ""
+
+    def start(self, artefact, reason):
+        if artefact.path == PATH:
+            made, making = (f"independent/{delta}/unseen/0.safetensors" for delta in ("adapter", "lora"))
+            assert not (self.study_folder / made).exists()
+            (self.study_folder / made).parent.mkdir(parents=True)
+            shutil.copy(self.whole / made, self.study_folder / made)
+            with Folder(self.study_folder).claims.held(making):
+                self.told = said(self.study_folder, self.capsys)
+
+
+def test_what_a_run_beside_this_one_made_counts(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("deltaspace.study.live._EVERY_SECONDS", -1.0)
+    recipe, whole, out = load_recipe(write_example(tmp_path)), tmp_path / "whole", tmp_path / "study"
+    run_study(recipe, whole)
+    run_study(recipe, out, until="zero_shot")
+    joined = Joined(out, capsys, whole)
+    run_study(recipe, out, observer=joined)
+    # Four of the zero shots, that which this run has made, and that which the other one has.
+    assert "there: 6 of 18 artefacts, 2 being made" in joined.told and "independent/lora/un" in joined.told
+    assert json.loads(said(out, capsys, "--json"))["complete"]
 
 
 def test_what_failed_is_told_until_it_is_there(tmp_path):

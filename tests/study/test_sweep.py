@@ -20,6 +20,7 @@ from deltaspace.study import (
     Workers,
     load_recipe,
     load_sweep,
+    plan_sweep,
     read_history,
     read_scores,
     read_status,
@@ -217,6 +218,20 @@ def test_a_study_within_a_worker_shares_the_model_with_those_before_it(sweep_fil
     assert making._open("run", str(tmp_path / "out" / names[0])).graph is graphs[0]
     again = making._open("another run", str(tmp_path / "out" / names[0])).graph
     assert again is not graphs[0] and again.resources.backbone is first.backbone
+
+
+def test_a_point_for_which_there_is_no_recipe_is_told(sweep_file):
+    write(sweep_file, {"projection": [{"aligned": {"leader": "lora"}}], "deltas": [2, 1], "dim": [2]})
+    with pytest.raises(DeltaspaceError, match=r'cannot be: projection: \{"aligned".+deltas: 1, dim: 2, seed: \[0\]\n(.|\n)*lora'):
+        load_sweep(sweep_file)
+
+
+def test_a_study_s_folder_is_no_sweep_s(sweep_file, tmp_path):
+    sweep, recipe = load_sweep(sweep_file)
+    run_study(recipe, tmp_path / "study", until="zero_shot")
+    for tried in (run_sweep, plan_sweep):
+        with pytest.raises(DeltaspaceError, match=r"is not a sweep\n  found: .*recipe\.yaml"):
+            tried(sweep, recipe, tmp_path / "study")
 
 
 def test_a_sweep_s_folder_is_no_study_s(sweep_file, tmp_path):

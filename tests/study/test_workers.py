@@ -213,7 +213,7 @@ def test_as_many_workers_as_cores_and_memory_allow(example, tmp_path, monkeypatc
     assert engine_of_workers._count(9, Threads(1, 1), graph, log) == 5
     assert engine_of_workers._count(3, Threads(1, 1), graph, log) == 3
     assert log.notes == [
-        "5 workers of 1 threads: 8 cores; each takes about 1.0 GB, and 5.0 GB are free",
+        "5 workers of 1 thread: 8 cores; each takes about 1.0 GB, and 5.0 GB are free",
         "2 workers of 4 threads: 8 cores; each takes about 1.0 GB, and 5.0 GB are free",
         "5 workers in place of 9: each takes about 1.0 GB, and 5.0 GB are free",
     ]

@@ -156,6 +156,34 @@ def test_names_that_are_no_tasks_are_all_told(place):
             zoo_tasks([str(zoo / "m.json")], TASKS)
 
 
+def test_what_a_manifest_names_and_is_not_there(place, monkeypatch):
+    monkeypatch.setattr("deltaspace.storage.hub.hub_answers", lambda: False)
+    manifest, recipe = place / "zoo" / "m.json", load_recipe(place / "zoo.yaml")
+    (place / "zoo" / "plain.txt").write_text("x")
+    for folder, phrase in (
+        ("gone", f"the folder {place}/zoo/gone is missing"),
+        ("../zoo/gone", f"the folder {place}/zoo/../zoo/gone is missing"),
+        ("nobody/nothing", "there is no folder nobody/nothing, and nobody/nothing cannot be fetched from the Hugging Face Hub"),
+        ("plain.txt", f"{place}/zoo/plain.txt is a file"),
+    ):
+        manifest.write_text(json.dumps({"one": folder}))
+        with pytest.raises(DeltaspaceError) as error:
+            import_checkpoints(recipe, place / "study", [str(manifest)])
+        assert error.value.what.startswith(f"{manifest}, entry 'one': {phrase}") and error.value.mend
+    manifest.write_text('{"one": "one", "one": "two"}')
+    with pytest.raises(DeltaspaceError, match=rf"{manifest} cannot be read\n  found: 'one' stands twice"):
+        import_checkpoints(recipe, place / "study", [str(manifest)])
+
+
+def test_manifests_and_files_that_are_given_with_a_task(place, monkeypatch):
+    monkeypatch.chdir(place)
+    (place / "zoo" / "m.json").write_text(json.dumps({"one": "one"}))
+    (place / "zoo" / "plain.txt").write_text("x")
+    for name, phrase in (("m.json", "zoo/m.json is a manifest"), ("plain.txt", "zoo/plain.txt is a file")):
+        result = CliRunner().invoke(app, ["import", "study", f"zoo/{name}", "--task", "one", "--recipe", "zoo.yaml"])
+        assert isinstance(result.exception, DeltaspaceError) and result.exception.what.startswith(phrase)
+
+
 def test_every_checkpoint_that_does_not_fit_is_told_and_nothing_is_taken(place):
     checkpoint(place, place / "zoo" / "two", LoraConfig(r=3, lora_alpha=4, target_modules=["query", "value"]))
     checkpoint(place, place / "zoo" / "three", LoraConfig(r=2, lora_alpha=4, target_modules=["key"]))

@@ -12,7 +12,7 @@ from deltaspace.deltas import attach
 from deltaspace.errors import DeltaspaceError
 from deltaspace.solutions import Solution
 from deltaspace.subspace import Approximation, Source, approximate, find_projection
-from deltaspace.subspace.agreement import SMALL, decisions, disagreement_at, probe_seed
+from deltaspace.subspace.agreement import SMALL, decisions, decisions_of, disagreement_at, probe_seed
 from deltaspace.subspace.codes import draw_codes
 from deltaspace.subspace.fitting import Problem
 from deltaspace.subspace.fitting.displacements import Centered, InMemory
@@ -227,6 +227,25 @@ def test_a_killed_training_ends_with_the_same_numbers(tmp_path, monkeypatch):
     for name, entry in whole.entries.items():
         assert resumed.entries[name].map.up.equal(entry.map.up) and resumed.entries[name].offset.equal(entry.offset)
     assert resumed.history["curve"] == whole.history["curve"]
+
+
+@pytest.mark.parametrize("architecture", ["bert", "sentence", "llama", "t5"])
+def test_changes_are_those_of_the_model_itself_whichever_delta_is_first(architecture):
+    """A prefix changes the model at its initial vector already; LoRA begins as nothing, and is then the same to the last bit."""
+    plm, task = tiny_backbone(architecture), tiny_task(size=20)
+    items = plm.family.encode(task, task.test)
+    lora, prefix = attach("lora", plm, r=2), attach("prefix", plm)
+    alone = decisions_of(plm.model, plm, items)
+    assert decisions(lora, lora.initial.unsqueeze(0), items)[0].equal(alone)
+    assert not decisions(prefix, prefix.initial.unsqueeze(0), items)[0].equal(alone)
+    generator = torch.Generator().manual_seed(0)
+    moved = {d.name: d.initial + 0.3 * torch.randn(2, d.layout.size, generator=generator) for d in (lora, prefix)}
+
+    def apart(*attached):
+        [value] = disagreement_at(attached, lambda i, _: moved[attached[i].name], torch.zeros(2, 1), items).pairs.values()
+        return value
+
+    assert apart(lora, prefix) == pytest.approx(apart(prefix, lora), rel=1e-5)
 
 
 def test_without_any_weight_only_the_start_is_left():

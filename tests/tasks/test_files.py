@@ -62,7 +62,7 @@ def test_a_study_of_an_earlier_version_reads_its_folders(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("text,label\nfilm\n", "line 2: 1 values"),
+        ("text,label\nfilm\n", "line 2: 1 value\\n"),
         ("text,text\na,b\n", "no names of columns"),
         ('text,label\n"a,b\n', "quotes that close"),
         ("text,label\na,b\n", "too small for three splits"),

@@ -18,6 +18,7 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
+from deltaspace.arguments import check_seed
 from deltaspace.backbone import Backbone
 from deltaspace.checkpoints.closed_form import INITIAL, closed_form
 from deltaspace.checkpoints.followed import Agreement, Followed
@@ -113,6 +114,7 @@ def convert(
         True
     """
     settings = settings or CONVERT
+    check_seed(seed)
     follows, parameters = source
     backbone = follows.backbone
     attached = target if isinstance(target, AttachedDelta) else attach(target, backbone, seed=seed)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from deltaspace.checkpoints.conversion import Converted
 from deltaspace.checkpoints.followed import Agreement
+from deltaspace.names import counted
 
 
 def conversion_rows(made: Converted, source: str, inputs: str) -> dict[str, object]:
@@ -25,10 +26,12 @@ def conversion_rows(made: Converted, source: str, inputs: str) -> dict[str, obje
     if made.fit is None:
         rows["tuned"] = "not at all: the start computes the same function"
     else:
-        rows["tuned"] = f"{made.fit.best_step} of {made.fit.steps} steps kept, on {made.inputs:,} inputs of {inputs}"
+        rows["tuned"] = (
+            f"{made.fit.best_step} of {counted(made.fit.steps, 'step')} kept, on {counted(made.inputs, 'input')} of {inputs}"
+        )
     if made.scores is not None:
         both = f"{made.scores.target.value:.1f}, its source {made.scores.source.value:.1f}"
-        rows[f"{made.metric} on {made.scores.target.count:,} examples"] = both
+        rows[f"{made.metric} on {counted(made.scores.target.count, 'example')}"] = both
     return rows
 
 

@@ -19,7 +19,7 @@ from deltaspace.checkpoints.load import load_delta
 from deltaspace.deltas import AttachedDelta, Finetune, read_delta
 from deltaspace.deltas.checkpoint import DESCRIPTION, read_description
 from deltaspace.deltas.peft_checkpoint import CONFIG, WEIGHTS, peft_settings, read_weights, same_model
-from deltaspace.deltas.peft_method import REFUSED
+from deltaspace.deltas.peft_fields import REFUSED
 from deltaspace.errors import DeltaspaceError
 from deltaspace.model_files import CONFIG as MODEL_CONFIG
 from deltaspace.storage import download, hub_name, read_json
@@ -85,7 +85,9 @@ def _refuse(folder: Path) -> None:
     config = read_json(folder / CONFIG)
     method = config.get("peft_type") if isinstance(config, dict) else None
     if method in REFUSED:
-        raise DeltaspaceError(f"{folder}: peft's {method} cannot be one vector: {REFUSED[method]}")
+        raise DeltaspaceError(
+            f"{folder}: peft's {method} cannot be one vector: {REFUSED[method]}", mend="take a checkpoint of another method"
+        )
 
 
 def _attached(settings: dict[str, Any], folder: Path, backbone: Backbone) -> AttachedDelta:
@@ -117,7 +119,10 @@ def _prompts(
     if list(tensors) != [_PROMPTS] or tuple(tensors[_PROMPTS].shape) != shape or not tensors[_PROMPTS].isfinite().all():
         present = ", ".join(f"{name} (shape {list(tensor.shape)})" for name, tensor in tensors.items())
         raise DeltaspaceError(
-            f"{path} does not fit {attached.name}", found=present, expected=f"{_PROMPTS} (shape {list(shape)}), finite"
+            f"{path} does not fit {attached.name}",
+            found=present,
+            expected=f"{_PROMPTS} (shape {list(shape)}), finite",
+            mend="take the checkpoint's files anew, from where they were written",
         )
     return attached, tensors[_PROMPTS].reshape(-1).to(attached.initial)
 
@@ -131,7 +136,10 @@ def _kind(name: str | Path) -> tuple[Path, str]:
     if folder.exists():
         held = sorted(path.name for path in folder.iterdir())[:8] if folder.is_dir() else ["a file"]
         raise DeltaspaceError(
-            f"{name} is no checkpoint", found=", ".join(held) or "an empty folder", expected=f"a folder with {_KINDS}"
+            f"{name} is no checkpoint",
+            found=", ".join(held) or "an empty folder",
+            expected=f"a folder with {_KINDS}",
+            mend="name the folder in which one of them is",
         )
     try:
         return download(name, CONFIG), CONFIG

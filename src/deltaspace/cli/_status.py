@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from rich.table import Table
 
+from deltaspace.names import counted
 from deltaspace.study import StudyStatus
 
 
@@ -44,14 +45,15 @@ def status_text(status: StudyStatus) -> Iterator[str]:
     """Who runs it and how long that will take; without a run how the last one ended."""
     if status.holder is not None:
         yield f"run by {status.holder}"
-        if (live := status.live) is not None:
-            left = "" if live.seconds_left is None else f", about {live.seconds_left:.0f} s left"
-            yield f"{live.done} of {live.todo} made by this run{left}"
+        left = status.live.seconds_left if status.live is not None else None
+        # Counted by what is there: what a run tells of itself leaves out what runs beside it made.
+        told = "" if left is None else f", about {left:.0f} s left"
+        yield f"there: {status.valid} of {counted(status.wanted, 'artefact')}, {len(status.claims)} being made{told}"
     elif status.complete:
         yield "everything is there; no run is going on"
     else:
         # Without a word: none was ever begun, or the last one was killed.
         last = "no run said how it ended" if status.ended is None else f"the last one: {status.ended}"
         if count := len(status.failed):
-            last = f"the last one could not make {count} artefact{'s' if count > 1 else ''}"
+            last = f"the last one could not make {counted(count, 'artefact')}"
         yield f"not everything is there, and no run is going on ({last}); run it again to go on"

@@ -13,6 +13,7 @@ from deltaspace.cli._options import Dim, Seed, refuse_sweep
 from deltaspace.cli._subspaces import Chosen, choose, is_study, refuse_choice, subspace_of
 from deltaspace.cli._terminal import bars, print_json, print_tables, quiet
 from deltaspace.errors import DeltaspaceError
+from deltaspace.names import counted
 
 
 def import_(
@@ -48,7 +49,7 @@ def import_(
     if task and (len(task) != len(checkpoints) or len(set(task)) != len(task)):
         raise DeltaspaceError(
             "each checkpoint is of one task",
-            found=f"{len(checkpoints)} checkpoints, --task {', '.join(task)}",
+            found=f"{counted(len(checkpoints), 'checkpoint')}, --task {', '.join(task)}",
             mend="one --task for each",
         )
     refuse_sweep(study)
@@ -127,7 +128,7 @@ def export(
         from deltaspace.subspace.folder import save_subspace
 
         save_subspace(subspace, out)
-        print(f"{out}: a subspace of {subspace.dim} dimensions with {len(subspace.vectors)} vectors")
+        print(f"{out}: a subspace of {counted(subspace.dim, 'dimension')} with {counted(len(subspace.vectors), 'vector')}")
     if push is not None:
         print(f"pushed: {push_to_hub(out, push)}")
 

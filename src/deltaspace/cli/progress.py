@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from deltaspace.names import counted
 from deltaspace.study import STAGES, Observer
 
 if TYPE_CHECKING:
@@ -48,7 +49,10 @@ class Bars(Observer):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._progress.stop()
         if kind is not None and issubclass(kind, KeyboardInterrupt) and self._made:
-            self._console.print(f"{self._made} artefacts were made and are kept", highlight=False)
+            self._console.print(
+                f"{counted(self._made, 'artefact')} made and kept",
+                highlight=False,
+            )
 
     def plan(self, todo: int, done: int) -> None:
         if self._artefacts is not None:
@@ -56,7 +60,9 @@ class Bars(Observer):
             self._artefacts = None
         self._planned, self._made_here = time.perf_counter(), 0
         if todo:
-            self._console.print(f"{done} artefacts are there and valid, {todo} to make", highlight=False)
+            self._console.print(
+                f"{counted(done, 'artefact')} {'is' if done == 1 else 'are'} there and valid, {todo} to make", highlight=False
+            )
             self._artefacts = self._progress.add_task("study", total=todo, note="", rate="")
 
     def note(self, text: str) -> None:

@@ -12,6 +12,7 @@ from deltaspace.cli._options import Dim, Seed, StudyFolder, refuse_sweep
 from deltaspace.cli._terminal import bars, hint, print_json, print_tables, quiet
 from deltaspace.errors import DeltaspaceError
 from deltaspace.figures import figure_names
+from deltaspace.names import counted
 
 if TYPE_CHECKING:
     from deltaspace.study import Kept, ScoreRow, SliceSpec
@@ -60,7 +61,9 @@ def show(
     else:
         print_tables(shown)
         if left_out:
-            print(f"left out: {len(left_out)} artefacts made from others than those that are there; run the recipe again")
+            print(
+                f"left out: {counted(len(left_out), 'artefact')} made from others than those that are there; run the recipe again"
+            )
         if is_sweep(study):
             if without := points_without_scores(study):
                 print(f"without scores: {', '.join(without)}; deltaspace status {study} says why")

@@ -9,6 +9,7 @@ import typer
 
 from deltaspace.cli._options import RecipeFile
 from deltaspace.cli._terminal import print_json, print_tables, quiet
+from deltaspace.names import counted
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -53,7 +54,11 @@ def tasks(
             options = f"   [{' | '.join(example.options)}]" if example.options else ""
             print(f"  {_cut(example.input)}\n    -> {_cut(example.target)}{_cut(options)}")
     if fetch is not None:
-        done = f"{len(listed)} tasks written to {fetch}" if fetched else f"{fetch} has these tasks already, and they are whole"
+        done = (
+            f"{counted(len(listed), 'task')} written to {fetch}"
+            if fetched
+            else f"{fetch} has these tasks already, and they are whole"
+        )
         print(f"{done}\nnext: deltaspace run {fetch / 'recipe.yaml'} --out runs/{recipe.stem}")
 
 

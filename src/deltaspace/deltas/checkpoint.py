@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 FORMAT = "deltaspace.delta/1"
 DESCRIPTION = "delta.json"
 _TENSORS = "delta.safetensors"
+_AGAIN = "export it again, or copy both of its files from where they are whole"
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,7 @@ class Description:
                 f"{checkpoint} belongs to another model",
                 found=f"{model}, {fingerprint[:12]}",
                 expected=f"{self.model}, {self.model_fingerprint[:12]}",
+                mend="load it on the model that it was made from, with the same files to the last byte",
             )
 
 
@@ -87,20 +89,23 @@ def read_description(folder: Path) -> Description:
     written = read_json(path)
     check_format(path, written if isinstance(written, dict) else {}, FORMAT, "is not of a delta")
     if not seal_holds(written):
-        raise DeltaspaceError(f"{path} is damaged", found="what it says does not match its digest", mend="export it again")
+        raise DeltaspaceError(f"{path} is damaged", found="what it says does not match its digest", mend=_AGAIN)
     keys = Description.__dataclass_fields__
     if missing := [key for key in keys if key not in written]:
-        raise DeltaspaceError(f"{path} is damaged", found=f"no {missing[0]}", expected=", ".join(keys))
+        raise DeltaspaceError(f"{path} is damaged", found=f"no {missing[0]}", expected=", ".join(keys), mend=_AGAIN)
     kinds = {"model": str, "model_fingerprint": str, "name": str, "seed": int, "delta": dict, "layout": list}
     if wrong := [key for key, kind in kinds.items() if not isinstance(written[key], kind)]:
         raise DeltaspaceError(
-            f"{path} is damaged", found=f"{wrong[0]}: {written[wrong[0]]!r}"[:200], expected=kinds[wrong[0]].__name__
+            f"{path} is damaged",
+            found=f"{wrong[0]}: {written[wrong[0]]!r}"[:200],
+            expected=kinds[wrong[0]].__name__,
+            mend=_AGAIN,
         )
     try:
         layout = Layout(tuple((str(name), tuple(map(int, shape))) for name, shape in written["layout"]))
     except (TypeError, ValueError):
         raise DeltaspaceError(
-            f"{path} is damaged", found="a layout that is none", expected="[name, shape] of each tensor"
+            f"{path} is damaged", found="a layout of another form", expected="[name, shape] of each tensor", mend=_AGAIN
         ) from None
     return Description(**{**{key: written[key] for key in keys}, "layout": layout})
 
@@ -157,7 +162,10 @@ def read_checkpoint(
     }
     if faults := [f"{listed(keys)} {how}" for how, keys in wrong.items() if keys]:
         raise DeltaspaceError(
-            f"{path} does not fit its {DESCRIPTION}", found="; ".join(faults), expected="the tensors of its layout, finite"
+            f"{path} does not fit its {DESCRIPTION}",
+            found="; ".join(faults),
+            expected="the tensors of its layout, finite",
+            mend=_AGAIN,
         )
     return {name: tensors[name] for name, _ in expected.layout.entries}
 

@@ -17,6 +17,7 @@ from deltaspace.deltas.checkpoint import CheckpointCard, write_model
 from deltaspace.deltas.delta import AttachedDelta, Delta
 from deltaspace.deltas.registry import DELTAS
 from deltaspace.errors import DeltaspaceError
+from deltaspace.names import counted
 from deltaspace.pretrained import load_config, load_model
 
 if TYPE_CHECKING:
@@ -83,8 +84,9 @@ class Finetune(Delta):
         if other := [name for name in {**expected, **shapes} if shapes.get(name) != expected.get(name)]:
             raise DeltaspaceError(
                 refused,
-                found=f"{len(other)} weights of another shape, such as {other[0]}: {shapes.get(other[0], 'missing')}",
+                found=f"{counted(len(other), 'weight')} of another shape, such as {other[0]}: {shapes.get(other[0], 'missing')}",
                 expected=f"{expected.get(other[0], 'none')}, as in {attached.backbone.name}",
+                mend=f"take a model that was tuned from {attached.backbone.name}",
             )
         tuned = {name for name, _ in attached.layout.entries}
         for name, parameter in plm.named_parameters():
@@ -93,5 +95,6 @@ class Finetune(Delta):
                     f"{folder} has another fixed part than {attached.name}",
                     found=f"{name} is not that of {attached.backbone.name}",
                     expected=f"a model that differs in parameters that match {', '.join(self.parameters)} alone",
+                    mend="widen the delta's 'parameters' in the recipe, or take a model that was tuned in these alone",
                 )
         return attached.layout.flatten(weights)

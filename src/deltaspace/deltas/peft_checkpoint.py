@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from deltaspace.deltas.delta import AttachedDelta
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+_AGAIN = "download it again, or copy it from where it is whole"
 # Entries of an adapter_config.json that are not of the method.
 BOOKKEEPING = ("auto_mapping", "base_model_name_or_path", "inference_mode", "peft_version", "revision", "task_type")
 
@@ -46,16 +47,16 @@ def peft_settings(folder: Path) -> dict[str, Any]:
     """
     config = read_json(folder / CONFIG)
     if not isinstance(config, dict) or not isinstance(config.get("peft_type"), str):
-        raise DeltaspaceError(f"{folder / CONFIG} is not peft's", expected="a JSON object with peft_type")
-    return settings_of(config, str(folder / CONFIG))
-
-
-def settings_of(config: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """A `Peft` delta's settings from the fields of a configuration of peft's, as `peft_settings`; `where` is for messages."""
-    settings = without_defaults({key: value for key, value in config.items() if key not in BOOKKEEPING and value is not None})
-    method = settings.pop("peft_type")
-    check_known(settings, where)
+        raise DeltaspaceError(f"{folder / CONFIG} is not peft's", expected="a JSON object with peft_type", mend=_AGAIN)
+    method, settings = method_settings(config)
+    check_known(settings, str(folder / CONFIG))
     return {"peft": method, "settings": settings}
+
+
+def method_settings(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Of which method a configuration of peft's is, and what it says of it; what is of one model or one moment is left out."""
+    settings = without_defaults({key: value for key, value in config.items() if key not in BOOKKEEPING and value is not None})
+    return settings.pop("peft_type"), settings
 
 
 def read_peft_checkpoint(
@@ -83,6 +84,7 @@ def read_peft_checkpoint(
             f"{folder} has no {WEIGHTS}",
             found=", ".join(weights) or "no weights",
             expected="safetensors; pickles are never read",
+            mend="write it with a current peft, whose save_pretrained(folder) makes safetensors",
         )
     tensors = read_weights(path)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -92,7 +94,11 @@ def read_peft_checkpoint(
         set_peft_model_state_dict(model, tensors)
         after = get_peft_model_state_dict(model)
     if any(not after[key].equal(tensor.to(after[key])) for key, tensor in tensors.items()):
-        raise DeltaspaceError(f"{path} does not hold the parameters of {attached.name}", found="only what they come to")
+        raise DeltaspaceError(
+            f"{path} does not hold the parameters of {attached.name}",
+            found="only what they come to",
+            mend="convert it: deltaspace convert",
+        )
     return torch.cat([parameter.detach().reshape(-1) for parameter in trained]).clone()
 
 
@@ -108,7 +114,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except (SafetensorError, OSError) as error:
-        raise DeltaspaceError(f"{path} cannot be read", found=str(error), expected="a safetensors file") from None
+        raise DeltaspaceError(f"{path} cannot be read", found=str(error), expected="a safetensors file", mend=_AGAIN) from None
 
 
 def _check_tensors(
@@ -152,7 +158,9 @@ def _check_config(path: Path, attached: AttachedDelta, model: PeftModel, same_ba
     config, backbone = read_json(path), attached.backbone
     expected = model.active_peft_config.to_dict()
     if not isinstance(config, dict):
-        raise DeltaspaceError(f"{path} is not peft's", found=type(config).__name__, expected="a JSON object with peft_type")
+        raise DeltaspaceError(
+            f"{path} is not peft's", found=type(config).__name__, expected="a JSON object with peft_type", mend=_AGAIN
+        )
     given = {key: value for key, value in config.items() if key not in BOOKKEEPING and key != "peft_type" and value is not None}
     check_known(without_defaults(given), str(path))
     if config.get("peft_type") != expected["peft_type"]:
@@ -160,6 +168,7 @@ def _check_config(path: Path, attached: AttachedDelta, model: PeftModel, same_ba
             f"{path} is of another method",
             found=config.get("peft_type"),
             expected=str(expected["peft_type"]).split(".")[-1],
+            mend="name a checkpoint of that method, or a delta of the recipe that is of this one: --delta",
         )
     base = config.get("base_model_name_or_path")
     if not same_base and base and not same_model(str(base), backbone):

@@ -13,6 +13,15 @@ LOADING = frozenset(
     modules_to_save prompt_tuning_init_state_dict_path prompt_tuning_init_text runtime_config shadow_model tokenizer_kwargs
     tokenizer_name_or_path velora_config""".split()
 )
+# Methods of which no vector says it all, and why.
+REFUSED = {
+    "ADALORA": "it changes its ranks while it trains, for every task in another way",
+    "CARTRIDGE": "it is made from a text's own keys and values, not from an initial vector",
+    "CPT": "its prompts are the examples of one task",
+    "MULTITASK_PROMPT_TUNING": "its model asks for a task number beside the text",
+    "POLY": "its model asks for a task number beside the text",
+    "XLORA": "it mixes LoRAs that are trained already",
+}
 # With them no vector says what the delta computes, and why.
 UNFIT = {
     "alora_invocation_tokens": "it acts behind certain tokens alone, which no task's text has",
@@ -67,7 +76,7 @@ def check_known(settings: Mapping[str, Any], where: str) -> None:
     """
     if wrong := _unfit(settings):
         raise DeltaspaceError(
-            f"{where}: {wrong}",
+            f"{where}: {wrong[1]}",
             expected="a delta that its parameters say in full, beside the model as it is",
             mend="have peft write it as plain LoRA: save_pretrained(folder, path_initial_model_for_weight_conversion=…)",
         )
@@ -81,12 +90,42 @@ def check_known(settings: Mapping[str, Any], where: str) -> None:
         )
 
 
+def check_in_memory(method: str, settings: Mapping[str, Any], name: str) -> None:
+    """Raise DeltaspaceError unless a configuration that was made in Python is of a method, and has settings, that a vector fits.
+
+    Args:
+        method: peft's name of it.
+        settings: of peft's configuration.
+        name: of the configuration's class, for messages.
+    """
+    refused = f"{name} cannot be attached"
+    if method in REFUSED:
+        raise DeltaspaceError(
+            refused, found=f"{method}: {REFUSED[method]}", mend="choose another method, such as LoraConfig(r=8)"
+        )
+    if wrong := _unfit(settings):
+        key = wrong[0]
+        raise DeltaspaceError(
+            refused,
+            found=wrong[1],
+            expected="a delta that its parameters say in full, beside the model as it is",
+            mend=f"leave {key} out of the {name}",
+        )
+    if unknown := sorted(key for key in settings if key not in SAFE):
+        raise DeltaspaceError(
+            refused,
+            found=f"{unknown[0]}={settings[unknown[0]]!r}"[:200],
+            expected="settings of peft that load nothing, run nothing, and train nothing but the delta",
+            mend=f"leave {unknown[0]} out of the {name}",
+        )
+
+
 def check_settings(settings: Mapping[str, Any]) -> None:
     """Raise ValueError where a setting makes peft load or run something, or is a number that fits no model."""
     if loading := sorted(key for key, value in without_defaults(settings).items() if key in LOADING and value):
         raise ValueError(f"{loading[0]} would make peft load or train something else: leave it out")
     if wrong := _unfit(settings):
-        raise ValueError(wrong)
+        raise ValueError(wrong[1])
     if settings.get("prompt_tuning_init") == "TEXT":
         raise ValueError("prompt_tuning_init: TEXT would load a tokenizer; RANDOM or SAMPLE_VOCAB")
     for key, value in _numbers(settings):
@@ -95,14 +134,15 @@ def check_settings(settings: Mapping[str, Any]) -> None:
             raise ValueError(f"{key} is at most {limit:,}, found {value:.3g}")
 
 
-def _unfit(settings: Mapping[str, Any]) -> str | None:
-    """Why no vector says what the delta computes, if that is so."""
+def _unfit(settings: Mapping[str, Any]) -> tuple[str, str] | None:
+    """With which setting no vector says what the delta computes, and why, if that is so."""
     if unfit := sorted(key for key in settings if key in UNFIT and settings[key]):
-        return f"with {unfit[0]} it is not one vector: {UNFIT[unfit[0]]}"
+        return unfit[0], f"with {unfit[0]} it is not one vector: {UNFIT[unfit[0]]}"
     begins = settings.get("init_lora_weights", True)
     if not any(begins is known or (isinstance(begins, str) and begins == known) for known in _BEGINNINGS):
         known = ", ".join(str(beginning).lower() for beginning in _BEGINNINGS)
-        return f"init_lora_weights: {begins!r:.50} changes the model's own weights, or needs data; there are {known}"
+        key = "init_lora_weights"
+        return key, f"{key}: {begins!r:.50} changes the model's own weights, or needs data; there are {known}"
     return None
 
 

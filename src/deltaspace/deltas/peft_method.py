@@ -10,7 +10,7 @@ from torch import nn
 
 from deltaspace.deltas.peft_backed import PeftBacked
 from deltaspace.deltas.peft_checkpoint import without_warnings
-from deltaspace.deltas.peft_fields import check_settings
+from deltaspace.deltas.peft_fields import REFUSED, check_settings
 from deltaspace.deltas.prompts import Prompted
 from deltaspace.deltas.registry import DELTAS
 from deltaspace.errors import DeltaspaceError, first_line
@@ -20,16 +20,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from deltaspace.backbone import Backbone
-
-# Methods of which no vector says it all, and why.
-REFUSED = {
-    "ADALORA": "it changes its ranks while it trains, for every task in another way",
-    "CARTRIDGE": "it is made from a text's own keys and values, not from an initial vector",
-    "CPT": "its prompts are the examples of one task",
-    "MULTITASK_PROMPT_TUNING": "its model asks for a task number beside the text",
-    "POLY": "its model asks for a task number beside the text",
-    "XLORA": "it mixes LoRAs that are trained already",
-}
 
 
 @DELTAS.register

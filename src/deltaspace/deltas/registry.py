@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from deltaspace.arguments import check_kind
+from deltaspace.arguments import check_kind, check_seed
 from deltaspace.deltas.delta import AttachedDelta, Delta
-from deltaspace.deltas.peft_checkpoint import settings_of
-from deltaspace.deltas.peft_fields import check_known
+from deltaspace.deltas.peft_checkpoint import method_settings
+from deltaspace.deltas.peft_fields import check_in_memory, check_known
 from deltaspace.errors import DeltaspaceError, first_line
 from deltaspace.mistakes import plainly
 from deltaspace.names import did_you_mean
@@ -84,6 +84,7 @@ def attach(
     from deltaspace.backbone import Backbone
 
     check_kind(backbone, Backbone, "a backbone", "load_backbone(folder), or load_backbone(model, tokenizer=tokenizer)")
+    check_seed(seed)
     if settings and not isinstance(delta, str):
         raise DeltaspaceError("settings are given beside a delta that has its own", found=", ".join(settings), expected="a name")
     method = delta if isinstance(delta, str) else "peft"
@@ -104,17 +105,16 @@ def config_settings(config: Any) -> dict[str, Any]:
     """What a recipe says of the delta that a configuration of peft's, made in Python, is of.
 
     Raises:
-        ValueError: it has settings that may load or run something.
+        DeltaspaceError: it is of a method that no vector says, or has settings that may load or run something.
     """
     # As a file would have it: peft's enumerations are texts, its sets lists.
     fields = {
         key: sorted(value) if isinstance(value, set) else value.value if isinstance(value, Enum) else value
         for key, value in config.to_dict().items()
     }
-    try:
-        return settings_of(fields, type(config).__name__)
-    except DeltaspaceError as error:
-        raise ValueError("; ".join(str(error).splitlines())) from None
+    method, settings = method_settings(fields)
+    check_in_memory(method, settings, type(config).__name__)
+    return {"peft": method, "settings": settings}
 
 
 def _of_peft(config: object) -> Delta:
@@ -125,9 +125,4 @@ def _of_peft(config: object) -> Delta:
             found=type(config).__name__,
             expected="a delta's name, a Delta, or a configuration of peft's such as LoraConfig",
         )
-    try:
-        return DELTAS["peft"].model_validate(config_settings(config))
-    except ValidationError:
-        raise
-    except ValueError as error:
-        raise DeltaspaceError(f"{type(config).__name__} cannot be attached", found=str(error)) from None
+    return DELTAS["peft"].model_validate(config_settings(config))

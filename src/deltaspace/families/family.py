@@ -14,6 +14,7 @@ from torch import Tensor
 from deltaspace.errors import DeltaspaceError
 from deltaspace.families.batch import Batch, Evaluation, Inputs, Item
 from deltaspace.families.prompting import PLAIN, Prompting
+from deltaspace.names import counted
 from deltaspace.registry import Registry
 from deltaspace.tasks.task import Example, Task
 from deltaspace.tasks.templates import fields_of
@@ -85,7 +86,7 @@ class Family(ABC, Generic[AnyItem, AnyBatch]):
         if beyond:
             raise DeltaspaceError(
                 f"model {name}: its tokenizer is of another model",
-                found=f"{len(beyond)} tokens beyond the model's {size:,}, such as {beyond[0]!r}",
+                found=f"{counted(len(beyond), 'token')} beyond the model's {size:,}, such as {beyond[0]!r}",
                 expected="a vocabulary no larger than the model's embeddings",
                 mend="put the tokenizer's files of this very model beside its weights",
             )

@@ -27,7 +27,7 @@ def draw(name: str, folder: Path | str, options: Options | None = None) -> Figur
         options: what can be chosen.
 
     Raises:
-        DeltaspaceError: there is no such figure, the folder is none of that kind, or what is to be drawn is not there yet.
+        DeltaspaceError: there is no such figure, the folder is not of that kind, or what is to be drawn is not there yet.
     """
     options = options or Options()
     drawing, results = FIGURES.find(name), Results(folder, options.seed)

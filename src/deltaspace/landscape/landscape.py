@@ -187,7 +187,7 @@ def unpack_texts(packed: UInt8[Tensor, " bytes"]) -> list[str]:
 
 
 def _grid(said: Sequence[Any]) -> Grid:
-    """A grid as a file says it. ValueError where that is none."""
+    """A grid as a file says it. ValueError where it says none."""
     try:
         return Grid(*said)
     except DeltaspaceError as error:

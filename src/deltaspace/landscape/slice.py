@@ -18,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from deltaspace.errors import DeltaspaceError
+from deltaspace.names import counted
 
 DEFAULT_CELLS = 25
 # Of a slice; each is scored for every delta.
@@ -115,7 +116,7 @@ class Slice:
         if len(names) not in (2, 3):
             raise DeltaspaceError("a slice needs two points (a line) or three (a plane)", found=", ".join(names) or "none")
         if len({point.shape for point in stacked}) > 1:
-            sizes = ", ".join(f"{name}: {len(point)} numbers" for name, point in points.items())
+            sizes = ", ".join(f"{name}: {counted(len(point), 'number')}" for name, point in points.items())
             raise DeltaspaceError("the points of a slice are of different spaces", found=sizes, expected="d numbers each")
         for (first, start), (second, end) in itertools.combinations(zip(names, stacked, strict=True), 2):
             if float((start - end).norm()) == 0:
@@ -210,7 +211,7 @@ def _finite(name: str, vector: Float[Tensor, " dim"]) -> Float[Tensor, " dim"]:
     """A point or a direction as a slice keeps it."""
     plain = vector.detach().float().cpu()
     if not plain.isfinite().all():
-        raise DeltaspaceError(f"{name} is not finite", found=f"{int((~plain.isfinite()).sum())} numbers that are inf or nan")
+        raise DeltaspaceError(f"{name} is not finite", found=f"{counted(int((~plain.isfinite()).sum()), 'number')} inf or nan")
     return plain
 
 
@@ -221,7 +222,7 @@ def fitting(given: Sequence[Grid], axes: int) -> tuple[Grid, ...]:
         DeltaspaceError: there is neither one for each nor one for all, or there are too many cells.
     """
     if len(given) not in (1, axes):
-        raise DeltaspaceError("the grid does not fit the slice", found=f"{len(given)} grids", expected=f"1 or {axes}")
+        raise DeltaspaceError("the grid does not fit the slice", found=counted(len(given), "grid"), expected=f"1 or {axes}")
     grids = tuple(given) if len(given) == axes else tuple(given) * axes
     if (cells := math.prod(grid.count for grid in grids)) > MOST_CELLS:
         raise DeltaspaceError("the grid has too many cells", found=f"{cells:,}", expected=f"at most {MOST_CELLS:,} in all")

@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
+from deltaspace.names import counted
 from deltaspace.report.kept import kept_table
 from deltaspace.subspace.folder import kept_in
 
@@ -14,14 +15,14 @@ from deltaspace.subspace.folder import kept_in
 def info_tables(described: Mapping[str, Any]) -> list[Table]:
     """What `deltaspace.subspace.folder.describe` says, as tables."""
     model = described["model"] or "an unnamed model"
-    title = f"{described['dim']} dimensions of {model} ({described['model_fingerprint'][:12]})"
+    title = f"{counted(described['dim'], 'dimension')} of {model} ({described['model_fingerprint'][:12]})"
     deltas = Table(title=title, title_justify="left", min_width=len(title))
     for heading in ("delta", "parameters", "map", "length of a displacement"):
         deltas.add_column(heading, justify="left" if heading in ("delta", "map") else "right")
     for name, delta in described["deltas"].items():
         deltas.add_row(name, f"{delta['parameters']:,}", delta["map"], f"{delta['scale']:.3g}")
     sources, vectors = described["source_tasks"], described["tasks"]
-    tasks = Table(title=f"{len(sources)} source tasks, {len(vectors)} vectors", title_justify="left")
+    tasks = Table(title=f"{counted(len(sources), 'source task')}, {counted(len(vectors), 'vector')}", title_justify="left")
     tasks.add_column("task")
     tasks.add_column("vectors found through")
     for task in sources:

@@ -18,6 +18,7 @@ from deltaspace.averages import average_rows
 from deltaspace.errors import DeltaspaceError
 from deltaspace.figures import FIGURES, Drawing, Options, Results
 from deltaspace.landscape.region import DEFAULT_THRESHOLD
+from deltaspace.names import counted
 from deltaspace.report.page_landscapes import landscape_data, shade_colors
 from deltaspace.report.page_tables import page_tables
 from deltaspace.storage import check_output, output, path_of, resolved
@@ -102,9 +103,9 @@ def _without_nan(value: Any) -> Any:
 
 def _summary(recipe: Recipe, rows: Sequence[ScoreRow]) -> str:
     tasks = recipe.tasks
-    judged = f"from {_count(len(tasks.source), 'source task')}; judged on {_count(len(tasks.unseen), 'unseen task')}"
+    judged = f"from {counted(len(tasks.source), 'source task')}; judged on {counted(len(tasks.unseen), 'unseen task')}"
     dims = " and ".join(map(str, recipe.dim))
-    text = f"One space of {dims} dimensions for {', '.join(recipe.deltas)}, {judged}."
+    text = f"One space of {dims} {'dimension' if dims == '1' else 'dimensions'} for {', '.join(recipe.deltas)}, {judged}."
     measured = []
     for stage, what in (
         ("optimized", "tuned in it, a task reaches"),
@@ -115,10 +116,6 @@ def _summary(recipe: Recipe, rows: Sequence[ScoreRow]) -> str:
                 recovered = "" if row.recovered is None else f" and {row.recovered:.1f} % of its gain"
                 measured.append(f"{what} {row.relative:.1f} % of the independent solution's score{recovered}")
     return text + (" On average, " + "; ".join(measured) + "." if measured else "")
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'s' * (number != 1)}"
 
 
 def _figures(results: Results, progress: Progress | None) -> Iterator[str]:

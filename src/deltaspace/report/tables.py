@@ -12,6 +12,7 @@ from typing import TypeVar
 from rich.table import Table
 
 from deltaspace.averages import Measure, average, difference_over_tasks, over_seeds
+from deltaspace.names import counted
 from deltaspace.study import STAGES, DisagreementRow, ScoreRow, SweepRow, VectorRadius
 
 Key = TypeVar("Key", bound=Hashable)
@@ -208,7 +209,7 @@ def _rivals(rows: Sequence[ScoreRow], dim: int) -> Table:
     for row in tuned:
         if row.stage == "rivals" and row.rival is not None:
             ways.setdefault(row.rival, []).append(row)
-    table = Table(title=f"Ways of tuning about {dim} numbers: averages over the unseen tasks", title_justify="left")
+    table = Table(title=f"Ways of tuning about {counted(dim, 'number')}: averages over the unseen tasks", title_justify="left")
     for heading in ("way", "delta", "numbers", "score", "relative %", "recovered %"):
         table.add_column(heading, justify="left" if heading in ("way", "delta") else "right")
     for name, part in ways.items():

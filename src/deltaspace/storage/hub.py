@@ -29,17 +29,32 @@ def download(name: str | Path, holds: str) -> Path:
         DeltaspaceError: there is no such folder, it cannot be fetched, or it lacks the file.
     """
     folder = path_of(name)
+    if folder.exists() and not folder.is_dir():
+        raise DeltaspaceError(
+            f"{name} is a file",
+            expected=f"a folder with {holds}, or a name on the Hugging Face Hub (owner/name)",
+            mend="name the folder in which the checkpoint is",
+        )
     if not folder.is_dir():
         folder = _fetched(str(name))
     if not (folder / holds).exists():
         names = sorted(path.name for path in folder.iterdir())[:8]
-        raise DeltaspaceError(f"{name} has no {holds}", found=", ".join(names) or "an empty folder")
+        raise DeltaspaceError(
+            f"{name} has no {holds}",
+            found=", ".join(names) or "an empty folder",
+            expected=f"a folder with {holds}",
+            mend="name the folder in which that file is",
+        )
     return folder
 
 
 def _fetched(name: str) -> Path:
     if name.startswith((".", "/", "~")) or name.count("/") != 1:
-        raise DeltaspaceError(f"there is no folder {name}", expected="a folder, or a name on the Hugging Face Hub (owner/name)")
+        raise DeltaspaceError(
+            f"there is no folder {name}",
+            expected="a folder, or a name on the Hugging Face Hub (owner/name)",
+            mend="correct the path",
+        )
     return fetch(name, _PATTERNS)
 
 

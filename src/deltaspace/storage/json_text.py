@@ -11,10 +11,11 @@ def parse_json(content: bytes, *, strict: bool = True) -> Any:
 
     Args:
         content: of a file, or of a line of it.
-        strict: refuse what people write by mistake, and programs on purpose: NaN, a key twice, half of a character.
+        strict: refuse what people write by mistake, and programs on purpose: NaN, half of a character.
 
     Raises:
-        ValueError: it is not UTF-8 or not JSON, a number has thousands of digits, it is nested too deep, or `strict` refuses it.
+        ValueError: it is not UTF-8 or not JSON, a key stands twice in an object, a number has thousands of digits, it is nested
+            too deep, or `strict` refuses it.
 
     Example:
         >>> parse_json(b'{"input": "a"}')
@@ -29,7 +30,7 @@ def parse_json(content: bytes, *, strict: bool = True) -> Any:
     except UnicodeDecodeError as error:
         raise ValueError(f"not UTF-8 ({error.reason} at byte {error.start})") from None
     try:
-        value = json.loads(text, object_pairs_hook=_once, parse_constant=_no_number) if strict else json.loads(text)
+        value = json.loads(text, object_pairs_hook=_once, parse_constant=_no_number if strict else None)
     except json.JSONDecodeError as error:
         raise ValueError(f"not JSON ({error})") from None
     except RecursionError:

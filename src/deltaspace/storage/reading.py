@@ -65,23 +65,33 @@ def readable(path: Path, expected: str) -> Iterator[None]:
         DeltaspaceError: it is missing, no plain file (which could be read for ever), or cannot be read.
     """
     if (present := what_is_at(path, follow=True)) is None:
-        raise DeltaspaceError(f"{path} is missing", expected=expected)
+        raise DeltaspaceError(f"{path} is missing", expected=expected, mend="correct the path, or put the file back")
     if present != "a file":
-        raise DeltaspaceError(f"{path} is {present}", expected=expected)
+        raise DeltaspaceError(f"{path} is {present}", expected=expected, mend="name a file, or put the file back")
     try:
         yield
     except OSError as error:
-        raise DeltaspaceError(f"{path} cannot be read", found=error.strerror or first_line(error), expected=expected) from None
+        raise DeltaspaceError(
+            f"{path} cannot be read",
+            found=error.strerror or first_line(error),
+            expected=expected,
+            mend="have the right to read it, or copy it from where it is whole",
+        ) from None
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file that a program wrote.
+    """Read a JSON file, whoever wrote it.
 
     Raises:
-        DeltaspaceError: the file is missing, cannot be read or is not UTF-8 JSON.
+        DeltaspaceError: the file is missing, cannot be read, is not UTF-8 JSON, or has a key twice in one object.
     """
     with readable(path, "a JSON file"):
         try:
             return parse_json(path.read_bytes(), strict=False)
         except ValueError as error:
-            raise DeltaspaceError(f"{path} cannot be read", found=first_line(error), expected="UTF-8 JSON") from None
+            raise DeltaspaceError(
+                f"{path} cannot be read",
+                found=first_line(error),
+                expected="UTF-8 JSON, each key once",
+                mend="correct the file, or write, export or download it again",
+            ) from None

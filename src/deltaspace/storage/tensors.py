@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 Thing = TypeVar("Thing")
 # A safetensors file starts with the length of its JSON header, 8 bytes, little endian.
 _LENGTH_BYTES = 8
+_AGAIN = "in a study, run it again: what is damaged is made anew; elsewhere, write, export or import it again"
 _HEADER_LIMIT = 100_000_000
 
 
@@ -99,7 +100,12 @@ def check_format(path: Path, metadata: dict[str, Any], known: str, otherwise: st
     written = str(metadata.get("format"))
     name, _, version = written.partition("/")
     if name != known.partition("/")[0] or not version.isdecimal():
-        raise DeltaspaceError(f"{path} {otherwise}", found=metadata.get("format"), expected=known)
+        raise DeltaspaceError(
+            f"{path} {otherwise}",
+            found=metadata.get("format"),
+            expected=known,
+            mend="give a file of that format, or write it again",
+        )
     if int(version) > int(known.partition("/")[2]):
         raise DeltaspaceError(
             f"{path} was written by a newer deltaspace",
@@ -137,7 +143,7 @@ def as_documented(path: Path) -> Iterator[None]:
         yield
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise DeltaspaceError(
-            f"{path} is damaged", found=f"{type(error).__name__}: {error}", expected="what docs/format.md lists"
+            f"{path} is damaged", found=f"{type(error).__name__}: {error}", expected="what docs/format.md lists", mend=_AGAIN
         ) from None
 
 
@@ -167,7 +173,7 @@ def _damaged(path: Path, how: str) -> DeltaspaceError:
         f"{path} is damaged",
         found=how,
         expected="a whole safetensors file written by deltaspace",
-        mend="in a study, run it again: what is damaged is made anew; elsewhere, write, export or import it again",
+        mend=_AGAIN,
     )
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deltaspace.errors import DeltaspaceError
+from deltaspace.names import counted
 from deltaspace.storage import path_of
 from deltaspace.tasks import Columns, Task, TaskSpec, load_task
 from deltaspace.tasks.sources.tables import SUFFIXES, Row, read_rows
@@ -217,7 +218,7 @@ def _length(backbone: Backbone, every: Sequence[_Looked]) -> int:
 def _entry(looked: _Looked) -> list[str]:
     spec, task = looked.spec, looked.task
     sizes = f"{len(task.train)} train, {len(task.dev)} dev, {len(task.test)} test"
-    labels = f", {len(task.labels)} labels" if task.labels else ""
+    labels = f", {counted(len(task.labels), 'label')}" if task.labels else ""
     lines = [
         f"    # {task.name}: {task.kind}{labels}; {sizes}; judged by {task.metric}",
         *[f"    {note}" for note in looked.notes],

@@ -22,7 +22,7 @@ from deltaspace.study.recipe import Recipe
 from deltaspace.study.resources import Resources
 from deltaspace.study.stages.independent import INDEPENDENT
 from deltaspace.study.stages.zero_shot import Key
-from deltaspace.study.zoo import same_name, zoo_tasks
+from deltaspace.study.zoo import check_fetched, is_manifest, same_name, zoo_tasks
 from deltaspace.subspace.kept import Kept
 
 
@@ -70,8 +70,11 @@ def import_checkpoints(
         DeltaspaceError: a checkpoint does not fit, or it is not clear of which task it is; nothing is taken in then.
     """
     resources = Resources(recipe, Folder(out))
-    if not isinstance(checkpoints, Mapping):
-        checkpoints = zoo_tasks(checkpoints, list(resources.tasks))
+    if isinstance(checkpoints, Mapping):
+        _refuse_manifests(checkpoints)
+    else:
+        given, checkpoints = list(checkpoints), zoo_tasks(list(checkpoints), list(resources.tasks))
+        check_fetched(given)
     if unknown := sorted(set(checkpoints) - set(resources.tasks)):
         raise DeltaspaceError(f"the recipe has no task {unknown[0]!r}", expected=", ".join(resources.tasks))
     name = _delta_of(recipe, delta)
@@ -122,6 +125,16 @@ def import_checkpoints(
             log.end(artefact)
             done.append(Imported(measured[task], how))
     return done
+
+
+def _refuse_manifests(checkpoints: Mapping[str, str]) -> None:
+    """A manifest tells itself of which tasks its checkpoints are."""
+    if manifests := [name for name in checkpoints.values() if is_manifest(name)]:
+        raise DeltaspaceError(
+            f"{manifests[0]} is a manifest, no checkpoint of one task",
+            expected="a folder, or a name on the Hugging Face Hub (owner/name)",
+            mend="give the manifest without --task: it tells the task of each of its checkpoints",
+        )
 
 
 def _check_different(checkpoints: Mapping[str, str]) -> None:

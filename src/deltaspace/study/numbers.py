@@ -1,4 +1,4 @@
-"""d and seeds as recipes and sweeps list them: whole numbers, each once. True and 2.0 are none."""
+"""d and seeds as recipes and sweeps list them: whole numbers, each once. True and 2.0 are not."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-LARGEST_SEED = 2**63 - 1
+from deltaspace.seeds import LARGEST_SEED
 
 
 def _sizes(value: tuple[int, ...]) -> tuple[int, ...]:

@@ -29,8 +29,8 @@ from deltaspace.study.work import Work
 from deltaspace.tasks import Task
 
 Basis = Literal["measured", "one step", "unknown"]
-# A file's header and metadata, and the bytes of a number.
-_HEADER, _NUMBER = 4096, 4
+# A file's header and metadata, which is all of a score's JSON file, and the bytes of a number; the unit of `stat.st_blocks`.
+_HEADER, _NUMBER, _BLOCK = 4096, 4, 512
 # Timed passes; one before them is not counted.
 _PASSES = 2
 
@@ -194,7 +194,7 @@ class _Measured:
                     said = folder.metadata(path)
                 except DeltaspaceError:  # damaged: it is among those that would be made
                     continue
-                self._sizes.setdefault(name, []).append((folder.path / path).stat().st_size)
+                self._sizes.setdefault(name, []).append(_on_disk(folder.path / path))
                 if said.get("imported") is not None:
                     self._imported.add(name)
                 elif isinstance(row := said.get("row"), dict) and isinstance(seconds := row.get("seconds"), float) and seconds:
@@ -206,6 +206,12 @@ class _Measured:
 
     def bytes_of(self, stage: str) -> float | None:
         return fmean(self._sizes[stage]) if stage in self._sizes else None
+
+
+def _on_disk(path: Path) -> int:
+    """What a file takes there: a small one, as that of a score, a whole block."""
+    held = path.stat()
+    return max(held.st_size, _BLOCK * held.st_blocks)
 
 
 class _Steps:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pydantic import Field, ValidationError, field_validator
@@ -179,9 +179,11 @@ def _point(recipe: Recipe, projection: str, tasks: int, deltas: int, left_out: s
         index, listed = recipe.source_tasks.index(left_out), written["tasks"]["source"]
         written["tasks"] |= {"source": [*listed[:index], *listed[index + 1 :]], "unseen": [listed[index]]}
     written["deltas"] = dict(list(written["deltas"].items())[:deltas])
+    at = {"projection": json.loads(projection), "source_tasks": tasks, "deltas": deltas, "dim": dim, "seed": list(seeds)}
     at_point = _recipe(
         # Rivals do not depend on any of these but d, landscapes show one space: both belong to a run, not to a sweep.
-        {**written, "projection": json.loads(projection), "dim": dim, "seed": seeds, "rivals": (), "landscapes": ()}
+        {**written, "projection": at["projection"], "dim": dim, "seed": seeds, "rivals": (), "landscapes": ()},
+        at | ({"left_out": left_out} if left_out else {}),
     )
     label = _label(at_point)
     projected = _short(label)
@@ -204,11 +206,17 @@ def _short(text: str) -> str:
     return name if len(name) <= _LONG else f"{name[:_LONG]}-{digest(text)[:8]}"
 
 
-def _recipe(written: dict[str, Any]) -> Recipe:
+def _recipe(written: dict[str, Any], at: Mapping[str, Any]) -> Recipe:
+    """The recipe of a point, which is told by `at` where there can be no such recipe."""
     try:
         return Recipe.model_validate(written)
     except ValidationError as error:
-        raise DeltaspaceError("the sweep asks for a point that is none", found=plainly(error)) from None
+        point = ", ".join(f"{key}: {json.dumps(value)}" for key, value in at.items())
+        raise DeltaspaceError(
+            f"the sweep asks for a point that cannot be: {point}",
+            found=plainly(error),
+            mend="take that value out of the grid, or correct the recipe",
+        ) from None
 
 
 def _label(recipe: Recipe) -> str:

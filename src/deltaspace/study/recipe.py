@@ -119,7 +119,7 @@ def _named(entry: Any) -> tuple[str, dict[str, Any]]:
     if isinstance(entry, str):
         return entry, {}
     if is_config(entry):
-        settings = config_settings(entry)
+        settings = _configured(entry)
         return settings["peft"].lower(), settings
     if not isinstance(entry, dict) or not entry:
         raise ValueError(f"a delta is a name, or a name with its settings; not {shown(entry)}")
@@ -132,6 +132,14 @@ def _named(entry: Any) -> tuple[str, dict[str, Any]]:
             f"the delta {name!r} and {', '.join(list(entry)[1:])} are one entry; indent the settings, or divide them"
         )
     return str(name), _mapping(name, settings)
+
+
+def _configured(config: Any) -> dict[str, Any]:
+    """`config_settings`, as a validator."""
+    try:
+        return config_settings(config)
+    except DeltaspaceError as error:
+        raise ValueError(f"{error.what} ({error.found}): {error.mend}") from None
 
 
 def _known_delta(name: str, settings: dict[str, Any], base: Path) -> dict[str, Any]:
@@ -219,7 +227,7 @@ class Recipe(Settings):
         if not isinstance(value, list):
             if not isinstance(value, dict):
                 raise ValueError(f"should be a mapping or a list (found {shown(value)})")
-            return {name: config_settings(said) if is_config(said) else said or {} for name, said in value.items()}
+            return {name: _configured(said) if is_config(said) else said or {} for name, said in value.items()}
         deltas: dict[str, Any] = {}
         mistakes: list[Mistake] = []
         for position, entry in enumerate(value):
@@ -232,7 +240,8 @@ class Recipe(Settings):
                 # What is wrong with its settings is told as well: the first one's are those that are kept.
                 mistakes.append(
                     Mistake(
-                        (position,), f"the delta {name!r} stands twice; call one of them otherwise: {{NAME: {{method: {name}}}}}"
+                        (position,),
+                        f"the delta {name!r} stands twice; give one of them another name: {{NAME: {{method: {name}}}}}",
                     )
                 )
                 mistakes += _mistakes_in(name, settings, (info.context or {}).get("base", Path()), (position,))

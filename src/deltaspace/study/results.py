@@ -168,7 +168,7 @@ def _study(path: Path | str) -> Folder:
     """The folder of a study that this version can read.
 
     Raises:
-        DeltaspaceError: it is none, or all that was computed there lies where an earlier version had it.
+        DeltaspaceError: it is not a study, or all that was computed there lies where an earlier version had it.
     """
     folder = Folder(path)
     folder.check()

@@ -37,6 +37,11 @@ class StageStatus:
     stale: int = 0
     damaged: int = 0
 
+    @property
+    def wanted(self) -> int:
+        """How many the recipe asks for."""
+        return self.valid + self.missing + self.stale + self.damaged
+
 
 @dataclass(frozen=True)
 class StudyStatus:
@@ -61,16 +66,26 @@ class StudyStatus:
     failed: dict[str, str]
 
     @property
+    def wanted(self) -> int:
+        """How many artefacts the recipe asks for."""
+        return sum(stage.wanted for stage in self.stages)
+
+    @property
+    def valid(self) -> int:
+        """How many of them are there as they should be, whoever made them."""
+        return sum(stage.valid for stage in self.stages)
+
+    @property
     def complete(self) -> bool:
         """Whether everything is there."""
-        return not any(stage.missing or stage.stale or stage.damaged for stage in self.stages)
+        return self.valid == self.wanted
 
 
 def read_status(study: Path | str) -> StudyStatus:
     """How far a study is, or a parameter sweep with all its studies; files are read, and nothing is locked or changed.
 
     Raises:
-        DeltaspaceError: the folder is none of both, its model or tasks are gone, or a record of it is damaged.
+        DeltaspaceError: the folder is neither, its model or tasks are gone, or a record of it is damaged.
     """
     folder = Folder(study)
     of_sweep = is_sweep(folder.path.parent)

@@ -89,7 +89,7 @@ def run_sweep(
 def _run_points(sweep: Sweep, recipe: Recipe, out: Path, observer: Observer, engine: Engine) -> int:
     listed = points(sweep, recipe)
     recipes = studies_of(listed, recipe)
-    _check_free(out)
+    check_free(out)
     shared = Resources(recipes[SHARED], Folder(out / SHARED))  # mistakes show before anything is written
     with interruptible(), locked(out), live(Folder(out)) as told:
         write_text(out / SWEEP, yaml.safe_dump([point.listed for point in listed], sort_keys=False))
@@ -202,7 +202,7 @@ def _logged(
                 log.write(ended if name in unmade else FINISHED, observer)
 
 
-def _check_free(out: Path) -> None:
+def check_free(out: Path) -> None:
     """Raise DeltaspaceError unless the folder is a sweep's, or new: a sweep writes its file first, as a list."""
     present = what_is_at(out, follow=True)
     if present == "a folder":

@@ -18,7 +18,7 @@ class Work:
         trained: delta -> examples that go through the model forward and back.
         read: delta -> examples that go through it forward alone.
         task: whose examples these are, or are like.
-        numbers: how many are written.
+        numbers: how many are written, of 4 bytes.
     """
 
     trained: dict[str, int] = field(default_factory=dict)

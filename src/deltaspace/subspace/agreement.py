@@ -155,7 +155,9 @@ def disagreement_at(
         vectors: c.
         items: encoded texts.
     """
-    untuned = decisions(attached[0], attached[0].initial.unsqueeze(0), items)
+    # Not those of a delta's initial vector, which need not be nothing, such as a prefix.
+    backbone = attached[0].backbone
+    untuned = decisions_of(backbone.model, backbone, items)
     outputs = [decisions(delta, decode(index, vectors), items) for index, delta in enumerate(attached)]
     changes = [_mean_square(out - untuned) for out in outputs]
     pairs = {

@@ -20,6 +20,7 @@ from deltaspace.deltas.checkpoint import DESCRIPTION as DELTA
 from deltaspace.errors import DeltaspaceError
 from deltaspace.markdown import front_matter, literal, plain
 from deltaspace.mistakes import plainly
+from deltaspace.names import counted
 from deltaspace.storage import (
     check_format,
     download,
@@ -173,8 +174,8 @@ def _card(subspace: Subspace) -> str:
 
 # A subspace of {plain(subspace.plm.name)}
 
-One space of {subspace.dim} dimensions in which {", ".join(subspace.entries)} have their solutions. A task is {subspace.dim}
-numbers; each of its {len(subspace.vectors)} vectors decodes as any of these deltas.
+One space of {counted(subspace.dim, "dimension")} in which {", ".join(subspace.entries)} have their solutions. A task is
+{counted(subspace.dim, "number")}; each vector, of which this folder has {len(subspace.vectors)}, decodes as any of these deltas.
 
 | delta | parameters | map |
 | --- | --- | --- |

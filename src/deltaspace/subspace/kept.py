@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from deltaspace.markdown import plain
+from deltaspace.names import counted
 
 # Test inputs of a task on which decisions are compared.
 TEXTS = 64
@@ -57,7 +58,7 @@ class Kept:
         return self.parameter_error <= _ROUNDING and self.disagreement <= _ALIKE and self.before == self.after
 
     def __str__(self) -> str:
-        where = "by the import" if self.dim is None else f"by {self.dim} dimensions"
+        where = "by the import" if self.dim is None else f"by {counted(self.dim, 'dimension')}"
         return (
             f"{where}: parameter error {self.parameter_error:.1%}, disagreement {self.disagreement:.2f}, "
             f"{self.metric} {self.before:.1f} → {self.after:.1f} on {self.n_test} test examples"
@@ -83,7 +84,7 @@ def kept_markdown(kept: Sequence[Kept]) -> str:
         return ""
     lines = [
         f"| {plain(row.task)} | {plain(row.delta)} | {f'd = {row.dim}' if row.dim else 'import'} | {row.parameter_error:.1%} "
-        f"| {row.disagreement:.3f} | {row.before:.1f} → {row.after:.1f} ({row.metric}, {row.n_test} examples) |"
+        f"| {row.disagreement:.3f} | {row.before:.1f} → {row.after:.1f} ({row.metric}, {counted(row.n_test, 'example')}) |"
         for row in kept
     ]
     heads = "| task | delta | kept by | parameter error | disagreement | score on test |\n| --- | --- | --- | --- | --- | --- |"

@@ -18,6 +18,7 @@ from torch import Tensor
 from deltaspace.deltas.delta import AttachedDelta
 from deltaspace.deltas.registry import read_delta
 from deltaspace.errors import DeltaspaceError
+from deltaspace.names import counted
 from deltaspace.subspace.subspace import Subspace
 from deltaspace.subspace.vectors import Vectors
 
@@ -183,7 +184,11 @@ class SubspaceModel:
                 return getattr(self.plm, method)(**inputs)
         size = max((len(value) for value in inputs.values() if isinstance(value, Tensor)), default=0)
         if len(task_ids) != size:
-            raise DeltaspaceError("task_ids do not fit the batch", found=f"{len(task_ids)} names", expected=f"{size} examples")
+            raise DeltaspaceError(
+                "task_ids do not fit the batch",
+                found=counted(len(task_ids), "name"),
+                expected=f"one for each of {counted(size, 'example')}",
+            )
         if not size:
             raise DeltaspaceError("a batch of no examples", expected="one at least")
         with self._lock:

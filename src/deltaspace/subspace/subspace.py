@@ -13,6 +13,7 @@ from torch import Tensor
 
 from deltaspace.deltas.delta import AttachedDelta
 from deltaspace.errors import DeltaspaceError
+from deltaspace.names import counted
 from deltaspace.storage import checked_text, path_of, read_packed, write_tensors
 from deltaspace.subspace.kept import Kept
 from deltaspace.subspace.maps import MAPS, Map
@@ -125,7 +126,7 @@ class Subspace:
             self.vectors = Vectors(self.dim)
 
     def __repr__(self) -> str:
-        counts = f"{len(self.sources)} source tasks, {len(self.vectors)} vectors"
+        counts = f"{counted(len(self.sources), 'source task')}, {counted(len(self.vectors), 'vector')}"
         return f"Subspace(d = {self.dim} of {self.plm.name!r}: {', '.join(self.entries)}; {counts})"
 
     @property

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity, pad
 
 from deltaspace.errors import DeltaspaceError
+from deltaspace.names import counted
 from deltaspace.storage import checked_text, path_of, read_packed, write_tensors
 
 FORMAT = "deltaspace.vectors/1"
@@ -44,7 +45,7 @@ class Vectors:
             raise DeltaspaceError("vectors have no fewer than 0 numbers", found=f"dim={self.dim}", expected="0 or more")
 
     def __repr__(self) -> str:
-        return f"Vectors(d = {self.dim}, {len(self)} of {len(self.tasks)} tasks)"
+        return f"Vectors(d = {self.dim}, {len(self)} of {counted(len(self.tasks), 'task')})"
 
     def __len__(self) -> int:
         return len(self.entries)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from deltaspace.errors import DeltaspaceError
+from deltaspace.names import counted
 
 # Of those that are listed one by one; a mistake in a recipe may meet thousands.
 _SHOWN = 20
@@ -58,7 +59,7 @@ def tell_failures(failures: Sequence[Failure]) -> None:
     listed = [f"{failure.path}: {failure.why}" for failure in failures[:_SHOWN]]
     if len(failures) > _SHOWN:
         listed.append(f"and {len(failures) - _SHOWN} more, see runs.json")
-    what, found = f"{len(failures)} artefacts could not be made{_without(failures)}", "\n    ".join(listed)
+    what, found = f"{counted(len(failures), 'artefact')} could not be made{_without(failures)}", "\n    ".join(listed)
     if len(mistakes) == len(failures):
         raise DeltaspaceError(what, found=found, mend=f"mend these, then {mend}")
     details = next((failure.details for failure in failures if failure.details), "")

@@ -21,6 +21,7 @@ import torch
 from deltaspace.errors import DeltaspaceError
 from deltaspace.interruption import arrived, held
 from deltaspace.memory import free_bytes
+from deltaspace.names import counted
 from deltaspace.study.artefact import Artefact
 from deltaspace.study.engines.crew import MAX_RETRIES, Crew, Heard, checked_retries, conduct, heard_of
 from deltaspace.study.engines.engine import ENGINES, Engine
@@ -117,9 +118,9 @@ def _count(asked: int | None, threads: Threads, graph: Graph, observer: Observer
     count = min(wanted, fitting)
     size = f"each takes about {each / 1e9:.1f} GB, and {free_bytes(device) / 1e9:.1f} GB are free"
     if asked is None:
-        observer.note(f"{count} workers of {threads.each} threads: {cores} cores; {size}")
+        observer.note(f"{counted(count, 'worker')} of {counted(threads.each, 'thread')}: {counted(cores, 'core')}; {size}")
     elif count < wanted:
-        observer.note(f"{count} workers in place of {asked}: {size}")
+        observer.note(f"{counted(count, 'worker')} in place of {asked}: {size}")
     return count
 
 

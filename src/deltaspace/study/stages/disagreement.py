@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator
 
 from deltaspace.study.artefact import Content, MadeFrom
@@ -14,6 +15,9 @@ from deltaspace.study.work import Work
 from deltaspace.subspace.agreement import disagreement_by_radius
 from deltaspace.training import Resume
 
+# What a pair of deltas at one radius takes in the file, in numbers of 4 bytes.
+_ENTRY = 32
+
 
 class DisagreementStage(Stage[Key]):
     """One measurement for each subspace, on test inputs of the unseen tasks; their targets are not read."""
@@ -21,8 +25,9 @@ class DisagreementStage(Stage[Key]):
     name = "disagreement"
     title = "disagreement"
     position = 25
-    # 2: a row for each pair and radius. 3: every vector counts alike.
-    version = 3
+    # 2: a row for each pair and radius. 3: every vector counts alike. 4: changes are those of the PLM itself, not of the first
+    # delta at its initial vector.
+    version = 4
     suffix = ".json"
 
     def keys(self, recipe: Recipe) -> Iterator[Key]:
@@ -41,7 +46,9 @@ class DisagreementStage(Stage[Key]):
         recipe, probing = resources.recipe, resources.recipe.disagreement
         assert probing is not None
         each = len(probing.radii) * (probing.vectors + 1) * probing.texts
-        return Work(task=recipe.unseen_tasks[0]).reading(each, *recipe.deltas)
+        pairs = math.comb(len(recipe.deltas), 2)
+        numbers = _ENTRY * len(probing.radii) * pairs
+        return Work(task=recipe.unseen_tasks[0], numbers=numbers).reading(each, *recipe.deltas)
 
     def make(self, resources: Resources, key: Key, resume: Resume) -> Content:
         probing = resources.recipe.disagreement

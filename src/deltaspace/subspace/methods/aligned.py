@@ -20,7 +20,7 @@ from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 from torch.nn.functional import normalize, pad
 
@@ -94,6 +94,14 @@ class AlignedDirections(ProjectionMethod):
     )
     near: float = Field(default=0.3, ge=0, description="how far around them at first, as a share of the codes' mean length")
     far: float = Field(default=1.5, ge=0, description="and from half of the steps on")
+
+    @model_validator(mode="after")
+    def _outward(self) -> AlignedDirections:
+        if self.far < self.near:
+            raise ValueError(
+                f"far is at least near, which is {self.near:g} (found {self.far:g}): vectors are drawn farther out later"
+            )
+        return self
 
     def make(self, sources: Sequence[Source], dim: int, seed: int) -> list[Map]:
         return [made.fixed(source.displacements) for made, source in zip(self.raw(sources, dim, seed), sources, strict=True)]

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from deltaspace.arguments import check_kind, check_kinds
+from deltaspace.arguments import check_kind, check_kinds, check_seed
 from deltaspace.deltas.delta import AttachedDelta
 from deltaspace.errors import DeltaspaceError
 from deltaspace.seeds import derived_seed
@@ -67,6 +67,7 @@ def approximate(
     check_kind(method, ProjectionMethod, "a projection method", "a name such as 'svd', or find_projection('aligned', steps=...)")
     settings = settings or APPROXIMATE
     check_kind(settings, Approximation, "how a subspace is trained", "Approximation(steps=...)")
+    check_seed(seed)
     if method.needs_solutions and not tasks:
         raise DeltaspaceError(
             f"the projection {method.name} is made from solutions",

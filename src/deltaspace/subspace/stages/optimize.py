@@ -14,14 +14,14 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
-from deltaspace.arguments import check_kind, check_kinds
+from deltaspace.arguments import check_kind, check_kinds, check_seed
 from deltaspace.deltas.delta import AttachedDelta
 from deltaspace.errors import DeltaspaceError
 from deltaspace.families import Item
@@ -50,7 +50,9 @@ class Optimization(Training):
         min_length=1,
         description="mean of the source tasks' codes, the source task nearest by dev loss, the initial vector",
     )
-    factors: tuple[float, ...] = Field(default=(1.0,), min_length=1, description="the learning rate times each of these is tried")
+    factors: tuple[Annotated[float, Field(gt=0)], ...] = Field(
+        default=(1.0,), min_length=1, description="the learning rate times each of these is tried"
+    )
     prior: float = Field(
         default=0.0,
         ge=0,
@@ -166,6 +168,7 @@ def optimize_each(
     check_kinds(tasks, Task, "a task", "load_task or make_task")
     settings = settings or OPTIMIZE
     check_kind(settings, Optimization, "how a vector is tuned", "Optimization(steps=...)")
+    check_seed(seed)
     for delta in (attached, *others):
         subspace.check(delta)
     if settings.agreement and not others:

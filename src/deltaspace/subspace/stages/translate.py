@@ -19,6 +19,7 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
+from deltaspace.arguments import check_seed
 from deltaspace.deltas.delta import AttachedDelta
 from deltaspace.errors import DeltaspaceError
 from deltaspace.families import Item
@@ -102,6 +103,7 @@ def translate(
         True
     """
     settings = settings or TRANSLATE
+    check_seed(seed)
     source, target = deltas
     for attached in deltas:
         subspace.check(attached)

@@ -11,6 +11,7 @@ from pydantic import ConfigDict, ValidationError, field_validator
 
 from deltaspace.errors import DeltaspaceError
 from deltaspace.mistakes import plainly
+from deltaspace.names import counted
 from deltaspace.settings import Settings
 from deltaspace.storage import file_digest, parse_json, path_of
 from deltaspace.tasks.sources.rows import check_values, example_of
@@ -66,7 +67,9 @@ def _divided(path: Path, columns: Columns) -> dict[str, list[Example]]:
     # A text that stands twice would leak from one split into another: the first stays.
     examples = list({example.input: example for example in reversed(read_examples(path, columns))}.values())[::-1]
     if len(examples) < _LEAST_ROWS:
-        raise DeltaspaceError(f"{path} is too small for three splits", found=f"{len(examples)} examples", expected=_LEAST_ROWS)
+        raise DeltaspaceError(
+            f"{path} is too small for three splits", found=counted(len(examples), "example"), expected=f"{_LEAST_ROWS} or more"
+        )
     random.Random(_SPLIT_SEED).shuffle(examples)
     test, dev = int(len(examples) * _TEST_SHARE), int(len(examples) * _DEV_SHARE)
     return {"test": examples[:test], "dev": examples[test : test + dev], "train": examples[test + dev :]}

@@ -8,6 +8,7 @@ from typing import Any
 
 from deltaspace.errors import DeltaspaceError
 from deltaspace.mistakes import shown
+from deltaspace.names import counted
 from deltaspace.tasks.sources.fields import check_fields
 from deltaspace.tasks.spec import Columns
 from deltaspace.tasks.task import Example
@@ -67,7 +68,7 @@ def check_values(rows: Iterable[Mapping[str, Any]], columns: Columns, where: str
         present = ", ".join(f"{shown(value)} ({count})" for value, count in seen.most_common(_LISTED))
         more = f" and {len(seen) - _LISTED} others" if len(seen) > _LISTED else ""
         raise DeltaspaceError(
-            f"{where}: 'columns: {{values: …}}' leaves out all of its {sum(seen.values())} rows",
+            f"{where}: 'columns: {{values: …}}' leaves out all of its {counted(sum(seen.values()), 'row')}",
             found=f"the targets {present}{more}",
             expected="one of " + ", ".join(map(shown, columns.values)),
             mend="write under 'values' what the target's column has, each with the label that it means",

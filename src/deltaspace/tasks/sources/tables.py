@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from deltaspace.errors import DeltaspaceError
+from deltaspace.names import counted
 from deltaspace.storage import parse_json
 from deltaspace.tasks.inputs import read_content, read_lines
 
@@ -62,7 +63,8 @@ def _table(path: Path, separator: str) -> list[Row]:
                 continue
             if len(values) != len(names):
                 raise DeltaspaceError(
-                    f"{path}, line {reader.line_num}: {len(values)} values", expected=f"{len(names)}: {', '.join(names)}"
+                    f"{path}, line {reader.line_num}: {counted(len(values), 'value')}",
+                    expected=f"{len(names)}: {', '.join(names)}",
                 )
             rows.append(Row(f"{path}, line {reader.line_num}", dict(zip(names, values, strict=True))))
     except csv.Error as error:
