@@ -50,7 +50,6 @@ docs: $(VENV)/ready
 
 # The documentation as a website, in site/. A warning is an error.
 site: docs
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]' --constraint constraints.txt
 	$(BIN)/zensical build --strict --clean
 
 hooks: $(VENV)/ready
