@@ -56,6 +56,8 @@ def landscape_data(name: str, landscape: Landscape) -> dict[str, Any]:
         "sampled": landscape.sampled,
         # What the axis of a line spans.
         "limits": {quantity: [float(v.min()), float(v.max())] for quantity, v in values.items()},
+        # What the first and the last shade stand for.
+        "shade_limits": {quantity: [float(limit) for limit in shade_limits(v, quantity)] for quantity, v in values.items()},
         # Where all deltas together are best.
         "best": int(values["score"].sum(0).argmax()),
         # The color of a cell by the number of deltas whose regions it is in.
