@@ -137,8 +137,7 @@ function painter(canvas) {
   function drawPlane({ land, region, layout, metric, delta, trajectories }) {
     for (let cell = 0; cell < layout.cells; cell += 1) {
       if (delta >= 0) fillCell(layout, cell, data.shades[land.deltas[delta].shades[metric][cell]]);
-      else if (region.common[cell]) fillCell(layout, cell, "#8fa3ad");
-      else fillCell(layout, cell, land.grays[region.inside.filter((mask) => mask[cell]).length]);
+      else fillCell(layout, cell, land.inside_colors[region.inside.filter((mask) => mask[cell]).length]);
     }
     region.inside.forEach((mask, i) => {
       if (delta < 0) drawBorder(layout, mask, land.deltas[i].color, dashes[i % dashes.length]);
@@ -269,8 +268,8 @@ function tellLegend({ land, layout, delta }, threshold) {
   if (layout.flat) entries.push(entry(fill("#e4e8ea"), `all at ${threshold} % or more`));
   else if (delta >= 0) entries = [entry(`<rect width="34" height="14" fill="#767676"/>${line("#ffffff", [])}`, `border at ${threshold} % of its best`)];
   else {
-    entries.push(...Array.from({ length: count }, (_, inside) => entry(fill(land.grays[inside]), inside ? `inside of ${inside} of ${count}` : "inside of none")));
-    entries.push(entry(fill("#8fa3ad"), "inside of all: the common region"));
+    entries.push(...Array.from({ length: count }, (_, inside) => entry(fill(land.inside_colors[inside]), inside ? `inside of ${inside} of ${count}` : "inside of none")));
+    entries.push(entry(fill(land.inside_colors[count]), "inside of all: the common region"));
   }
   byId("legend").replaceChildren(...entries);
 }
