@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 WORKERS ?= 2
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test browser lint wheel bench docs site hooks clean
+.PHONY: demo test browser lint wheel bench docs notebooks site hooks clean
 
 # One environment for everything, made anew when what it is made from changes.
 # torch comes first: the constraint keeps pip from fetching a CUDA build.
@@ -48,9 +48,12 @@ docs: $(VENV)/ready
 	$(BIN)/python -m deltaspace.report.methods docs/methods.md
 	$(BIN)/python -m deltaspace.report.recipe_reference docs/recipes.md
 
+# The notebooks that are to be read, with outputs of one run; minutes each.
+notebooks: $(VENV)/ready
+	$(BIN)/python -m tests.notebooks quickstart zoo landscape
+
 # The documentation as a website, in site/. A warning is an error.
 site: docs
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]' --constraint constraints.txt
 	$(BIN)/zensical build --strict --clean
 
 hooks: $(VENV)/ready

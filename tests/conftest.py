@@ -17,6 +17,7 @@ import tests.checking  # noqa: F401 - the hook asks for it by name
 install_import_hook("deltaspace", "tests.checking.checked")
 
 from deltaspace.study import load_recipe, run_study  # noqa: E402
+from tests.browser import chromium  # noqa: E402
 from tests.tiny import ARCHITECTURES, save_tiny, tiny_backbone, write_task  # noqa: E402
 
 # Background jobs ignore Ctrl-C, those of nohup SIGHUP, and so would the commands that are tested here.
@@ -47,6 +48,12 @@ def own_cache(tmp_path_factory, monkeypatch, request):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     if "slow" not in request.keywords:
         monkeypatch.setenv("DELTASPACE_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Chromium, or a skipped test."""
+    yield from chromium()
 
 
 @pytest.fixture(scope="session", params=ARCHITECTURES)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from itertools import pairwise
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -82,6 +83,17 @@ def test_every_page_is_in_the_menu():
     menu = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))["nav"]
     listed = re.findall(r"[\w/-]+\.md", str(menu))
     assert sorted(listed) == sorted(path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md"))
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_pages_can_be_listened_to(path):
+    """Every column has a heading, headings go down by one level, and pictures have words."""
+    text = re.sub(r"^```.*?^```", "", path.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    for heads in re.findall(r"^\|(.*)\|\n\|[ :|-]+\|$", text, re.MULTILINE):
+        assert all(head.strip() for head in re.split(r"(?<!\\)\|", heads)), heads
+    levels = [len(marks) for marks in re.findall(r"^(#+) ", text, re.MULTILINE)]
+    assert levels[0] == 1 and all(after <= before + 1 for before, after in pairwise(levels)), levels
+    assert all(len(words) > 20 for words in re.findall(r"!\[(.*?)\]\(", text))
 
 
 def test_the_picture_can_be_read_aloud_and_in_the_dark():

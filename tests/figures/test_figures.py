@@ -10,6 +10,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from matplotlib.collections import QuadMesh
+from matplotlib.contour import ContourSet
 
 import deltaspace.figures
 from deltaspace.cli import app, main
@@ -94,8 +96,33 @@ def test_the_landscape_states_the_region_that_it_shows(study):
     figure = landscape_figure(landscape, 90.0)
     common = region.shares["common"]
     assert f"{common.value:.1f} % of the slice" in texts(figure) and f"{common.low:.1f}–{common.high:.1f}" in texts(figure)
-    mesh = figure.axes[0].collections[0].get_array()
-    assert (~np.ma.getmaskarray(mesh).reshape(region.common.shape)).sum() == region.common.sum()
+    [mesh] = [drawn for drawn in figure.axes[0].collections if isinstance(drawn, QuadMesh)]
+    assert np.array_equal(mesh.get_array().reshape(region.common.shape), np.sum(region.inside, axis=0))
+    assert np.array_equal(mesh.get_array().reshape(region.common.shape) == len(landscape.deltas), region.common)
+    colors = mesh.cmap(mesh.norm(np.arange(len(landscape.deltas) + 1)))
+    said = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    swatches = [patch.get_facecolor() for patch in figure.axes[0].get_legend().get_patches()]
+    assert np.allclose(swatches, colors) and len({tuple(color) for color in colors}) == len(colors)
+    assert said[-4:] == ["inside of none", "inside of 1 of 3", "inside of 2 of 3", "inside of all: the common region"]
+
+
+def test_borders_are_the_sides_of_the_cells_that_are_counted(study):
+    landscape = read_landscapes(study)["plane"]
+    [region] = regions(landscape, [95.0])
+    x, y = (np.array(ticks) for ticks in landscape.slice.ticks)
+    step = x[1] - x[0]
+    borders = [drawn for drawn in landscape_figure(landscape, 95.0).axes[0].collections if isinstance(drawn, ContourSet)]
+    wanted = [inside for inside in region.inside if inside.any() and not inside.all()]
+    assert len(borders) == len(wanted) > 0
+    for border, inside in zip(borders, wanted, strict=True):
+        sides = (inside[1:] != inside[:-1]).sum() + (inside[:, 1:] != inside[:, :-1]).sum()
+        lines = [path for whole in border.get_paths() for path in whole.to_polygons(closed_only=False)]
+        length = sum(np.linalg.norm(np.diff(line, axis=0), axis=1).sum() for line in lines)
+        # The corners are cut by a thousandth of a cell.
+        assert length == pytest.approx(sides * step, rel=0.01)
+        corners = np.concatenate(lines)
+        on_side = [np.abs((corners[:, i] - t[0]) / step % 1 - 0.5) < 2e-3 for i, t in enumerate((x, y))]
+        assert (on_side[0] | on_side[1]).all()
 
 
 def test_panels_have_the_values_and_the_trajectory(study):

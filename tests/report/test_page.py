@@ -9,9 +9,12 @@ import json
 import re
 import shutil
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
+from matplotlib.image import imread
 from playwright.sync_api import expect
 
 from deltaspace.cli import app, main
@@ -19,7 +22,9 @@ from deltaspace.errors import DeltaspaceError
 from deltaspace.landscape import regions
 from deltaspace.report.page import write_report
 from deltaspace.report.page_landscapes import THRESHOLDS, landscape_data
-from deltaspace.study import read_landscapes, read_scores, read_subspace
+from deltaspace.report.page_recipe import model_title, shown_recipe
+from deltaspace.study import load_recipe, read_landscapes, read_scores, read_subspace
+from tests.browser import barriers
 
 
 @pytest.fixture(scope="module")
@@ -133,8 +138,9 @@ def test_the_keyboard_alone_reaches_and_does_everything(page):
 
 def test_pointing_at_a_cell_tells_its_values(page, study):
     landscape = next(iter(read_landscapes(study).values()))
+    page.locator("#canvas").scroll_into_view_if_needed()
     box = page.locator("#canvas").bounding_box()
-    page.mouse.move(box["x"] + 0.13 * box["width"], box["y"] + 0.06 * box["height"])
+    page.mouse.move(box["x"] + 0.16 * box["width"], box["y"] + 0.06 * box["height"])
     told = page.locator("#cell").inner_text()
     # The cell at the upper left: the last row of the grid, whose y grows upwards.
     for delta, scores in zip(landscape.deltas, landscape.filled(), strict=True):
@@ -192,6 +198,127 @@ def test_it_fits_its_window_and_its_text_has_contrast(page):
         }"""
     )
     assert min(ratio for _, ratio in ratios) >= 4.5, ratios
+
+
+@pytest.mark.parametrize(
+    "page",
+    [{"viewport": {"width": 390, "height": 844}}, {}, {"color_scheme": "dark"}],
+    indirect=True,
+    ids=["phone", "desktop", "dark"],
+)
+def test_nothing_keeps_anybody_out(page):
+    assert barriers(page) == ""
+
+
+def test_scores_come_first_under_a_title_that_says_what_it_is(page):
+    assert page.locator("h2").all_inner_texts() == ["Scores", "Landscape", "Figures", "Tables", "Recipe"]
+    assert page.title() == page.locator("h1").inner_text() == "study: adapter, lora and prefix of model in 3 dimensions"
+    links = page.locator("nav a").all()
+    assert [page.locator(f"section{link.get_attribute('href')} h2").inner_text() for link in links] == [
+        link.inner_text() for link in links
+    ]
+    assert page.locator("#scores .table").count() == 2
+
+
+def test_it_holds_no_path_of_the_machine(study, tmp_path):
+    folder = str(study.parent)
+    copy = tmp_path / "study"
+    shutil.copytree(study, copy)
+    (copy / "runs.json").write_text("damaged")
+    assert folder in (study / "recipe.yaml").read_text()
+    for text in (write_report(path, tmp_path / "page.html").read_text(encoding="utf-8") for path in (study, copy)):
+        assert folder not in text and str(tmp_path) not in text
+        assert "model: …/model\n" in text and f"folder: …/{study.parent.name}\n" in text
+
+
+def test_a_recipe_is_shown_whole_but_for_folders(study):
+    text, recipe = (study / "recipe.yaml").read_text(), load_recipe(study / "recipe.yaml")
+    shown, kept = yaml.safe_load(shown_recipe(text)), yaml.safe_load(text)
+    assert shown.pop("model") == f"…/{Path(kept.pop('model')).name}" == f"…/{model_title(recipe)}"
+    assert shown["tasks"].pop("folder") == f"…/{Path(kept['tasks'].pop('folder')).name}"
+    assert shown == kept
+    assert model_title(recipe.model_copy(update={"model": "demo"})) == "all-MiniLM-L6-v2"
+    # What is no path stays as it is written, remarks too.
+    written = "model: 'owner/model'  # a remark\nsource: [{from: hub:a/b}, {from: '/data/it''s here'}, {from: ~/x}]\n"
+    wanted = written.replace("'/data/it''s here'", '"…/it\'s here"').replace("~/x", "…/x")
+    assert shown_recipe(written) == wanted
+
+
+@pytest.mark.parametrize("page", [{"color_scheme": "dark", "viewport": {"width": 700, "height": 990}}], indirect=True)
+def test_it_prints_whole_and_dark_on_white(page):
+    rows = [{"x": number} for number in range(300)]
+    page.evaluate(
+        "rows => addTable({id: 'long', title: 'Long', section: 'tables', columns: [{key: 'x', label: 'x', number: true}], rows})",
+        rows,
+    )
+    assert page.locator("#table-long tbody tr").count() == 0
+    assert page.locator("[loading=lazy]").count() == 0
+    page.pdf()
+    assert page.locator("#table-long tbody tr").count() == 300
+    page.emulate_media(media="print", color_scheme="dark")
+    cut = "box.scrollWidth > box.clientWidth || box.scrollHeight > box.clientHeight + 1"
+    wide = f"[...document.querySelectorAll('.scroll, pre')].filter(box => {cut})"
+    assert page.evaluate(f"{wide}.map(box => box.ariaLabel ?? box.parentElement.id)") == []
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    ink = "[...document.querySelectorAll('h1, p, th button, td, pre')].map(element => getComputedStyle(element).color)"
+    assert set(page.evaluate(ink)) == {"rgb(0, 0, 0)"}
+    for pressed in ("nav", ".controls", ".copy", ".hint", "#cell"):
+        assert not page.locator(pressed).first.is_visible()
+
+
+@pytest.mark.parametrize("page", [{"viewport": {"width": 390, "height": 844}}], indirect=True)
+def test_what_scrolls_says_so(page):
+    told = {
+        table.get_attribute("id"): (
+            table.locator(".hint").inner_text(),
+            table.locator(".scroll").evaluate("box => [box.scrollWidth > box.clientWidth, box.scrollHeight > box.clientHeight]"),
+        )
+        for table in page.locator(".table").all()
+    }
+    assert told["table-rows"] == ("scroll for more columns and rows", [True, True])
+    assert told["table-averages"] == ("", [False, False])
+    for hint, (wide, tall) in told.values():
+        assert ("columns" in hint, "rows" in hint) == (wide, tall)
+
+
+@pytest.mark.parametrize("page", [{"device_scale_factor": 2}], indirect=True)
+def test_the_picture_is_sharp_and_says_what_its_colors_mean(page):
+    picture = page.evaluate_handle("document.getElementById('canvas')")
+
+    def pixel(x, y):
+        """The color on the screen, as the canvas is shown."""
+        corner = picture.as_element().bounding_box()
+        shot = page.screenshot(full_page=True, clip={"x": corner["x"] + 1 + x, "y": corner["y"] + 1 + y, "width": 1, "height": 1})
+        return [round(255 * part) for part in imread(io.BytesIO(shot))[0, 0, :3]]
+
+    size = "[canvas.width, canvas.height, canvas.clientWidth]"
+    width, height, seen = page.evaluate(size)
+    assert width == height == 2 * seen
+    legend = page.locator("#legend")
+    for text in ("adapter", "lora", "prefix", "inside of none", "inside of 2 of 3", "inside of all: the common region"):
+        assert text in legend.inner_text()
+    page.select_option("#delta", "lora")
+    assert legend.inner_text().strip() == "border at 95 % of its best"
+    x = seen - page.evaluate("bar.room - bar.gap - bar.width / 2")
+    for metric, ends in (("score", (-1, 0)), ("loss", (0, -1))):
+        page.select_option("#metric", metric)
+        for y, end in zip((18, seen - 50), ends, strict=True):
+            color = page.evaluate(f"data.shades.at({end})")
+            wanted = [int(color[i : i + 2], 16) for i in (1, 3, 5)]
+            assert max(abs(a - b) for a, b in zip(pixel(x, y), wanted, strict=True)) < 12, (metric, y)
+    page.set_viewport_size({"width": 500, "height": 800})
+    page.wait_for_function(f"{size}[0] === 2 * canvas.clientWidth")
+    page.select_option("#slice", "1")
+    assert "all at 95 % or more" in legend.inner_text()
+
+
+def test_small_numbers_have_decimals_that_tell_them_apart(page, study):
+    heads = page.locator("#table-disagreement th").all_inner_texts()
+    column = page.locator("#table-disagreement tbody tr").nth(3).locator("td").nth(heads.index("radius"))
+    assert column.inner_text() == f"{float(column.get_attribute('title')):.3f}"
+    heads = page.locator("#table-regions th").all_inner_texts()
+    share = page.locator("#table-regions tbody tr").first.locator("td").nth(heads.index("share %"))
+    assert re.fullmatch(r"\d+\.\d", share.inner_text())
 
 
 def test_roles_names_and_alternatives(page):

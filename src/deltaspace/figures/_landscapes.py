@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from deltaspace.figures._options import Options
     from deltaspace.figures._results import Results
     from deltaspace.landscape import Landscape, Region
+
+
+# Of the common region, in figures and in the report.
+COMMON = "#8fa3ad"
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,26 @@ def title(landscape: Landscape, region: Region) -> str:
         f"(95 % interval {common.low:.1f}–{common.high:.1f}; {union.value:.0f} % of the union; "
         f"{landscape.examples} {landscape.split} examples)"
     )
+
+
+def inside_colors(count: int) -> list[str]:
+    """The color of a cell by how many of `count` deltas have it inside their regions; of all of them, the common region's."""
+    levels = [round(255 - 110 * (inside / count) ** 2) for inside in range(count)]
+    return [*(f"#{level:02x}{level:02x}{level:02x}" for level in levels), COMMON]
+
+
+def draw_border(axes: Axes, landscape: Landscape, inside: np.ndarray, **style: Any) -> None:
+    """A line along the sides of the cells that are `inside`, (rows, columns): around what is counted, not smoothed."""
+    if inside.all() or not inside.any():
+        return
+    x, y = (_sides(np.array(ticks)) for ticks in landscape.slice.ticks)
+    axes.contour(x, y, inside.repeat(2, axis=0).repeat(2, axis=1).astype(float), [0.5], **style)
+
+
+def _sides(ticks: np.ndarray) -> np.ndarray:
+    """Two coordinates for each cell, just inside of its sides, between which a contour can only be the side."""
+    half = (ticks[1] - ticks[0]) / 2 * (1 - 1e-3)
+    return np.stack([ticks - half, ticks + half], axis=1).ravel()
 
 
 def draw_lines(axes: Axes, landscape: Landscape, scores: np.ndarray, region: Region, delta_looks: Mapping[str, Look]) -> None:

@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from deltaspace.figures._drawing import FIGURES, Drawing
-from deltaspace.figures._landscapes import Trust, draw_lines, has_landscape, title, trust
+from deltaspace.figures._landscapes import Trust, draw_border, draw_lines, has_landscape, inside_colors, title, trust
 from deltaspace.figures._style import Look, looks, new_figure
 from deltaspace.landscape import regions
 from deltaspace.landscape.region import DEFAULT_THRESHOLD
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
 
     from deltaspace.figures._options import Options
     from deltaspace.figures._results import Results
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def landscape_figure(landscape: Landscape, threshold: float = DEFAULT_THRESHOLD, trust: Trust | None = None) -> Figure:
-    """All deltas over each other: each one's border at the threshold, a lighter contour at twice the distance, the common region.
+    """All deltas over each other: each one's border at the threshold, and each cell by how many deltas have it inside.
 
     A line is drawn as curves of each delta's scores, with the common region along it.
 
@@ -45,13 +47,14 @@ def landscape_figure(landscape: Landscape, threshold: float = DEFAULT_THRESHOLD,
         return figure
     figure = new_figure(6.5, 6.4)
     axes = figure.subplots()
-    _draw_common(axes, landscape, region)
-    handles = []
-    for delta, values in zip(landscape.deltas, scores, strict=True):
-        _draw_contours(axes, landscape, values, region.best[delta], threshold, delta_looks[delta])
+    handles: list[Artist] = []
+    for delta, inside in zip(landscape.deltas, region.inside, strict=True):
+        look = delta_looks[delta]
+        draw_border(axes, landscape, inside, colors=[look.color], linewidths=1.8, linestyles=[look.dash])
         share = region.shares[delta].value
-        handles.append(_handle(delta_looks[delta], f"{delta}: best {region.best[delta]:.1f}, {share:.0f} % of the slice"))
-        _draw_mark(axes, landscape, delta, delta_looks[delta])
+        handles.append(_handle(look, f"{delta}: best {region.best[delta]:.1f}, inside in {share:.0f} % of the slice"))
+        _draw_mark(axes, landscape, delta, look)
+    handles += _draw_cells(axes, landscape, region)
     if trust is not None and trust.radii.min() <= trust.within < trust.radii.max():
         handles.append(_draw_trust(axes, landscape, trust))
     _draw_points(axes, landscape)
@@ -59,26 +62,27 @@ def landscape_figure(landscape: Landscape, threshold: float = DEFAULT_THRESHOLD,
     axes.set_ylabel(landscape.slice.labels[1])
     axes.set_title(title(landscape, region))
     axes.set_aspect("equal", adjustable="box")
-    axes.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=1, frameon=False)
+    axes.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=2, frameon=False)
     return figure
 
 
-def _draw_common(axes: Axes, landscape: Landscape, region: Region) -> None:
-    x, y = landscape.slice.ticks
-    # Cells as they are counted: no smoothing would have the area that the title states.
-    shown = np.where(region.common, 1.0, np.nan)
-    axes.pcolormesh(np.array(x), np.array(y), shown, cmap="Greys", vmin=0, vmax=4, rasterized=True, zorder=0)
+def _draw_cells(axes: Axes, landscape: Landscape, region: Region) -> list[Patch]:
+    """Cells as they are counted, with no smoothing, and what their colors mean."""
+    from matplotlib.colors import ListedColormap
+    from matplotlib.patches import Patch
 
-
-def _draw_contours(axes: Axes, landscape: Landscape, scores: np.ndarray, best: float, threshold: float, look: Look) -> None:
-    """A delta's border at the threshold, and a lighter contour twice as far from its best; none where no cell is below."""
     x, y = (np.array(ticks) for ticks in landscape.slice.ticks)
-    border = threshold / 100 * best
-    lower = best - 2 * (best - border)
-    if best > 0 and scores.min() < border:
-        axes.contour(x, y, scores, [border], colors=[look.color], linewidths=1.8, linestyles=[look.dash])
-    if best > 0 and scores.min() < lower:
-        axes.contour(x, y, scores, [lower], colors=[look.color], linewidths=0.7, linestyles=[look.dash], alpha=0.6)
+    count = len(landscape.deltas)
+    colors = inside_colors(count)
+    axes.pcolormesh(
+        x, y, np.sum(region.inside, axis=0), cmap=ListedColormap(colors), vmin=-0.5, vmax=count + 0.5, zorder=0, rasterized=True
+    )
+    said = [
+        "inside of none",
+        *(f"inside of {inside} of {count}" for inside in range(1, count)),
+        "inside of all: the common region",
+    ]
+    return [Patch(facecolor=color, edgecolor="0.45", linewidth=0.6, label=text) for color, text in zip(colors, said, strict=True)]
 
 
 def _draw_trust(axes: Axes, landscape: Landscape, trust: Trust) -> Line2D:
@@ -121,8 +125,8 @@ FIGURES.register(
         takes=("landscape", "threshold"),
         draw=_draw,
         drawable=has_landscape,
-        caption=f"Every delta's border at {DEFAULT_THRESHOLD:g} % of its best, and the common region in gray; dotted: "
-        "where the deltas agree, as measured before anything was tuned.",
+        caption=f"Every delta's border at {DEFAULT_THRESHOLD:g} % of its best, and each cell by how many deltas have it inside; "
+        "dotted: where the deltas agree, as measured before anything was tuned.",
         each_landscape=True,
         order=10,
     )

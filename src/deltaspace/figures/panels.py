@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from deltaspace.figures._drawing import FIGURES, Drawing
-from deltaspace.figures._landscapes import draw_lines, has_landscape, title
+from deltaspace.figures._landscapes import draw_border, draw_lines, has_landscape, title
 from deltaspace.figures._style import Look, looks, new_figure, plain
 from deltaspace.landscape import regions
 from deltaspace.landscape.region import DEFAULT_THRESHOLD
@@ -44,14 +44,12 @@ def panels_figure(landscape: Landscape, quantity: Quantity = "score", threshold:
     grid = figure.subplots(1, count, sharey=True, squeeze=False)
     x, y = (np.array(ticks) for ticks in landscape.slice.ticks)
     low, high = shade_limits(values, quantity)
-    for axes, delta, shades, score in zip(grid[0], landscape.deltas, values, scores, strict=True):
+    for axes, delta, shades, inside in zip(grid[0], landscape.deltas, values, region.inside, strict=True):
         cmap = "viridis" if quantity == "score" else "viridis_r"
         axes.pcolormesh(x, y, shades, cmap=cmap, vmin=low, vmax=high, rasterized=True)
-        best = region.best[delta]
-        if best > 0 and score.min() < threshold / 100 * best:
-            axes.contour(x, y, score, [threshold / 100 * best], colors=["white"], linewidths=1.4)
+        draw_border(axes, landscape, inside, colors=["white"], linewidths=1.4)
         _draw_trajectory(axes, landscape, delta)
-        axes.set_title(f"{delta}: best {best:.1f}")
+        axes.set_title(f"{delta}: best {region.best[delta]:.1f}")
         axes.set_xlabel("horizontal")
     grid[0, 0].set_ylabel("vertical")
     label = landscape.metric if quantity == "score" else "loss"

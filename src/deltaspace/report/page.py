@@ -20,6 +20,7 @@ from deltaspace.figures import FIGURES, Drawing, Options, Results
 from deltaspace.landscape.region import DEFAULT_THRESHOLD
 from deltaspace.names import counted
 from deltaspace.report.page_landscapes import landscape_data, shade_colors
+from deltaspace.report.page_recipe import model_title, shown_recipe
 from deltaspace.report.page_tables import page_tables
 from deltaspace.storage import check_output, output, path_of, resolved
 from deltaspace.study import load_recipe
@@ -66,9 +67,9 @@ def write_report(study: Path | str, path: Path | str | None = None, *, progress:
         "landscapes": [landscape_data(name, landscape) for name, landscape in results.landscapes.items()],
     }
     parts = {
-        "title": html.escape(f"{resolved(study).name}: a study of {Path(recipe.model).name}"),
+        "title": html.escape(f"{resolved(study).name}: {_subject(recipe)}"),
         "summary": html.escape(_summary(recipe, results.scores)),
-        "recipe": html.escape((study / "recipe.yaml").read_text(encoding="utf-8")),
+        "recipe": html.escape(shown_recipe((study / "recipe.yaml").read_text(encoding="utf-8"))),
         "figures": "\n".join(_figures(results, progress)),
         "data": _json(data),
         "landscape": _asset("landscape.html")
@@ -99,6 +100,12 @@ def _without_nan(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_without_nan(entry) for entry in value]
     return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _subject(recipe: Recipe) -> str:
+    *others, last = recipe.deltas
+    deltas = f"{', '.join(others)} and {last}" if others else last
+    return f"{deltas} of {model_title(recipe)} in {' and '.join(map(str, recipe.dim))} dimensions"
 
 
 def _summary(recipe: Recipe, rows: Sequence[ScoreRow]) -> str:
@@ -143,6 +150,6 @@ def _figure(figure: Figure, text: str, number: int) -> str:
     image = base64.b64encode(buffer.getvalue()).decode()
     caption = html.escape(text)
     return (
-        f'<figure><img src="data:image/png;base64,{image}" alt="{caption}" width="{width}" height="{height}" loading="lazy" '
-        f'decoding="async"><figcaption>Figure {number}. {caption}</figcaption></figure>'
+        f'<figure><img src="data:image/png;base64,{image}" alt="{caption}" width="{width}" height="{height}">'
+        f"<figcaption>Figure {number}. {caption}</figcaption></figure>"
     )

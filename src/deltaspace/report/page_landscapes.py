@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from deltaspace.figures._landscapes import inside_colors
 from deltaspace.figures._style import looks, require_matplotlib
 from deltaspace.figures.panels import shade_limits
 from deltaspace.landscape import Landscape, Region, regions
@@ -56,10 +57,12 @@ def landscape_data(name: str, landscape: Landscape) -> dict[str, Any]:
         "sampled": landscape.sampled,
         # What the axis of a line spans.
         "limits": {quantity: [float(v.min()), float(v.max())] for quantity, v in values.items()},
+        # What the first and the last shade stand for.
+        "shade_limits": {quantity: [float(limit) for limit in shade_limits(v, quantity)] for quantity, v in values.items()},
         # Where all deltas together are best.
         "best": int(values["score"].sum(0).argmax()),
         # The color of a cell by the number of deltas whose regions it is in.
-        "grays": [_gray(inside / count) for inside in range(count + 1)],
+        "inside_colors": inside_colors(count),
         "deltas": [
             {
                 "name": delta,
@@ -114,11 +117,6 @@ def _shades(values: np.ndarray, quantity: Quantity) -> np.ndarray:
 def _rounded(value: float) -> float:
     """As exact as a picture needs it."""
     return float(f"{value:.5g}")
-
-
-def _gray(share: float) -> str:
-    level = round(255 - 110 * share**2)
-    return f"#{level:02x}{level:02x}{level:02x}"
 
 
 def _base64(data: np.ndarray) -> str:

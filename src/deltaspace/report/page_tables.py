@@ -25,7 +25,7 @@ _REGIONS = {"share": "share %", "low": "from", "high": "to"}
 
 
 def page_tables(results: Results) -> list[dict[str, Any]]:
-    """Id, title, columns and rows of each table; the table `rows` has no rows, as they are all scores of the page's data."""
+    """Id, title, section, columns and rows of each table; `rows` has no rows, as they are all scores of the page's data."""
     scores = [asdict(row) for row in results.scores]
     averages = [asdict(row) for row in average_rows(results.scores)]
     tasks = [asdict(row) for row in task_rows(results.scores)]
@@ -48,9 +48,11 @@ def page_tables(results: Results) -> list[dict[str, Any]]:
     try:
         runs = [_run(record) for record in read_history(results.folder)]
     except DeltaspaceError as error:  # finished work is shown all the same
-        runs = [{"damaged": f"{error.what}: {error.found}"}]
+        runs = [{"damaged": f"what ran where cannot be read: {error.found}"}]
     if runs:
         tables.append(_table("runs", "What ran where", runs, {}) | {"rows": runs})
+    for table in tables:
+        table["section"] = "scores" if table["id"] in ("averages", "tasks") else "tables"
     return tables
 
 

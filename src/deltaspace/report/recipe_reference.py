@@ -146,7 +146,7 @@ def _section(title: str, path: str, model: type[BaseModel], shared: tuple[str, .
         )
     lines = [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in rows]
     before = f"\n\nAll keys of `{_AS_BEFORE[path]}`, and:" if shared and len(lines) > 2 else ""
-    return f"### {title}{before}\n\n" + "\n".join(lines)
+    return f"## {title}{before}\n\n" + "\n".join(lines)
 
 
 def _type(annotation: Any) -> str:

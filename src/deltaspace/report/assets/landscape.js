@@ -1,7 +1,8 @@
 // The landscape: draws the masks, shares and shades that Python computed, and works out none of them.
 
 const dashes = [[], [8, 4], [10, 3, 2, 3], [2, 3], [12, 2], [6, 2, 2, 2, 2, 2]];
-const edge = { left: 58, right: 14, top: 14, bottom: 46 };
+const edge = { left: 78, right: 14, top: 14, bottom: 46 };
+const bar = { gap: 14, width: 14, room: 100 };
 
 const bytesOf = (text) => Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
 
@@ -13,18 +14,33 @@ function maskOf(text, cells) {
 
 const roundedOff = (value) => String(Number(value.toPrecision(3)));
 
+/** Three numbers of an axis, its ends and their middle, with as many decimals as tell them apart. */
+function ticksOf([low, high]) {
+  const decimals = Math.min(Math.max(0, 2 - Math.floor(Math.log10(high - low || 1))), 10);
+  return [0, 0.5, 1].map((share) => ({ share, value: low + share * (high - low), text: String(Number((low + share * (high - low)).toFixed(decimals))) }));
+}
+
+/** As many dots as the screen has where the canvas lies, so that lines and letters are as sharp and as large there as others. */
+function fit(canvas, flat) {
+  const width = canvas.clientWidth || 640, height = Math.round(flat ? 0.66 * width : width), ratio = devicePixelRatio || 1;
+  canvas.width = Math.round(width * ratio);
+  canvas.height = Math.round(height * ratio);
+  canvas.getContext("2d").setTransform(ratio, 0, 0, ratio, 0, 0);
+  return { width, height };
+}
+
 /** Where the cells of a landscape are on the canvas; their coordinates are in their middle. */
-function layoutOf(land, canvas, limits) {
+function layoutOf(land, size, limits, right) {
   const flat = land.ticks.length === 1;
   const width = land.ticks[0].length, height = flat ? 1 : land.ticks[1].length;
   const stepOf = (ticks) => (ticks[ticks.length - 1] - ticks[0]) / (ticks.length - 1);
   const spanOf = (ticks) => [ticks[0] - stepOf(ticks) / 2, ticks[ticks.length - 1] + stepOf(ticks) / 2];
   const margin = 0.05 * (limits[1] - limits[0] || 1);
-  const [left, right] = spanOf(land.ticks[0]);
+  const [first, last] = spanOf(land.ticks[0]);
   const [low, high] = flat ? [limits[0] - margin, limits[1] + margin] : spanOf(land.ticks[1]);
-  const inner = { width: canvas.width - edge.left - edge.right, height: canvas.height - edge.top - edge.bottom };
-  const across = (x) => edge.left + ((x - left) / (right - left)) * inner.width;
-  const upwards = (y) => canvas.height - edge.bottom - ((y - low) / (high - low)) * inner.height;
+  const inner = { width: size.width - edge.left - right, height: size.height - edge.top - edge.bottom };
+  const across = (x) => edge.left + ((x - first) / (last - first)) * inner.width;
+  const upwards = (y) => size.height - edge.bottom - ((y - low) / (high - low)) * inner.height;
 
   function box(cell) {
     const [column, row] = [cell % width, Math.floor(cell / width)];
@@ -36,8 +52,11 @@ function layoutOf(land, canvas, limits) {
     return [start, top, end - start, bottom - top];
   }
 
-  return { flat, width, height, cells: width * height, inner, across, upwards, box };
+  return { flat, width, height, cells: width * height, size, right, inner, across, upwards, box };
 }
+
+/** What stands for a value: lighter is better, whichever way the quantity goes. */
+const shadeOf = (share, metric) => data.shades[Math.round((metric === "score" ? share : 1 - share) * (data.shades.length - 1))];
 
 /** Draws on a canvas what a view chooses: { land, region, layout, metric, delta (an index, or -1 for all), trajectories, cursor }. */
 function painter(canvas) {
@@ -67,10 +86,10 @@ function painter(canvas) {
   }
 
   /** A text with a white rim beside a point, moved down until it covers none of those written before. */
-  function write(text, x, y, written) {
+  function write(layout, text, x, y, written) {
     context.font = "bold 14px system-ui, sans-serif"; context.textAlign = "left";
     const width = context.measureText(text).width;
-    const left = Math.min(x + 9, canvas.width - edge.right - width);
+    const left = Math.max(Math.min(x + 12, layout.size.width - layout.right - 4 - width), edge.left + 4);
     let top = Math.max(y - 8, edge.top + 14);
     const covers = (other) => Math.abs(other.top - top) < 17 && left < other.left + other.width && other.left < left + width;
     while (written.some(covers)) top += 17;
@@ -90,29 +109,43 @@ function painter(canvas) {
     }
   }
 
-  function drawMark(layout, delta, written) {
-    const [x, y] = [layout.across(delta.mark.at[0]), layout.upwards(delta.mark.at[1])];
-    context.beginPath(); context.arc(x, y, 6, 0, 7); context.fillStyle = delta.color; context.fill();
+  function drawDot(x, y, color) {
+    context.beginPath(); context.arc(x, y, 6, 0, 7); context.fillStyle = color; context.fill();
     context.lineWidth = 2; context.strokeStyle = "#ffffff"; context.stroke();
-    write(delta.name, x, y, written);
+  }
+
+  function drawCross(x, y) {
+    for (const [color, thickness] of [["#ffffff", 6], ["#000000", 2.5]]) {
+      context.strokeStyle = color; context.lineWidth = thickness; context.beginPath();
+      for (const side of [-1, 1]) { context.moveTo(x - 5, y - 5 * side); context.lineTo(x + 5, y + 5 * side); }
+      context.stroke();
+    }
+  }
+
+  /** Marks first and their names after, which cover none of them. */
+  function drawMarks(layout, deltas, points) {
+    const at = ([x, y]) => [layout.across(x), layout.upwards(y)];
+    const marks = [
+      ...points.map((point) => ({ name: point.name, at: at(point.at), draw: drawCross })),
+      ...deltas.filter((delta) => delta.mark).map((delta) => ({ name: delta.name, at: at(delta.mark.at), draw: drawDot, color: delta.color })),
+    ];
+    for (const mark of marks) mark.draw(...mark.at, mark.color);
+    const written = marks.map((mark) => ({ left: mark.at[0] - 8, top: mark.at[1] + 5, width: 16 }));
+    for (const mark of marks) write(layout, mark.name, ...mark.at, written);
   }
 
   function drawPlane({ land, region, layout, metric, delta, trajectories }) {
     for (let cell = 0; cell < layout.cells; cell += 1) {
       if (delta >= 0) fillCell(layout, cell, data.shades[land.deltas[delta].shades[metric][cell]]);
-      else if (region.common[cell]) fillCell(layout, cell, "#8fa3ad");
-      else fillCell(layout, cell, land.grays[region.inside.filter((mask) => mask[cell]).length]);
+      else fillCell(layout, cell, land.inside_colors[region.inside.filter((mask) => mask[cell]).length]);
     }
     region.inside.forEach((mask, i) => {
       if (delta < 0) drawBorder(layout, mask, land.deltas[i].color, dashes[i % dashes.length]);
       else if (delta === i) drawBorder(layout, mask, "#ffffff", []);
     });
-    const written = [];
-    for (const drawn of delta < 0 ? land.deltas : [land.deltas[delta]]) {
-      if (trajectories && drawn.trajectory.length) drawTrajectory(layout, drawn.trajectory, drawn.color);
-      if (drawn.mark) drawMark(layout, drawn, written);
-    }
-    for (const point of land.points) write(`× ${point.name}`, layout.across(point.at[0]) - 14, layout.upwards(point.at[1]) + 13, written);
+    const shownDeltas = delta < 0 ? land.deltas : [land.deltas[delta]];
+    for (const { trajectory, color } of shownDeltas) if (trajectories && trajectory.length) drawTrajectory(layout, trajectory, color);
+    drawMarks(layout, shownDeltas, land.points);
   }
 
   function drawLines({ land, region, layout, metric, delta }) {
@@ -129,32 +162,53 @@ function painter(canvas) {
     });
     const written = [];
     const marked = land.deltas.filter((drawn) => drawn.mark && drawn.mark.on_slice).map((drawn) => ({ name: drawn.name, at: drawn.mark.at }));
-    for (const point of [...land.points, ...marked]) write(point.name, layout.across(point.at[0]) - 9, edge.top + 24, written);
+    for (const point of [...land.points, ...marked]) write(layout, point.name, layout.across(point.at[0]) - 9, edge.top + 24, written);
   }
 
-  function drawAxes({ land, layout, limits }) {
+  /** What the shades of one delta stand for. */
+  function drawBar({ land, layout, metric }) {
+    const left = layout.size.width - layout.right + bar.gap, height = layout.inner.height, rows = Math.ceil(height);
+    for (let row = 0; row < rows; row += 1) {
+      context.fillStyle = shadeOf(1 - row / (rows - 1), metric);
+      context.fillRect(left, edge.top + row, bar.width, 1.5);
+    }
+    context.strokeRect(left, edge.top, bar.width, height);
+    context.fillStyle = "#1a1a1a"; context.textAlign = "left";
+    for (const { share, text } of ticksOf(land.shade_limits[metric])) {
+      context.fillText(text, left + bar.width + 5, edge.top + (1 - share) * height + 5 * (share < 1 ? 1 : 2));
+    }
+    writeUpwards(metric === "score" ? land.metric : "loss", layout.size.width - 6, edge.top + height / 2);
+  }
+
+  function writeUpwards(text, x, y) {
+    context.save();
+    context.translate(x, y); context.rotate(-Math.PI / 2); context.textAlign = "center";
+    context.fillText(text, 0, 0);
+    context.restore();
+  }
+
+  function drawAxes({ land, layout, limits, metric }) {
     context.fillStyle = "#1a1a1a"; context.strokeStyle = "#1a1a1a"; context.lineWidth = 1; context.font = "14px system-ui, sans-serif";
     context.strokeRect(edge.left, edge.top, layout.inner.width, layout.inner.height);
     const endsOf = (ticks) => [ticks[0], ticks[ticks.length - 1]];
-    const [left, right] = endsOf(land.ticks[0]), [low, high] = layout.flat ? limits : endsOf(land.ticks[1]);
-    for (const share of [0, 0.5, 1]) {
-      const x = left + share * (right - left), y = low + share * (high - low);
-      context.textAlign = "center"; context.fillText(roundedOff(x), layout.across(x), canvas.height - 28);
-      context.textAlign = "right"; context.fillText(roundedOff(y), edge.left - 6, layout.upwards(y) + 5);
-    }
+    context.textAlign = "right";
+    for (const { value, text } of ticksOf(layout.flat ? limits : endsOf(land.ticks[1]))) context.fillText(text, edge.left - 6, layout.upwards(value) + 5);
     context.textAlign = "center";
-    context.fillText(land.labels[0], (edge.left + canvas.width - edge.right) / 2, canvas.height - 8);
+    for (const { value, text } of ticksOf(endsOf(land.ticks[0]))) context.fillText(text, layout.across(value), layout.size.height - 28);
+    context.fillText(land.labels[0], edge.left + layout.inner.width / 2, layout.size.height - 8);
+    writeUpwards(layout.flat ? (metric === "score" ? land.metric : "loss") : land.labels[1], 16, edge.top + layout.inner.height / 2);
   }
 
   return (view) => {
     const { layout, cursor } = view;
-    context.fillStyle = "#ffffff"; context.fillRect(0, 0, canvas.width, canvas.height);
+    context.fillStyle = "#ffffff"; context.fillRect(0, 0, layout.size.width, layout.size.height);
     context.save();
     context.beginPath(); context.rect(edge.left, edge.top, layout.inner.width, layout.inner.height); context.clip();
     if (layout.flat) drawLines(view); else drawPlane(view);
     if (cursor !== null) { context.strokeStyle = "#000000"; context.lineWidth = 2.5; context.strokeRect(...layout.box(cursor)); }
     context.restore();
     drawAxes(view);
+    if (!layout.flat && view.delta >= 0) drawBar(view);
   };
 }
 
@@ -196,12 +250,28 @@ function tellLandscape(land, cells) {
   const sampled = land.sampled < 1 ? `${Math.round(100 * land.sampled)} % of them sampled and the others, between equal ones, filled in.` : "all sampled.";
   byId("about").textContent = `${land.task}, ${land.metric}, ${land.examples}, ${cells} cells, ${sampled}`;
   byId("cell").textContent = "Point at a cell, or move with the arrow keys.";
-  byId("legend").replaceChildren(...land.deltas.map((delta, i) => {
+}
+
+/** What lines and fills mean in what is drawn now. */
+function tellLegend({ land, layout, delta }, threshold) {
+  const entry = (drawing, text) => {
     const span = make("span");
-    span.innerHTML = `<svg width="34" height="12" aria-hidden="true"><line x1="2" y1="6" x2="32" y2="6" stroke="${delta.color}" stroke-width="3" stroke-dasharray="${dashes[i % dashes.length].join(" ")}"/></svg> `;
-    span.append(delta.name);
+    span.innerHTML = `<svg width="34" height="14" aria-hidden="true">${drawing}</svg> `;
+    span.append(text);
     return span;
-  }));
+  };
+  const fill = (color) => `<rect x="2" y="1" width="30" height="12" fill="${color}" stroke="#767676"/>`;
+  const line = (color, dash) => `<line x1="2" y1="7" x2="32" y2="7" stroke="${color}" stroke-width="3" stroke-dasharray="${dash.join(" ")}"/>`;
+  const lines = land.deltas.map((drawn, i) => entry(line(drawn.color, dashes[i % dashes.length]), drawn.name)).filter((_, i) => delta < 0 || !layout.flat || delta === i);
+  const count = land.deltas.length;
+  let entries = lines;
+  if (layout.flat) entries.push(entry(fill("#e4e8ea"), `all at ${threshold} % or more`));
+  else if (delta >= 0) entries = [entry(`<rect width="34" height="14" fill="#767676"/>${line("#ffffff", [])}`, `border at ${threshold} % of its best`)];
+  else {
+    entries.push(...Array.from({ length: count }, (_, inside) => entry(fill(land.inside_colors[inside]), inside ? `inside of ${inside} of ${count}` : "inside of none")));
+    entries.push(entry(fill(land.inside_colors[count]), "inside of all: the common region"));
+  }
+  byId("legend").replaceChildren(...entries);
 }
 
 function landscape() {
@@ -216,15 +286,16 @@ function landscape() {
   let land = data.landscapes[0], cursor = null, view = null;
 
   function update() {
-    const limits = land.limits[metric.value], layout = layoutOf(land, canvas, limits);
+    const limits = land.limits[metric.value], flat = land.ticks.length === 1;
+    const delta = land.deltas.findIndex((drawn) => drawn.name === chosen.value);
+    const layout = layoutOf(land, fit(canvas, flat), limits, flat || delta < 0 ? edge.right : bar.room);
     view = {
-      land, limits, layout, cursor,
+      land, limits, layout, cursor, delta,
       metric: metric.value,
-      delta: land.deltas.findIndex((delta) => delta.name === chosen.value),
       trajectories: trajectories.checked,
       region: regionAt(land, Number(threshold.value), layout.cells),
     };
-    paint(view); tellRegion(view.region, Number(threshold.value)); tellCell(view);
+    paint(view); tellRegion(view.region, Number(threshold.value)); tellCell(view); tellLegend(view, Number(threshold.value));
   }
 
   function moveTo(cell) {
@@ -238,14 +309,14 @@ function landscape() {
     const before = chosen.value;
     chosen.replaceChildren(make("option", { value: "" }, "all, with the common region"), ...land.deltas.map((delta) => make("option", { value: delta.name }, delta.name)));
     if (land.deltas.some((delta) => delta.name === before)) chosen.value = before;
-    canvas.height = land.ticks.length === 1 ? 420 : 640;
     tellLandscape(land, land.deltas[0].score.length);
     update();
   }
 
   canvas.addEventListener("pointermove", (event) => {
     const bounds = canvas.getBoundingClientRect();
-    const x = ((event.clientX - bounds.left) / bounds.width) * canvas.width, y = ((event.clientY - bounds.top) / bounds.height) * canvas.height;
+    const { size } = view.layout;
+    const x = ((event.clientX - bounds.left) / bounds.width) * size.width, y = ((event.clientY - bounds.top) / bounds.height) * size.height;
     for (let cell = 0; cell < view.layout.cells; cell += 1) {
       const [left, top, width, height] = view.layout.box(cell);
       if (x >= left && x < left + width && y >= top && y < top + height) {
@@ -268,6 +339,7 @@ function landscape() {
   slice.addEventListener("change", choose);
   for (const control of [chosen, metric, trajectories]) control.addEventListener("change", update);
   threshold.addEventListener("input", update);
+  new ResizeObserver(() => { if (canvas.clientWidth && canvas.clientWidth !== view.layout.size.width) update(); }).observe(canvas);
   document.querySelector(".controls").addEventListener("submit", (event) => event.preventDefault());
   choose();
 }

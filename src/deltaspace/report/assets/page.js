@@ -9,8 +9,13 @@ const make = (name, attributes = {}, ...children) => {
   return element;
 };
 const exact = (value) => (value === null || value === undefined ? "" : String(value));
-/** A value as tables show it: numbers with a decimal, unless all of the column are whole. */
-const shown = (value, number, whole = Number.isInteger(value)) => {
+/** A value as tables show it: numbers with as many decimals as their column. */
+const shown = (value, number, decimals = Number.isInteger(value) ? 0 : 1) => {
   if (value === null || value === undefined) return "–";
-  return number && !whole ? value.toFixed(1) : String(value);
+  return number ? value.toFixed(decimals) : String(value);
+};
+/** The decimals of a column of numbers: none if all are whole, three if all are small, else one. */
+const decimalsOf = (values) => {
+  if (values.every(Number.isInteger)) return 0;
+  return values.every((value) => Math.abs(value) < 10) ? 3 : 1;
 };

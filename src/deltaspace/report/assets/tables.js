@@ -43,18 +43,19 @@ async function copy(text, what) {
     area.remove();
   }
   byId("copied").textContent = `${what} copied`;
+  clearTimeout(copy.cleared);
+  copy.cleared = setTimeout(() => { byId("copied").textContent = ""; }, 5000);
 }
 
 function addTable(table) {
   const { columns } = table;
   let rows = [...(table.rows ?? data.rows)];
-  // A column of numbers has a decimal in every line, or in none.
-  for (const column of columns) column.whole = rows.every((row) => !column.number || Number.isInteger(row[column.key] ?? 0));
+  for (const column of columns) if (column.number) column.decimals = decimalsOf(rows.map((row) => row[column.key] ?? 0));
   const body = make("tbody");
   const fill = () => {
     const lines = rows.map((row) => {
       const cells = columns.map((column) => {
-        const text = shown(row[column.key], column.number, column.whole);
+        const text = shown(row[column.key], column.number, column.decimals);
         const cell = make("td", { class: column.number ? "number" : text.length > 40 ? "long" : "" }, text);
         if (column.number) cell.title = exact(row[column.key]);
         return cell;
@@ -89,16 +90,24 @@ function addTable(table) {
   const title = make("h3", { id: `${table.id}-title` }, `${table.title} (${rows.length})`);
   const grid = make("table", { "aria-labelledby": title.id }, make("thead", {}, make("tr", {}, ...heads)), body);
   const scroll = make("div", { class: "scroll", tabindex: "0", role: "region", "aria-labelledby": title.id }, grid);
-  const bar = make("div", { class: "bar" }, title, make("span", {}, "copy as"), ...buttons);
-  byId("all-tables").append(make("div", { class: "table", id: `table-${table.id}` }, bar, scroll));
+  const hint = make("span", { class: "hint" });
+  const bar = make("div", { class: "bar" }, title, make("span", { class: "copy" }, "copy as", ...buttons), hint);
+  byId(`all-${table.section}`).append(make("div", { class: "table", id: `table-${table.id}` }, bar, scroll));
+  new ResizeObserver(() => {
+    const more = [scroll.scrollWidth > scroll.clientWidth && "columns", scroll.scrollHeight > scroll.clientHeight && "rows"].filter(Boolean);
+    hint.textContent = more.length ? `scroll for more ${more.join(" and ")}` : "";
+  }).observe(grid);
   if (rows.length > 200) {
-    // A long table is filled when it comes near the window.
+    // A long table is filled when it comes near the window, or is printed.
     scroll.style.height = "28rem";
-    new IntersectionObserver((entries, observer) => {
-      if (!entries.some((entry) => entry.isIntersecting)) return;
+    const observer = new IntersectionObserver((entries) => { if (entries.some((entry) => entry.isIntersecting)) fillOnce(); }, { rootMargin: "400px" });
+    const fillOnce = () => {
       observer.disconnect();
+      removeEventListener("beforeprint", fillOnce);
       fill();
-    }, { rootMargin: "400px" }).observe(scroll);
+    };
+    observer.observe(scroll);
+    addEventListener("beforeprint", fillOnce);
   } else fill();
 }
 for (const table of data.tables) addTable(table);
