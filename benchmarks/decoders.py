@@ -20,8 +20,9 @@ from deltaspace.deltas import AttachedDelta, attach
 from deltaspace.families.batch import Batch
 from deltaspace.families.decoder import Decoder, DecoderBatch
 from deltaspace.families.logits import logits_at
+from deltaspace.families.losses import IGNORED
 from deltaspace.families.ranking import Choice
-from deltaspace.families.text import IGNORED, GeneratedText, RankedText
+from deltaspace.families.text import GeneratedText, RankedText
 
 ROUNDS = 3
 CANDIDATES, TOKENS, NEW = 6, 3, 12
