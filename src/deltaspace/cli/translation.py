@@ -58,7 +58,7 @@ def translate(
         return
     print(f"{delta} misses {moved.before:.0%} of what {source} changes before, {moved.after:.0%} after (held-out inputs)")
     if moved.start != "transferred":
-        print("it began at the mean of the source tasks' codes, which misses less than the vector as it is")
+        print("it began at the mean of the source tasks' codes; from the vector as it is, more is missed")
     print(f"{made.metric} on test: {made.transferred.value:.1f} transferred, {made.score.value:.1f} translated")
     if out is not None:
         print(f"{out}: {task} as {delta}")

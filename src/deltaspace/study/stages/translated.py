@@ -44,7 +44,8 @@ class TranslatedStage(Stage[Key]):
     def work(self, resources: Resources, key: Key) -> Work:
         how, task = resources.recipe.translate, resources.tasks[key.task]
         assert how is not None
-        work = Work.of_training(how, [key.delta], how.held_out, task=key.task, numbers=key.dim)
+        starts = len(how.starts)
+        work = Work.of_training(how, [key.delta], how.held_out, side_by_side=starts, task=key.task, numbers=key.dim)
         # The delta that is followed answers each input once; the vector is scored at the end.
         return work.reading(len(task.train), key.source).reading(len(task.test), key.delta)
 

@@ -28,7 +28,7 @@ from deltaspace.families import Item
 from deltaspace.scoring import Scorer
 from deltaspace.seeds import derived_seed
 from deltaspace.subspace.codes import squared_radius
-from deltaspace.subspace.stages.searchers import OPTIMIZERS
+from deltaspace.subspace.stages.searchers import OPTIMIZERS, best_of
 from deltaspace.subspace.subspace import Subspace
 from deltaspace.tasks.task import Task
 from deltaspace.training import NO_RESUME, Asked, Batches, Fit, Job, Optimizer, Resume, Score, Training, fit, fit_each
@@ -220,14 +220,14 @@ class _Tuning:
 
     def evaluate(self, values: Sequence[Tensor]) -> Score:
         """The best candidate's score on dev."""
-        return _best(self._scores(values))[1]
+        return best_of(self._scores(values))[1]
 
     def _scores(self, values: Sequence[Tensor]) -> list[Score]:
         return [self._scorer.score(self._subspace.decode(self._attached.name, value)) for value in values]
 
     def best(self, tuned: Fit) -> Optimized:
         """The best candidate of a training."""
-        index = _best(self._scores(tuned.parameters))[0] if len(self.candidates) > 1 else 0
+        index = best_of(self._scores(tuned.parameters))[0] if len(self.candidates) > 1 else 0
         start, factor = self.candidates[index]
         vector, trajectory = tuned.parameters[index], tuned.trajectory[index]
         return Optimized(vector, self._attached.name, self._task.name, start, factor, tuned, trajectory)
@@ -283,14 +283,6 @@ def _starts(subspace: Subspace, attached: AttachedDelta, task: Task, settings: O
             nearest = losses.index(min(losses))
             starts[subspace.sources[nearest]] = codes[nearest].clone()
     return starts
-
-
-def _best(scores: Sequence[Score]) -> tuple[int, Score]:
-    index = 0
-    for other, score in enumerate(scores):
-        if score.better_than(scores[index]):
-            index = other
-    return index, scores[index]
 
 
 OPTIMIZE = Optimization(steps=80, lr=1e-2, evaluate_every=20, patience=4)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from deltaspace.errors import DeltaspaceError
-from deltaspace.training import Adam, Optimizer, StepLoss
+from deltaspace.training import Adam, Optimizer, Score, StepLoss
 from deltaspace.training.optimizer import fitting
 
 if TYPE_CHECKING:
@@ -171,3 +171,12 @@ OPTIMIZERS: dict[str, Callable[[Sequence[Tensor], Sequence[float], int], Optimiz
     "lbfgs": Lbfgs,
     "cma": Cma,
 }
+
+
+def best_of(scores: Sequence[Score]) -> tuple[int, Score]:
+    """The best of the candidates' scores, with its index."""
+    index = 0
+    for other, score in enumerate(scores):
+        if score.better_than(scores[index]):
+            index = other
+    return index, scores[index]

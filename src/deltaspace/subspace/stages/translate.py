@@ -3,9 +3,9 @@
     min_I  mean over x of |a_to(x; theta0_to + up_to(I)) - a_from(x; v)|^2
 
 a is what the PLM answers to the task (`Family.answer`: the square roots of the candidates' or the next token's probabilities), v
-the vector that was tuned through the delta `from`, x the inputs of the task: their targets are never read. I begins at v; or at
-the mean of the source tasks' codes, where `to` answers more like `from` on held-out inputs: far from the codes, v may decode
-as something that has nothing to do with it. Unlike transfer, d numbers are trained, so its scores stand apart from transfer's.
+the vector that was tuned through the delta `from`, x the inputs of the task: their targets are never read. Far from the codes v
+may decode as something that has nothing to do with it: so I begins at v, and at the mean of the source tasks' codes; both are
+tuned side by side, and what misses less on held-out inputs is kept. Unlike transfer, d numbers are trained, so its scores stand apart.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from deltaspace.deltas.delta import AttachedDelta
 from deltaspace.errors import DeltaspaceError
 from deltaspace.families import Item
 from deltaspace.subspace.agreement import answers, probe_seed
+from deltaspace.subspace.stages.searchers import CandidateAdam, best_of
 from deltaspace.subspace.subspace import Subspace
 from deltaspace.tasks.task import Task, unlabeled
 from deltaspace.training import NO_RESUME, Batches, Fit, Resume, Score, Training, fit
@@ -38,7 +39,7 @@ class Translation(Training):
     starts: tuple[Start, ...] = Field(
         default=("transferred", "mean"),
         min_length=1,
-        description="the vector as it is, the mean of the source tasks' codes: the one that misses less on held-out inputs",
+        description="the vector as it is, the mean of the source tasks' codes: tuned side by side; what misses less is kept",
     )
     held_out: int = Field(default=64, ge=1, description="inputs on which agreement is judged, and none are tuned on")
 
@@ -52,7 +53,7 @@ class Translated:
         source: the delta that it follows.
         delta: the delta that it is for.
         task: the task whose inputs it was tuned on.
-        start: where it began: transferred (the vector as it is), or mean.
+        start: where the best began: transferred (the vector as it is), or mean.
         before: at the transferred vector, the share of the change that `source` makes to the PLM's answers which `delta` misses,
             on held-out inputs: 0 is the same function, 1 as far from it as the untuned PLM.
         after: that share at `vector`.
@@ -120,22 +121,31 @@ def translate(
     followed = subspace.decode(source.name, vector)
     judged = _Judged(source, target, followed, items[:count])
     begun: dict[Start, Tensor] = {"transferred": vector.detach().float().clone(), "mean": subspace.mean_code(target.name)}
-    misses = {start: judged.score(subspace.decode(target.name, value)).loss for start, value in begun.items()}
-    start = min(settings.starts, key=misses.__getitem__)
+    before = judged.score(subspace.decode(target.name, begun["transferred"])).loss
 
     def loss(values: list[Tensor], step: int) -> Tensor:
-        batch = source.backbone.family.collate(batches.at(step))
+        items = batches.at(step)
         with torch.no_grad():
-            wanted = source.answer(followed, batch)
-        answered = target.answer(subspace.decode(target.name, values[0]), batch)
-        return (answered - wanted).square().sum(1).mean() / judged.change
+            wanted = source.answer(followed, source.backbone.family.collate(items))
+        batch = source.backbone.family.collate(items * len(values))
+        answered = target.answer(subspace.decode(target.name, torch.stack(values)), batch).unflatten(0, (len(values), -1))
+        # The sum over candidates: each has the gradient that it would have alone.
+        return (answered - wanted).square().sum(2).mean(1).sum() / judged.change
 
-    def evaluate(values: Sequence[Tensor]) -> Score:
-        return judged.score(subspace.decode(target.name, values[0]))
+    def scores(values: Sequence[Tensor]) -> list[Score]:
+        return [judged.score(subspace.decode(target.name, value)) for value in values]
 
-    tuned = fit([begun[start]], loss, evaluate, settings, resume=resume)
-    missed = misses["transferred"], tuned.best.loss
-    return Translated(tuned.parameters[0], source.name, target.name, task.name, start, *missed, tuned)
+    starts = list(dict.fromkeys(settings.starts))
+    tuned = fit(
+        [begun[start] for start in starts],
+        loss,
+        lambda values: best_of(scores(values))[1],
+        settings,
+        optimizer=lambda values: CandidateAdam(values, [1.0] * len(values), seed),
+        resume=resume,
+    )
+    index, score = best_of(scores(tuned.parameters))
+    return Translated(tuned.parameters[index], source.name, target.name, task.name, starts[index], before, score.loss, tuned)
 
 
 class _Judged:
