@@ -5,7 +5,8 @@
 a is what the PLM answers to the task (`Family.answer`: the square roots of the candidates' or the next token's probabilities), v
 the vector that was tuned through the delta `from`, x the inputs of the task: their targets are never read. Far from the codes v
 may decode as something that has nothing to do with it: so I begins at v, and at the mean of the source tasks' codes; both are
-tuned side by side, and what misses less on held-out inputs is kept. Unlike transfer, d numbers are trained, so its scores stand apart.
+tuned side by side, and what misses less on held-out inputs is kept. Unlike transfer, d numbers are trained, so its scores stand
+apart.
 """
 
 from __future__ import annotations
