@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from importlib.util import find_spec
 
@@ -48,3 +49,19 @@ def barriers(page: object) -> str:
         if rule["impact"] in ("serious", "critical")
         for node in rule["nodes"]
     )
+
+
+def wait_until(page, expression, seconds=30.0):
+    """Wait for an expression of the page to be true; while a page is laid out anew it may not be computable."""
+    from playwright.sync_api import Error
+
+    ended = time.monotonic() + seconds
+    while True:
+        try:
+            if page.evaluate(expression):
+                return
+        except Error:
+            if time.monotonic() > ended:
+                raise
+        assert time.monotonic() < ended, f"never true: {expression}"
+        page.wait_for_timeout(50)

@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from tests.browser import barriers, require
+from tests.browser import barriers, require, wait_until
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ("docs", "docs_extensions", "src", "mkdocs.yml")
@@ -174,7 +174,7 @@ def test_wide_tables_are_reached_by_keyboard(address, window):
     assert not any(window.evaluate(f"{narrow}.map(box => box.hasAttribute('tabindex'))"))
     # It is as wide as its window now, whatever it was before.
     window.set_viewport_size({"width": 360, "height": 800})
-    window.wait_for_function(f"{wide}.every(box => box.tabIndex === 0)")
+    wait_until(window, f"{wide}.every(box => box.tabIndex === 0)")
 
 
 @pytest.mark.parametrize("page", ["", "idea/"])

@@ -24,7 +24,7 @@ from deltaspace.report.page import write_report
 from deltaspace.report.page_landscapes import THRESHOLDS, landscape_data
 from deltaspace.report.page_recipe import model_title, shown_recipe
 from deltaspace.study import load_recipe, read_landscapes, read_scores, read_subspace
-from tests.browser import barriers
+from tests.browser import barriers, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -307,7 +307,7 @@ def test_the_picture_is_sharp_and_says_what_its_colors_mean(page):
             wanted = [int(color[i : i + 2], 16) for i in (1, 3, 5)]
             assert max(abs(a - b) for a, b in zip(pixel(x, y), wanted, strict=True)) < 12, (metric, y)
     page.set_viewport_size({"width": 500, "height": 800})
-    page.wait_for_function(f"{size}[0] === 2 * canvas.clientWidth")
+    wait_until(page, f"{size}[0] === 2 * canvas.clientWidth")
     page.select_option("#slice", "1")
     assert "all at 95 % or more" in legend.inner_text()
 
