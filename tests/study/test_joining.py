@@ -36,15 +36,15 @@ import time
 
 from deltaspace.study.graph import Graph
 
-make = Graph._make
+write = Graph.write
 
 
 def slowly(*arguments):
     time.sleep(1.0)
-    return make(*arguments)
+    return write(*arguments)
 
 
-Graph._make = slowly
+Graph.write = slowly
 """
 
 

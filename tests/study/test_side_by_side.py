@@ -98,6 +98,24 @@ def test_a_mistake_is_told_of_the_one_that_has_it(recipe, tmp_path, monkeypatch)
     assert "independent/adapter/source/0.safetensors" in log.ended
 
 
+def test_what_was_made_before_a_mistake_stays(recipe, tmp_path, monkeypatch):
+    make_each, log = INDEPENDENT.make_each, Log()
+
+    def faulty(resources, keys, resumes):
+        for key, content in zip(keys, make_each(resources, keys, resumes), strict=True):
+            if key.task == "second":
+                raise DeltaspaceError("the disk is full" if len(keys) == 1 else "the disk is nearly full")
+            yield content
+
+    monkeypatch.setattr(INDEPENDENT, "make_each", faulty)
+    with pytest.raises(DeltaspaceError, match="the disk is full"):
+        run_study(load_recipe(recipe), tmp_path / "out", engine=Serial(side_by_side=3), observer=log)
+    # Of the group the first was kept as soon as it was there, and is made once.
+    first = "independent/adapter/source/0.safetensors"
+    assert log.ended.count(first) == 1
+    assert (tmp_path / "out" / first).exists() and len(log.ended) == len(set(log.ended))
+
+
 def test_too_little_memory_for_all_is_no_end(recipe, alone, tmp_path, monkeypatch):
     make_each = Graph.make_each
 

@@ -125,30 +125,10 @@ class Graph:
         Raises:
             ClaimedElsewhere: another run makes it, or has just made it.
         """
-        with self.resources.folder.claims.held(artefact.path):
-            if self.state(artefact, tensors=state == "damaged") == "valid":
-                raise ClaimedElsewhere(artefact.path)
-            return self._make(artefact, state, observer)
-
-    def _make(self, artefact: Artefact, state: State, observer: Observer) -> bool:
-        folder, fingerprint = self.resources.folder, self.fingerprint(artefact)
-        if self._brought_back(artefact, observer):
-            return False
-        observer.start(artefact, state)
-        self.begin(artefact)
-        resume = Resume(folder.resume_state(artefact.path), fingerprint, observer.progress, note=observer.note)
-        self.write(artefact, STAGES[artefact.stage].make(self.resources, artefact.key, resume))
-        folder.forget_states(artefact.path)
-        observer.end(artefact)
-        return True
-
-    def _brought_back(self, artefact: Artefact, observer: Observer) -> bool:
-        """Take it from what an earlier recipe had, if that is there."""
-        self._keep_stale(artefact)
-        if self.resources.folder.restore(artefact.path, self.fingerprint(artefact)) and self.state(artefact) == "valid":
-            observer.note(f"{artefact.path} brought back from superseded/")
-            return True
-        return False
+        outcome = self.make_each([(artefact, state)], observer)
+        if artefact not in outcome:
+            raise ClaimedElsewhere(artefact.path)
+        return outcome[artefact]
 
     def alike(self, artefact: Artefact) -> Hashable:
         """Artefacts of which this is the same can be made by one `make_each`; None: this one is made alone."""
@@ -158,7 +138,11 @@ class Graph:
     def make_each(self, artefacts: Sequence[tuple[Artefact, State]], observer: Observer) -> dict[Artefact, bool]:
         """Make artefacts that are alike, side by side; of each that was made, or brought back, whether it was made here.
 
-        Those that another run makes, or has just made, are left out. Observers are told of the first while all are made.
+        Left out are those that another run makes, or has just made; and after the first, the one with a mistake and what follows.
+        Observers are told of the first while all are made.
+
+        Raises:
+            DeltaspaceError: a user's mistake, before anything was made.
         """
         folder, outcome = self.resources.folder, dict[Artefact, bool]()
         with ExitStack() as claims:
@@ -181,13 +165,27 @@ class Graph:
                 kept = folder.resume_state(artefact.path)
                 resumes.append(Resume(kept, self.fingerprint(artefact), told.tell, note=observer.note))
             stage, keys = STAGES[todo[0][0].stage], [artefact.key for artefact, _ in todo]
-            for (artefact, state), content in zip(todo, stage.make_each(self.resources, keys, resumes), strict=True):
-                if outcome.setdefault(artefact, True) and artefact is not todo[0][0]:
-                    observer.start(artefact, state)
-                self.write(artefact, content)
-                folder.forget_states(artefact.path)
-                observer.end(artefact)
+            try:
+                for (artefact, state), content in zip(todo, stage.make_each(self.resources, keys, resumes), strict=True):
+                    if artefact is not todo[0][0]:
+                        observer.start(artefact, state)
+                    self.write(artefact, content)
+                    folder.forget_states(artefact.path)
+                    observer.end(artefact)
+                    outcome[artefact] = True
+            except DeltaspaceError:
+                # The one that has the mistake is left out, and tells it when it is made alone.
+                if not outcome:
+                    raise
         return outcome
+
+    def _brought_back(self, artefact: Artefact, observer: Observer) -> bool:
+        """Take it from what an earlier recipe had, if that is there."""
+        self._keep_stale(artefact)
+        if self.resources.folder.restore(artefact.path, self.fingerprint(artefact)) and self.state(artefact) == "valid":
+            observer.note(f"{artefact.path} brought back from superseded/")
+            return True
+        return False
 
     def begin(self, artefact: Artefact) -> None:
         """Called when an artefact is about to be computed."""
@@ -240,6 +238,7 @@ class _Foremost:
         self._observer, self._beside, self._step = observer, f" ({count} side by side)" if count > 1 else "", -1
 
     def tell(self, step: int, steps: int, text: str) -> None:
-        if step > self._step:
+        # They go in step; one that has several trainings begins to count anew, and so do all.
+        if step != self._step or not self._beside:
             self._step = step
             self._observer.progress(step, steps, f"{text}{self._beside}")

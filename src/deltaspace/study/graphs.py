@@ -69,11 +69,6 @@ class Graphs(Graph):
         name, inside = self.inside(artefact)
         return self.studies[name].state(inside, tensors=tensors)
 
-    def make(self, artefact: Artefact, state: State, observer: Observer) -> bool:
-        """See `Graph.make`."""
-        name, inside = self.inside(artefact)
-        return self._entered(name).make(inside, state, _Renaming(observer, {inside: artefact}))
-
     def alike(self, artefact: Artefact) -> Hashable:
         """See `Graph.alike`: those of one study."""
         name, inside = self.inside(artefact)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast, get_args, get_origin
 
 from deltaspace.errors import DeltaspaceError
@@ -76,9 +76,10 @@ class Stage(ABC, Generic[Key]):
         """Artefacts of which this is the same can be made by one `make_each`; None: this one is made alone."""
         return None
 
-    def make_each(self, resources: Resources, keys: Sequence[Key], resumes: Sequence[Resume]) -> list[Content]:
-        """Compute several artefacts that are alike, as `make` computes each."""
-        return [self.make(resources, key, resume) for key, resume in zip(keys, resumes, strict=True)]
+    def make_each(self, resources: Resources, keys: Sequence[Key], resumes: Sequence[Resume]) -> Iterator[Content]:
+        """Compute several artefacts that are alike, as `make` computes each; each is kept as soon as it comes."""
+        for key, resume in zip(keys, resumes, strict=True):
+            yield self.make(resources, key, resume)
 
     def work(self, resources: Resources, key: Key) -> Work | None:
         """What making an artefact takes at most, for estimates; None where the stage cannot tell."""

@@ -72,18 +72,16 @@ class Serial(Engine):
                     else:
                         others = [] if artefact in alone else self._alike(graph, now[index:], {*waiting, *lost, *beside, *alone})
                         with threads_of_torch(self.threads.of(artefact)):
-                            together = _made_each(graph, [(artefact, state), *others], observer) if others else {}
-                            seconds = (time.perf_counter() - started) / max(1, len(together))
-                            made += sum(together.values())
-                            alone |= {other for other, _ in others}.difference(together)
-                            beside |= set(together)
-                            for other in together.keys() - {artefact}:
-                                graph.settled(other)
-                                costs.learn(other, seconds)
-                            if artefact not in together:
-                                started = time.perf_counter()
-                                made += graph.make(artefact, state, observer)
-                                seconds = time.perf_counter() - started
+                            outcome = _made(graph, [(artefact, state), *others], observer)
+                        seconds = (time.perf_counter() - started) / max(1, len(outcome))
+                        made += sum(outcome.values())
+                        alone |= {other for other, _ in others if other not in outcome}
+                        beside |= set(outcome)
+                        for other in outcome.keys() - {artefact}:
+                            graph.settled(other)
+                            costs.learn(other, seconds)
+                        if artefact not in outcome:
+                            raise ClaimedElsewhere(artefact.path)
                 except ClaimedElsewhere:
                     # Another run makes it, or what it is made from.
                     waiting.add(artefact)
@@ -126,15 +124,16 @@ class Serial(Engine):
         return fitting
 
 
-def _made_each(graph: Graph, artefacts: Sequence[tuple[Artefact, State]], observer: Observer) -> dict[Artefact, bool]:
-    """What could be made side by side; nothing where one has a mistake, which is told of that one when it is made alone, or where
-    all together need more memory than there is.
+def _made(graph: Graph, artefacts: Sequence[tuple[Artefact, State]], observer: Observer) -> dict[Artefact, bool]:
+    """What could be made. Of several the first alone, where one has a mistake (told when that one is made alone), or where all
+    together need more memory than there is.
     """
-    try:
-        return graph.make_each(artefacts, observer)
-    except DeltaspaceError as mistake:
-        why = in_one_line(mistake)
-    except torch.OutOfMemoryError:
-        why = "they need more memory than there is"
-    observer.note(f"{artefacts[0][0].path} and {len(artefacts) - 1} beside it are made one by one: {why}")
-    return {}
+    if len(artefacts) > 1:
+        try:
+            return graph.make_each(artefacts, observer)
+        except DeltaspaceError as mistake:
+            why = in_one_line(mistake)
+        except torch.OutOfMemoryError:
+            why = "they need more memory than there is"
+        observer.note(f"{artefacts[0][0].path} and {len(artefacts) - 1} beside it are made one by one: {why}")
+    return graph.make_each(artefacts[:1], observer)

@@ -44,7 +44,7 @@ class Independent(Stage[Key]):
         return work.reading(len(task.test), key.delta)
 
     def make(self, resources: Resources, key: Key, resume: Resume) -> Content:
-        return self.make_each(resources, [key], [resume])[0]
+        return next(self.make_each(resources, [key], [resume]))
 
     def alike(self, resources: Resources, key: Key) -> Hashable:
         attached, task = resources.attached(key.delta, key.seed), resources.tasks[key.task]
@@ -53,7 +53,7 @@ class Independent(Stage[Key]):
         batch = batch_alike(task, resources.recipe.train)
         return None if batch is None else (key.delta, key.seed, batch)
 
-    def make_each(self, resources: Resources, keys: Sequence[Key], resumes: Sequence[Resume]) -> list[Content]:
+    def make_each(self, resources: Resources, keys: Sequence[Key], resumes: Sequence[Resume]) -> Iterator[Content]:
         for key in keys:
             if (imported := resources.imports.source(key.task, key.delta, key.seed)) is not None:
                 raise DeltaspaceError(
@@ -64,7 +64,8 @@ class Independent(Stage[Key]):
         attached = resources.attached(keys[0].delta, keys[0].seed)
         tasks = [resources.tasks[key.task] for key in keys]
         solutions = train_each(attached, tasks, resources.recipe.train, seed=keys[0].seed, resumes=resumes)
-        return [self._kept(resources, key, solution) for key, solution in zip(keys, solutions, strict=True)]
+        for key, solution in zip(keys, solutions, strict=True):
+            yield self._kept(resources, key, solution)
 
     def _kept(self, resources: Resources, key: Key, solution: Solution) -> Content:
         attached = resources.attached(key.delta, key.seed)

@@ -68,7 +68,7 @@ class OptimizedStage(Stage[Key]):
         return work.reading(len(task.test) + nearest, key.delta)
 
     def make(self, resources: Resources, key: Key, resume: Resume) -> Content:
-        return self.make_each(resources, [key], [resume])[0]
+        return next(self.make_each(resources, [key], [resume]))
 
     def alike(self, resources: Resources, key: Key) -> Hashable:
         how = resources.recipe.optimize
@@ -77,13 +77,14 @@ class OptimizedStage(Stage[Key]):
         batch = batch_alike(resources.tasks[key.task], how)
         return (key.subspace, key.delta, batch) if grouped and batch is not None and how.optimizer == "adam" else None
 
-    def make_each(self, resources: Resources, keys: Sequence[Key], resumes: Sequence[Resume]) -> list[Content]:
+    def make_each(self, resources: Resources, keys: Sequence[Key], resumes: Sequence[Resume]) -> Iterator[Content]:
         delta, seed, how = keys[0].delta, keys[0].seed, resources.recipe.optimize
         attached, subspace = resources.attached(delta, seed), SUBSPACE.load(resources, keys[0].subspace)
         others = [resources.attached(name, seed) for name in resources.recipe.deltas if how.agreement and name != delta]
         tasks = [resources.tasks[key.task] for key in keys]
         tuned = optimize_each(subspace, attached, tasks, how, others=others, seed=seed, resumes=resumes)
-        return [self._content(resources, key, vector) for key, vector in zip(keys, tuned, strict=True)]
+        for key, vector in zip(keys, tuned, strict=True):
+            yield self._content(resources, key, vector)
 
     def _content(self, resources: Resources, key: Key, tuned: Optimized) -> Content:
         attached, task = resources.attached(key.delta, key.seed), resources.tasks[key.task]

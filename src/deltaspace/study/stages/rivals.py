@@ -62,7 +62,7 @@ class Rivals(Stage[Key]):
         return work.reading(len(task.test), key.delta)
 
     def make(self, resources: Resources, key: Key, resume: Resume) -> Content:
-        return self.make_each(resources, [key], [resume])[0]
+        return next(self.make_each(resources, [key], [resume]))
 
     def alike(self, resources: Resources, key: Key) -> Hashable:
         how = resources.recipe.optimize
@@ -70,15 +70,13 @@ class Rivals(Stage[Key]):
         alike = batch is not None and self._attached(resources, key).delta.grouped and how.optimizer == "adam"
         return (key.dim, key.rival, key.delta, key.seed, batch) if alike else None
 
-    def make_each(self, resources: Resources, keys: Sequence[Key], resumes: Sequence[Resume]) -> list[Content]:
+    def make_each(self, resources: Resources, keys: Sequence[Key], resumes: Sequence[Resume]) -> Iterator[Content]:
         attached, made = self._attached(resources, keys[0]), self._tuned(resources, keys, resumes)
-        contents = []
         for key, (tuned, parameters) in zip(keys, made, strict=True):
             result = score(attached, resources.tasks[key.task], parameters)
             row = self.row(key, resources.tasks[key.task], result, source_delta=key.delta, tuned=len(tuned.vector))
             metadata = {"factor": tuned.factor, **training_history(tuned.fit)}
-            contents.append(Content({"vector": tuned.vector}, metadata, row.timed(tuned.fit)))
-        return contents
+            yield Content({"vector": tuned.vector}, metadata, row.timed(tuned.fit))
 
     def _attached(self, resources: Resources, key: Key) -> AttachedDelta:
         if RIVALS[key.rival].projection is not None:
