@@ -70,7 +70,7 @@ def test_what_the_closed_form_can_say_whole_is_not_tuned(rank, name):
 def test_the_closed_form_is_the_nearest_of_its_rank(architecture):
     source = tuned("finetune", architecture, scale=1.0)
     target = attach("lora", source[0].backbone, r=2)
-    start, _ = closed_form(*source, target)
+    start, _ = closed_form(source, target, ())
     made, merged = target.delta.merge(target, start), source[0].delta.merge(*source)
     for name, _ in target.layout.entries:
         if ".lora_A." in name:

@@ -1,17 +1,23 @@
-"""Where a target starts: in closed form at what it can have of a source that adds to weights, else at its initial vector.
+"""Where a target starts: in closed form at what it can have of a source, else at its initial vector.
 
-A LoRA takes the truncated SVD of each weight's difference (Eckart & Young 1936), the best of its rank; fine-tuning all of it.
+Of a source that adds to weights a LoRA takes the truncated SVD of each weight's difference (Eckart & Young 1936), the best of its
+rank; fine-tuning all of it. Of another one, a LoRA takes what does likewise at the ends of sublayers (`least_squares.py`).
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from deltaspace.checkpoints.least_squares import sublayer_updates
 from deltaspace.deltas import Finetune
+from deltaspace.deltas.adapter import SUBLAYERS, sublayer_ends
 from deltaspace.deltas.delta import AttachedDelta
 from deltaspace.errors import DeltaspaceError
+from deltaspace.families import Item
 
 _DOWN, _UP = ".lora_A.default.weight", ".lora_B.default.weight"
 INITIAL = "its initial vector"
@@ -21,35 +27,52 @@ _EXTRA, _ROUNDS = 8, 8
 
 
 def closed_form(
-    source: AttachedDelta, parameters: Float[Tensor, " params"], target: AttachedDelta
+    source: tuple[AttachedDelta, Float[Tensor, " params"]], target: AttachedDelta, items: Sequence[Item]
 ) -> tuple[Float[Tensor, " target_params"], str]:
     """The target's parameters that come nearest to the source, (m,), and how they were had.
 
     Args:
-        source: the delta that is followed.
-        parameters: of it, (n,).
+        source: the delta that is followed, and its parameters, (n,).
         target: the delta that follows, on the same PLM.
+        items: encoded inputs, which only a source is run on that is no difference of weights.
     """
-    modules = [name.removesuffix(_DOWN) for name, _ in target.layout.entries if name.endswith(_DOWN)]
-    if not modules and not isinstance(target.delta, Finetune):
+    ranks = {name.removesuffix(_DOWN): shape[0] for name, shape in target.layout.entries if name.endswith(_DOWN)}
+    if not ranks and not isinstance(target.delta, Finetune):
         return target.initial.clone(), INITIAL
+    attached, parameters = source
     try:
-        merged = dict(source.delta.merge(source, parameters).named_parameters())
+        merged = dict(attached.delta.merge(attached, parameters).named_parameters())
     except DeltaspaceError:  # the source is no difference of weights
-        return target.initial.clone(), INITIAL
+        return _from_sublayers(source, target, ranks, items)
     if isinstance(target.delta, Finetune):
         return target.layout.flatten(merged).detach().clone(), "the source's weights"
-    parts = {name: part.clone() for name, part in target.layout.split(target.initial).items()}
-    base = dict(source.backbone.model.named_parameters())
-    for module in modules:
+    base = dict(attached.backbone.model.named_parameters())
+    updates = {}
+    for module in ranks:
         difference = (merged[f"{module}.weight"] - base[f"{module}.weight"]).detach().float()
-        layer = target.model.get_submodule(module)
-        if layer.fan_in_fan_out:
-            difference = difference.T
-        if difference.any():
-            down, up = _factors(difference, len(parts[module + _DOWN]))
-            parts[module + _DOWN], parts[module + _UP] = down, up / layer.scaling["default"]
-    return target.layout.flatten(parts), "the truncated SVD of the difference of the weights"
+        updates[module] = difference.T if target.model.get_submodule(module).fan_in_fan_out else difference
+    return _as_lora(target, updates), "the truncated SVD of the difference of the weights"
+
+
+def _from_sublayers(
+    source: tuple[AttachedDelta, Tensor], target: AttachedDelta, ranks: dict[str, int], items: Sequence[Item]
+) -> tuple[Tensor, str]:
+    model = target.backbone.model
+    ends = sublayer_ends(model, SUBLAYERS.get(model.config.model_type, ()))
+    fitted = {end: ranks[end] for end in ends if end in ranks}
+    if not fitted:
+        return target.initial.clone(), INITIAL
+    return _as_lora(target, sublayer_updates(source, target, ends, fitted, items)), "least squares of the sublayers' outputs"
+
+
+def _as_lora(target: AttachedDelta, updates: dict[str, Float[Tensor, "out inputs"]]) -> Float[Tensor, " params"]:
+    """The LoRA that adds these to its modules' weights, each in its rank."""
+    parts = {name: part.clone() for name, part in target.layout.split(target.initial).items()}
+    for module, update in updates.items():
+        if update.any():
+            down, up = _factors(update, len(parts[module + _DOWN]))
+            parts[module + _DOWN], parts[module + _UP] = down, up / target.model.get_submodule(module).scaling["default"]
+    return target.layout.flatten(parts)
 
 
 def _factors(matrix: Float[Tensor, "out inputs"], rank: int) -> tuple[Float[Tensor, "rank inputs"], Float[Tensor, "out rank"]]:

@@ -125,7 +125,9 @@ def convert(
     train = backbone.family.encode(task, shuffled(task.train, settings.inputs, seed, "tuned on"))
     held = backbone.family.encode(task, shuffled(task.dev, settings.held_out, seed, "held out"))
     followed = Followed(source, attached, held, named and task.ranked and task.kind != "regression")
-    start, how = closed_form(follows, parameters, attached) if settings.closed_form else (attached.initial, INITIAL)
+    start, how = closed_form(source, attached, train) if settings.closed_form else (attached.initial, INITIAL)
+    if followed.missed(start) > 1:
+        start, how = attached.initial, INITIAL
     before = followed.agreement(start)
     tuned = None
     if before.missed > settings.enough:

@@ -9,6 +9,7 @@ After the attention and after the feed-forward sublayer, before the residual con
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from jaxtyping import Float
@@ -75,7 +76,7 @@ class Adapter(Delta):
                 expected="one of " + ", ".join(SUBLAYERS),
                 mend="name the modules that end the attention and the feed-forward sublayers: {adapter: {modules: […]}}",
             )
-        sublayers = [name for name, _ in model.named_modules() if name.endswith(tuple("." + ending for ending in endings))]
+        sublayers = sublayer_ends(model, endings)
         if not sublayers:
             raise DeltaspaceError(
                 f"adapter: no module of {backbone.name} ends in any of {', '.join(endings)}",
@@ -88,6 +89,11 @@ class Adapter(Delta):
             module.register_forward_hook(_through_adapter)
             names += [f"{sublayer}.adapter.down", f"{sublayer}.adapter.up"]
         return model, names
+
+
+def sublayer_ends(model: nn.Module, endings: Sequence[str]) -> list[str]:
+    """Names of the modules that end in any of some names, in the model's order."""
+    return [name for name, _ in model.named_modules() if name.endswith(tuple(f".{ending}" for ending in endings))]
 
 
 class Bottleneck(nn.Module):
