@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from deltaspace.cli._options import Dim, Seed, refuse_sweep
+from deltaspace.cli._options import Dim, Seed, check_checkpoint, refuse_sweep
 from deltaspace.cli._subspaces import Chosen, choose, is_study, refuse_choice, subspace_of
 from deltaspace.cli._terminal import bars, print_json, print_tables, quiet
 from deltaspace.errors import DeltaspaceError
@@ -80,7 +80,7 @@ def import_(
 
 def export(
     study: Annotated[Path, typer.Argument(metavar="STUDY", help="A study's folder, or one of an exported subspace.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Where to.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Where to: a folder; or for a LoRA a file *.gguf, for llama.cpp.")],
     task: Annotated[str | None, typer.Option(help="Decode this task; without it the whole subspace is written.")] = None,
     delta: Annotated[str | None, typer.Option(help="As which delta.")] = None,
     through: Annotated[
@@ -107,10 +107,17 @@ def export(
 
     Example: deltaspace export runs/demo --task products --delta lora -o products-lora
     """
-    from deltaspace.storage import check_export, push_to_hub
+    from deltaspace.gguf_header import SUFFIX
+    from deltaspace.storage import push_to_hub
 
     quiet()
-    check_export(out, study)
+    check_checkpoint(out, study)
+    if out.suffix == SUFFIX and (task is None or merge or push is not None):
+        raise DeltaspaceError(
+            f"{out} is to be a file, of one LoRA",
+            expected="--task NAME --delta LORA, without --merge and --push-to-hub",
+            mend="add these, or name a folder",
+        )
     if push is not None and re.fullmatch(r"[\w.-]+/[\w.-]+", push) is None:
         raise DeltaspaceError(f"--push-to-hub {push}", expected="OWNER/NAME")
     if (as_delta is None) != (inputs is None) or (merge and as_delta is not None):
