@@ -48,10 +48,18 @@ class _Architecture:
 
 
 _ARCHITECTURES = {
+    "Gemma2ForCausalLM": _Architecture("gemma2"),
+    "Gemma3ForCausalLM": _Architecture("gemma3"),
+    "GemmaForCausalLM": _Architecture("gemma"),
     "LlamaForCausalLM": _Architecture("llama", by_neighbors=True),
     "MistralForCausalLM": _Architecture("llama", by_neighbors=True),
+    "Olmo2ForCausalLM": _Architecture("olmo2"),
+    "Phi3ForCausalLM": _Architecture("phi3"),
     "Qwen2ForCausalLM": _Architecture("qwen2"),
     "Qwen3ForCausalLM": _Architecture("qwen3"),
+    "SmolLM3ForCausalLM": _Architecture("smollm3", by_neighbors=True),
+    "StableLmForCausalLM": _Architecture("stablelm"),
+    "Starcoder2ForCausalLM": _Architecture("starcoder2"),
 }
 
 

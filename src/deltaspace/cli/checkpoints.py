@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +15,9 @@ from deltaspace.cli._subspaces import Chosen, choose, is_study, refuse_choice, s
 from deltaspace.cli._terminal import bars, print_json, print_tables, quiet
 from deltaspace.errors import DeltaspaceError
 from deltaspace.names import counted
+
+if TYPE_CHECKING:
+    from deltaspace.subspace import Subspace
 
 
 def import_(
@@ -82,6 +86,9 @@ def export(
     study: Annotated[Path, typer.Argument(metavar="STUDY", help="A study's folder, or one of an exported subspace.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Where to: a folder; or for a LoRA a file *.gguf, for llama.cpp.")],
     task: Annotated[str | None, typer.Option(help="Decode this task; without it the whole subspace is written.")] = None,
+    every: Annotated[
+        bool, typer.Option("--all", help="Decode every task, each into a folder in --out; those there are left.")
+    ] = False,
     delta: Annotated[str | None, typer.Option(help="As which delta.")] = None,
     through: Annotated[
         str | None,
@@ -100,8 +107,9 @@ def export(
     push: Annotated[
         str | None, typer.Option("--push-to-hub", metavar="OWNER/NAME", help="Put it on the Hugging Face Hub too.")
     ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="With --all: print where each is, and its error, as JSON.")] = False,
 ) -> None:
-    """Write a task as a checkpoint of any delta, or the subspace itself with all its vectors.
+    """Write a task as a checkpoint of any delta, or all of them, or the subspace itself with all its vectors.
 
     With --as it is decoded as --delta, and then tuned on inputs, without labels, until the other delta computes the same.
 
@@ -111,6 +119,15 @@ def export(
     from deltaspace.storage import push_to_hub
 
     quiet()
+    if every:
+        if out.suffix == SUFFIX or any(option is not None for option in (task, as_delta, inputs, push)) or merge:
+            raise DeltaspaceError(
+                "--all writes every task as a folder of its own",
+                expected="--out FOLDER, with --delta, --through, --dim, --seed or --json beside it",
+                mend="leave the other options out, or name one task: --task NAME",
+            )
+        _export_all(subspace_of(study, dim, seed), study, out, (delta, through), as_json)
+        return
     check_checkpoint(out, study)
     if out.suffix == SUFFIX and (task is None or merge or push is not None):
         raise DeltaspaceError(
@@ -174,6 +191,52 @@ def _export_task(chosen: Chosen, out: Path, merge: bool) -> None:
     attached, parameters = chosen.on_plm()
     export_delta(attached, parameters, out, merge=merge, provenance=chosen.provenance())
     print(f"{out}: {chosen.task} as {attached.name}, {chosen.origin}" + (", merged into the model" if merge else ""))
+
+
+def _export_all(subspace: Subspace, study: Path, out: Path, through: tuple[str | None, str | None], as_json: bool) -> None:
+    from deltaspace.backbone import load_backbone
+    from deltaspace.checkpoints.compress import errors_of
+    from deltaspace.checkpoints.export import export_each
+    from deltaspace.report.kept import exported_table
+    from deltaspace.storage import check_export
+    from deltaspace.subspace import SubspaceModel
+
+    asked, via = through
+    delta = asked or (next(iter(subspace.entries)) if len(subspace.entries) == 1 else None)
+    names = dict.fromkeys([*subspace.sources, *subspace.vectors.tasks])
+    chosen = [choose(subspace, task, delta, via) for task in names]
+    if not chosen:
+        raise DeltaspaceError(f"{study} has no tasks", expected="source tasks, or vectors of tasks that were tuned in it")
+    for each in chosen:
+        check_export(out / each.task, study)
+    plm, errors = subspace.plm, errors_of(subspace, chosen[0].delta)
+    attached = SubspaceModel(subspace, load_backbone(plm.name, family=plm.family or None)).attached(chosen[0].delta)
+    on_device = subspace.to(attached.backbone.device)
+    tasks = (
+        (
+            each.task,
+            on_device.decode(each.delta, on_device.vector(each.task, each.through)),
+            each.provenance() | _lost(errors, each),
+        )
+        for each in chosen
+    )
+    rows = []
+    with bars() as shown:
+        for number, (each, (folder, now)) in enumerate(zip(chosen, export_each(attached, tasks, out), strict=True), 1):
+            shown.progress(number, len(chosen), f"{folder}")
+            error = errors.get(each.task) if each.of_code else None
+            rows.append({"task": each.task, "delta": each.delta, "folder": str(folder), "written": now, "parameter_error": error})
+    if as_json:
+        print_json(rows)
+        return
+    print_tables([exported_table(rows)])
+    print(f"{out}: {counted(sum(bool(row['written']) for row in rows), 'checkpoint')} written, {len(rows)} there")
+
+
+def _lost(errors: Mapping[str, float], chosen: Chosen) -> dict[str, object]:
+    """A row of a model card, where it is known what the space lost of a task's solution."""
+    known = chosen.of_code and chosen.task in errors
+    return {"parameter error": f"{errors[chosen.task]:.2%} of the displacement"} if known else {}
 
 
 def _export_converted(chosen: Chosen, as_delta: str, inputs: str, out: Path) -> None:
