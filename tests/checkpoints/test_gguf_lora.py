@@ -52,12 +52,11 @@ MODELS = {
     "Phi3": ("phi3", False),
     "Qwen2": ("qwen2", False),
     "Qwen3": ("qwen3", False),
-    "SmolLM3": ("smollm3", True),
     "StableLm": ("stablelm", False),
     "Starcoder2": ("starcoder2", False),
 }
 # Without a width of heads in its configuration, or with matrices that others have not.
-PLAIN = ("Olmo2", "Phi3", "Qwen2", "SmolLM3", "StableLm", "Starcoder2")
+PLAIN = ("Olmo2", "Phi3", "Qwen2", "StableLm", "Starcoder2")
 FUSED = {
     "Phi3": {"self_attn.qkv_proj": "attn_qkv", "mlp.gate_up_proj": "ffn_up"},
     "Starcoder2": {"mlp.c_fc": "ffn_up", "mlp.c_proj": "ffn_down"},

@@ -57,7 +57,6 @@ _ARCHITECTURES = {
     "Phi3ForCausalLM": _Architecture("phi3"),
     "Qwen2ForCausalLM": _Architecture("qwen2"),
     "Qwen3ForCausalLM": _Architecture("qwen3"),
-    "SmolLM3ForCausalLM": _Architecture("smollm3", by_neighbors=True),
     "StableLmForCausalLM": _Architecture("stablelm"),
     "Starcoder2ForCausalLM": _Architecture("starcoder2"),
 }
