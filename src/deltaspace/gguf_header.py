@@ -1,4 +1,4 @@
-"""The header of a GGUF file as somebody else wrote it, looked at before a library reads any of it.
+"""The header of a GGUF file as somebody else wrote it, looked at before a library reads any of it, or it is replaced.
 
 Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md, versions 2 and 3, little endian. The counts that a file states
 bound nothing by themselves, so that every step here is checked against the file's length.
@@ -15,6 +15,9 @@ from typing import BinaryIO
 
 from deltaspace.errors import DeltaspaceError
 from deltaspace.storage import readable
+from deltaspace.storage.reading import what_is_at
+
+SUFFIX = ".gguf"
 
 _MAGIC = b"GGUF"
 _VERSIONS = (2, 3)
@@ -48,11 +51,13 @@ class GgufHeader:
 
     Args:
         architecture: as llama.cpp calls it.
+        purpose: `general.type`: model, which it is where nothing is said, or adapter.
         tensors: what it says of each tensor.
         data: at which byte of the file the tensors' data begin.
     """
 
     architecture: str
+    purpose: str
     tensors: tuple[GgufTensor, ...]
     data: int
 
@@ -80,6 +85,26 @@ def gguf_header(path: Path) -> GgufHeader:
             ) from None
 
 
+def check_replaceable(path: Path) -> None:
+    """Raise DeltaspaceError unless a LoRA's GGUF file may be written: nothing is there, or an earlier one, never a model."""
+    present = what_is_at(path)
+    if present == "a file":
+        try:
+            purpose = gguf_header(path).purpose
+        except DeltaspaceError:
+            purpose = ""
+        if purpose == "adapter":
+            return
+        present = "a GGUF file of a model" if purpose == "model" else "a file of another kind"
+    if present is not None:
+        raise DeltaspaceError(
+            f"cannot write {path}",
+            found=f"{present} is there",
+            expected="an earlier LoRA as a GGUF file, or nothing",
+            mend="choose another path",
+        )
+
+
 class _Walk:
     def __init__(self, file: BinaryIO, size: int) -> None:
         self._file, self._size = file, size
@@ -90,11 +115,13 @@ class _Walk:
         version, tensors, fields = struct.unpack("<IQQ", self._take(20))
         if version not in _VERSIONS:
             raise ValueError(f"version {version}")
-        architecture, alignment = "", _ALIGNMENT
+        architecture, purpose, alignment = "", "model", _ALIGNMENT
         for _ in range(fields):
             name, kind = self._text(), self._number("<I")
             if name == "general.architecture" and kind == _STRING:
                 architecture = self._text()
+            elif name == "general.type" and kind == _STRING:
+                purpose = self._text()
             elif name == "general.alignment" and kind == _UINT32:
                 alignment = max(1, self._number("<I"))
             else:
@@ -108,7 +135,7 @@ class _Walk:
                 raise ValueError(f"a tensor of {count} dimensions")
             numbers = prod(struct.unpack(f"<{count}Q", self._take(8 * count)))
             listed.append(GgufTensor(numbers, *struct.unpack("<IQ", self._take(12))))
-        return GgufHeader(architecture, tuple(listed), -(-self._file.tell() // alignment) * alignment)
+        return GgufHeader(architecture, purpose, tuple(listed), -(-self._file.tell() // alignment) * alignment)
 
     def _take(self, count: int) -> bytes:
         if count > self._size - self._file.tell():

@@ -32,7 +32,7 @@ from deltaspace.study.stages.zero_shot import Key
 
 VERBS = (
     *"demo init run train approximate optimize transfer translate sweep show status landscape figure report check".split(),
-    *"tasks import export convert info".split(),
+    *"tasks import export compress convert info".split(),
 )
 
 

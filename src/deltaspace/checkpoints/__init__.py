@@ -7,12 +7,13 @@ from deltaspace.checkpoints.export import export_delta
 from deltaspace.checkpoints.followed import Agreement
 from deltaspace.checkpoints.load import load_delta
 from deltaspace.checkpoints.read_any import base_of, load_tuned
-from deltaspace.checkpoints.read_peft import Checkpoint, drawn, initial_for, read_checkpoints
+from deltaspace.checkpoints.read_peft import Checkpoint, Checkpoints, drawn, initial_for, read_checkpoints
 
 __all__ = [
     "CONVERT",
     "Agreement",
     "Checkpoint",
+    "Checkpoints",
     "Conversion",
     "Converted",
     "base_of",

@@ -11,7 +11,9 @@ from torch import Tensor
 from deltaspace.checkpoints.conversion import Conversion, Converted, conversion_fingerprint, convert
 from deltaspace.checkpoints.conversion_card import conversion_rows
 from deltaspace.checkpoints.export import CONVERTED, export_delta
+from deltaspace.checkpoints.gguf_lora import gguf_lora
 from deltaspace.deltas import AttachedDelta, Delta
+from deltaspace.gguf_header import SUFFIX
 from deltaspace.tasks import Task
 from deltaspace.training import Progress, Resume
 
@@ -36,7 +38,7 @@ def convert_to_folder(
         source: a delta and its parameters, (n,).
         target: the name and settings of the delta that follows.
         inputs, settings, prompt: see `convert`.
-        out: where to.
+        out: where to: a folder, or a LoRA's GGUF file.
         told: what source and inputs are called in the card.
         provenance: further rows of the card.
         progress: told how far it is.
@@ -45,6 +47,8 @@ def convert_to_folder(
         DeltaspaceError: see `convert` and `export_delta`.
     """
     attached = AttachedDelta(target[1], source[0].backbone, name=target[0])
+    if out.suffix == SUFFIX:
+        gguf_lora(attached, attached.initial)  # what cannot be written is told before it is tuned
     state = out.parent / f".{out.name}.converting.safetensors"
     resume = Resume(state, conversion_fingerprint(source, target[1], inputs, settings, prompt), progress)
     made = convert(source, attached, inputs, settings, prompt=prompt, resume=resume)

@@ -5,21 +5,27 @@ Each delta says in which format (`Delta.write`), and what becomes of the PLM's w
 - What peft made is written as peft writes it: `PeftModel.from_pretrained(model, folder)`.
 - Adapters, prefixes and APET: `delta.safetensors` and `delta.json` (docs/format.md); `load_delta(folder, backbone)`.
 - Fine-tuning, and any delta that is merged: a plain model, `AutoModel.from_pretrained(folder)`.
+
+A LoRA is written for llama.cpp where a file `*.gguf` is named in place of a folder (`gguf_lora.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from jaxtyping import Float
 from torch import Tensor
 
+from deltaspace.checkpoints.gguf_lora import write_gguf_lora
 from deltaspace.deltas import AttachedDelta, CheckpointCard
 from deltaspace.deltas.checkpoint import write_model
 from deltaspace.errors import DeltaspaceError
+from deltaspace.gguf_header import SUFFIX
 from deltaspace.markdown import front_matter, literal, plain
-from deltaspace.storage import exporting, hub_name, path_of, write_text
+from deltaspace.names import check_name
+from deltaspace.storage import digest, exporting, hub_name, is_exported, path_of, write_text
 
 DECODED, CONVERTED = "decoded from a deltaspace subspace", "converted by deltaspace"
 
@@ -33,25 +39,32 @@ def export_delta(
     provenance: Mapping[str, object] | None = None,
     origin: str = DECODED,
 ) -> Path:
-    """Write a delta's parameters as a checkpoint with its model card.
+    """Write a delta's parameters as a checkpoint with its model card, which of a GGUF file is its description.
 
     Args:
         attached: the delta.
         parameters: (n,), such as `subspace.decode` gives.
-        folder: where to: an earlier export, which goes, an empty folder, or none.
+        folder: where to: an earlier export, which goes, an empty folder, or none; or a file `*.gguf`, for a LoRA alone.
         merge: add them to the PLM's weights and write a plain model.
         provenance: where they come from, for the model card.
         origin: how they came to be, for its title.
 
     Raises:
-        DeltaspaceError: there are not n finite numbers, the delta cannot be merged, something else is in the folder, or it
-            cannot be written.
+        DeltaspaceError: there are not n finite numbers, the delta cannot be merged, something else is in the folder, it
+            cannot be written, or it is no LoRA that a GGUF file can hold (`gguf_lora`).
     """
     delta, folder = attached.delta, path_of(folder)
-    if not bool(parameters.isfinite().all()):
-        raise DeltaspaceError(
-            f"these are no parameters of {attached.name}", found="NaN or infinite numbers", expected="what subspace.decode gives"
-        )
+    _check_finite(attached, parameters)
+    if folder.suffix == SUFFIX:
+        if merge:
+            raise DeltaspaceError(
+                f"cannot write {folder}",
+                found="a merged model",
+                expected="a LoRA alone",
+                mend="name a folder, or do not merge it",
+            )
+        title = f"A {attached.name} for {hub_name(attached.backbone.name)}, {origin}"
+        return write_gguf_lora(attached, parameters, folder, title, provenance or {})
     with exporting(folder) as made:
         if merge:
             card = write_model(delta.merge(attached, parameters), attached.backbone.tokenizer, made)
@@ -59,6 +72,51 @@ def export_delta(
             card = delta.write(attached, parameters, made)
         write_text(made / "README.md", model_card(attached, card, folder.name, provenance or {}, origin))
     return folder
+
+
+def export_each(
+    attached: AttachedDelta,
+    tasks: Iterable[tuple[str, Float[Tensor, " params"], Mapping[str, object]]],
+    folder: Path,
+) -> Iterator[tuple[Path, bool]]:
+    """Write the parameters of many tasks, each as a checkpoint in a folder of its own; what is there already is left.
+
+    Args:
+        attached: the delta.
+        tasks: name, parameters, (n,), and provenance of each; read one after the other.
+        folder: where the tasks' folders are.
+
+    Yields:
+        The folder of each, and whether it was written now.
+
+    Raises:
+        DeltaspaceError: a task's name is none that a folder can have, or as `export_delta`.
+    """
+    writer = attached.delta.writer(attached)
+    for task, parameters, provenance in tasks:
+        try:
+            check_name("a task", task)
+        except ValueError as error:
+            raise DeltaspaceError(
+                f"the task {task!r} cannot be written as a folder", found=str(error), mend="rename it"
+            ) from None
+        out = folder / task
+        values = hashlib.sha256(parameters.detach().cpu().contiguous().numpy().tobytes()).hexdigest()
+        said = {**provenance, "content": digest([values, attached.settings(), {k: str(v) for k, v in provenance.items()}])}
+        there = is_exported(out, f"| content | {said['content']} |")
+        if not there:
+            _check_finite(attached, parameters)
+            with exporting(out) as made:
+                card = writer(parameters, made)
+                write_text(made / "README.md", model_card(attached, card, task, said))
+        yield out, not there
+
+
+def _check_finite(attached: AttachedDelta, parameters: Float[Tensor, " params"]) -> None:
+    if not bool(parameters.isfinite().all()):
+        raise DeltaspaceError(
+            f"these are no parameters of {attached.name}", found="NaN or infinite numbers", expected="what subspace.decode gives"
+        )
 
 
 def model_card(

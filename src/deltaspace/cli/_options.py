@@ -33,6 +33,22 @@ def refuse_sweep(folder: Path) -> None:
         )
 
 
+def check_checkpoint(out: Path, source: Path | str) -> None:
+    """Raise DeltaspaceError where a checkpoint may not be written: before anything is computed for it.
+
+    Args:
+        out: its folder, or its GGUF file.
+        source: what it is made from, which it must not take the place of.
+    """
+    from deltaspace.gguf_header import SUFFIX, check_replaceable
+    from deltaspace.storage import check_export
+
+    if out.suffix == SUFFIX:
+        check_replaceable(out)
+    else:
+        check_export(out, source)
+
+
 class Tracker(str, Enum):
     """accelerate's trackers that curves can be sent to."""
 

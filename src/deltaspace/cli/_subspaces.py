@@ -62,11 +62,15 @@ class Chosen:
     through: str
     origin: str
 
+    @property
+    def of_code(self) -> bool:
+        """Whether its vector is a source task's code, not one that was tuned."""
+        return not self.subspace.vectors.deltas_of(self.task)
+
     def provenance(self) -> dict[str, object]:
         """Rows of a model card's table."""
         said = {"task": self.task, "vector": self.origin, "d": self.subspace.dim, "seed": self.subspace.seed}
-        of_code = not self.subspace.vectors.deltas_of(self.task)
-        kept = [str(row) for row in self.subspace.kept if of_code and (row.task, row.delta) == (self.task, self.delta)]
+        kept = [str(row) for row in self.subspace.kept if self.of_code and (row.task, row.delta) == (self.task, self.delta)]
         return {**said, **({"kept": "; ".join(kept)} if kept else {})}
 
     def on_plm(self, backbone: Backbone | None = None) -> tuple[AttachedDelta, Tensor]:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from deltaspace.cli import checkpoints, conversion, init, results, studies, sweeps, tasks, translation
+from deltaspace.cli import checkpoints, compression, conversion, init, results, studies, sweeps, tasks, translation
 from deltaspace.cli._common import common_options
 from deltaspace.cli._terminal import broken_pipe
 
@@ -69,5 +69,6 @@ for verb in (
     app.command()(common_options(verb, device=verb not in _WITHOUT_MODEL))
 app.command("import")(common_options(checkpoints.import_))
 app.command()(common_options(checkpoints.export))
+app.command()(common_options(compression.compress))
 app.command()(common_options(conversion.convert))
 app.command()(common_options(checkpoints.info, device=False))

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deltaspace.cli._options import Dim, Seed, refuse_sweep
+from deltaspace.cli._options import Dim, Seed, check_checkpoint, refuse_sweep
 from deltaspace.cli._subspaces import Chosen, choose, is_study, refuse_choice, subspace_of
 from deltaspace.cli._terminal import bars, print_json, print_tables, quiet
 from deltaspace.errors import DeltaspaceError
 from deltaspace.names import counted
+
+if TYPE_CHECKING:
+    from deltaspace.subspace import Subspace
 
 
 def import_(
@@ -80,8 +84,11 @@ def import_(
 
 def export(
     study: Annotated[Path, typer.Argument(metavar="STUDY", help="A study's folder, or one of an exported subspace.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Where to.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Where to: a folder; or for a LoRA a file *.gguf, for llama.cpp.")],
     task: Annotated[str | None, typer.Option(help="Decode this task; without it the whole subspace is written.")] = None,
+    every: Annotated[
+        bool, typer.Option("--all", help="Decode every task, each into a folder in --out; those there are left.")
+    ] = False,
     delta: Annotated[str | None, typer.Option(help="As which delta.")] = None,
     through: Annotated[
         str | None,
@@ -100,17 +107,34 @@ def export(
     push: Annotated[
         str | None, typer.Option("--push-to-hub", metavar="OWNER/NAME", help="Put it on the Hugging Face Hub too.")
     ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="With --all: print where each is, and its error, as JSON.")] = False,
 ) -> None:
-    """Write a task as a checkpoint of any delta, or the subspace itself with all its vectors.
+    """Write a task as a checkpoint of any delta, or all of them, or the subspace itself with all its vectors.
 
     With --as it is decoded as --delta, and then tuned on inputs, without labels, until the other delta computes the same.
 
     Example: deltaspace export runs/demo --task products --delta lora -o products-lora
     """
-    from deltaspace.storage import check_export, push_to_hub
+    from deltaspace.gguf_header import SUFFIX
+    from deltaspace.storage import push_to_hub
 
     quiet()
-    check_export(out, study)
+    if every:
+        if out.suffix == SUFFIX or any(option is not None for option in (task, as_delta, inputs, push)) or merge:
+            raise DeltaspaceError(
+                "--all writes every task as a folder of its own",
+                expected="--out FOLDER, with --delta, --through, --dim, --seed or --json beside it",
+                mend="leave the other options out, or name one task: --task NAME",
+            )
+        _export_all(subspace_of(study, dim, seed), study, out, (delta, through), as_json)
+        return
+    check_checkpoint(out, study)
+    if out.suffix == SUFFIX and (task is None or merge or push is not None):
+        raise DeltaspaceError(
+            f"{out} is to be a file, of one LoRA",
+            expected="--task NAME --delta LORA, without --merge and --push-to-hub",
+            mend="add these, or name a folder",
+        )
     if push is not None and re.fullmatch(r"[\w.-]+/[\w.-]+", push) is None:
         raise DeltaspaceError(f"--push-to-hub {push}", expected="OWNER/NAME")
     if (as_delta is None) != (inputs is None) or (merge and as_delta is not None):
@@ -167,6 +191,52 @@ def _export_task(chosen: Chosen, out: Path, merge: bool) -> None:
     attached, parameters = chosen.on_plm()
     export_delta(attached, parameters, out, merge=merge, provenance=chosen.provenance())
     print(f"{out}: {chosen.task} as {attached.name}, {chosen.origin}" + (", merged into the model" if merge else ""))
+
+
+def _export_all(subspace: Subspace, study: Path, out: Path, through: tuple[str | None, str | None], as_json: bool) -> None:
+    from deltaspace.backbone import load_backbone
+    from deltaspace.checkpoints.compress import errors_of
+    from deltaspace.checkpoints.export import export_each
+    from deltaspace.report.kept import exported_table
+    from deltaspace.storage import check_export
+    from deltaspace.subspace import SubspaceModel
+
+    asked, via = through
+    delta = asked or (next(iter(subspace.entries)) if len(subspace.entries) == 1 else None)
+    names = dict.fromkeys([*subspace.sources, *subspace.vectors.tasks])
+    chosen = [choose(subspace, task, delta, via) for task in names]
+    if not chosen:
+        raise DeltaspaceError(f"{study} has no tasks", expected="source tasks, or vectors of tasks that were tuned in it")
+    for each in chosen:
+        check_export(out / each.task, study)
+    plm, errors = subspace.plm, errors_of(subspace, chosen[0].delta)
+    attached = SubspaceModel(subspace, load_backbone(plm.name, family=plm.family or None)).attached(chosen[0].delta)
+    on_device = subspace.to(attached.backbone.device)
+    tasks = (
+        (
+            each.task,
+            on_device.decode(each.delta, on_device.vector(each.task, each.through)),
+            each.provenance() | _lost(errors, each),
+        )
+        for each in chosen
+    )
+    rows = []
+    with bars() as shown:
+        for number, (each, (folder, now)) in enumerate(zip(chosen, export_each(attached, tasks, out), strict=True), 1):
+            shown.progress(number, len(chosen), f"{folder}")
+            error = errors.get(each.task) if each.of_code else None
+            rows.append({"task": each.task, "delta": each.delta, "folder": str(folder), "written": now, "parameter_error": error})
+    if as_json:
+        print_json(rows)
+        return
+    print_tables([exported_table(rows)])
+    print(f"{out}: {counted(sum(bool(row['written']) for row in rows), 'checkpoint')} written, {len(rows)} there")
+
+
+def _lost(errors: Mapping[str, float], chosen: Chosen) -> dict[str, object]:
+    """A row of a model card, where it is known what the space lost of a task's solution."""
+    known = chosen.of_code and chosen.task in errors
+    return {"parameter error": f"{errors[chosen.task]:.2%} of the displacement"} if known else {}
 
 
 def _export_converted(chosen: Chosen, as_delta: str, inputs: str, out: Path) -> None:

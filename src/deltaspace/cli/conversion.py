@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deltaspace.cli._options import Dim, Seed
+from deltaspace.cli._options import Dim, Seed, check_checkpoint
 from deltaspace.cli._subspaces import choose, is_study, subspace_of
 from deltaspace.cli._terminal import bars, print_json, quiet
 from deltaspace.errors import DeltaspaceError
@@ -33,7 +33,9 @@ def convert(
             help="Texts, one a line; JSON Lines with 'input', scored too where they have 'target'; or a task (folder, demo:NAME)."
         ),
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Write the checkpoint here.")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Write the checkpoint here: a folder; or for a LoRA a file *.gguf, for llama.cpp.")
+    ],
     model: Annotated[
         str | None, typer.Option(help="The model that FROM was tuned on, where it does not say so, or under another name.")
     ] = None,
@@ -61,10 +63,9 @@ def convert(
     from deltaspace.checkpoints.converting import convert_to_folder
     from deltaspace.mistakes import plainly
     from deltaspace.settings import changed
-    from deltaspace.storage import check_export
 
     quiet()
-    check_export(out, source)
+    check_checkpoint(out, source)
     name, target = parse_delta(to)
     try:
         settings = changed(CONVERT, steps=steps, lr=lr)

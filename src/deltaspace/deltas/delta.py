@@ -87,6 +87,14 @@ class Delta(Settings, ABC):
         """
         return write_checkpoint(folder, attached.description(), attached.layout.split(parameters), attached.fixed())
 
+    def writer(self, attached: AttachedDelta) -> Callable[[Float[Tensor, " params"], Path], CheckpointCard]:
+        """`write` for many vectors: what prepares it is done once.
+
+        Args:
+            attached: this delta on the PLM.
+        """
+        return lambda parameters, folder: self.write(attached, parameters, folder)
+
     def read(
         self, attached: AttachedDelta, folders: Sequence[Path], *, same_base: bool = False
     ) -> list[Float[Tensor, " params"]]:

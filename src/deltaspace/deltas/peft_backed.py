@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import copy
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from deltaspace.backbone import Backbone
+
+Result = TypeVar("Result")
 
 
 def _fingerprints(model: PreTrainedModel) -> dict[str, tuple[Tensor, int]]:
@@ -114,28 +116,55 @@ class PeftBacked(Delta):
         return plain
 
     def write(self, attached: AttachedDelta, parameters: Float[Tensor, " params"], folder: Path) -> CheckpointCard:
-        with without_warnings():
-            self.as_peft(attached, parameters).save_pretrained(folder)
-        return CheckpointCard(f"A {attached.name}", "peft", "PeftModel.from_pretrained(model, {folder})")
+        return self.writer(attached)(parameters, folder)
+
+    def writer(self, attached: AttachedDelta) -> Callable[[Float[Tensor, " params"], Path], CheckpointCard]:
+        # One model to write them all from: making it takes longer than writing.
+        wrapped = self.as_peft(attached, attached.initial)
+        trained = [parameter for parameter in wrapped.parameters() if parameter.requires_grad]
+
+        def write(parameters: Float[Tensor, " params"], folder: Path) -> CheckpointCard:
+            for parameter, part in zip(trained, attached.layout.split(parameters).values(), strict=True):
+                parameter.data.copy_(part)
+            with without_warnings():
+                wrapped.save_pretrained(folder)
+            return CheckpointCard(f"A {attached.name}", "peft", "PeftModel.from_pretrained(model, {folder})")
+
+        return write
+
+    def reader(self, attached: AttachedDelta, *, same_base: bool = False) -> Callable[[Path], Float[Tensor, " params"]]:
+        """What reads one checkpoint after the other, each as `read` does, with no more than one of them in memory."""
+        # One model to read them all into, likewise.
+        model = self.as_peft(attached, attached.initial)
+        return lambda folder: read_peft_checkpoint(folder, attached, model, same_base=same_base)
 
     def read(
         self, attached: AttachedDelta, folders: Sequence[Path], *, same_base: bool = False
     ) -> list[Float[Tensor, " params"]]:
-        # One model to read them all into: making it takes longer than reading.
-        model = self.as_peft(attached, attached.initial)
-        read, wrong = [], []
-        for folder in folders:
-            try:
-                read.append(read_peft_checkpoint(folder, attached, model, same_base=same_base))
-            except DeltaspaceError as error:
-                wrong.append(error)
-        if len(wrong) == 1:
-            raise wrong[0]
-        if wrong:
-            raise DeltaspaceError(
-                f"{len(wrong)} of {len(folders)} checkpoints do not fit {attached.name}",
-                found="\n    ".join(f"{error.what}: {error.found}" for error in wrong),
-                expected=f"checkpoints that are all what the recipe's {attached.name} is",
-                mend="give these a delta of their own in the recipe and import them as that, or convert them: deltaspace convert",
-            )
-        return read
+        reader = self.reader(attached, same_base=same_base)
+        return list(each_fits((lambda folder=folder: reader(folder) for folder in folders), attached.name))
+
+
+def each_fits(calls: Iterable[Callable[[], Result]], delta: str) -> Iterator[Result]:
+    """What calls give that read a checkpoint each; all that do not fit are told in one message, after the last.
+
+    Args:
+        calls: each raises DeltaspaceError where its checkpoint does not fit.
+        delta: which they are to fit.
+    """
+    wrong, count = [], 0
+    for call in calls:
+        count += 1
+        try:
+            yield call()
+        except DeltaspaceError as error:
+            wrong.append(error)
+    if len(wrong) == 1:
+        raise wrong[0]
+    if wrong:
+        raise DeltaspaceError(
+            f"{len(wrong)} of {count} checkpoints do not fit {delta}",
+            found="\n    ".join(f"{error.what}: {error.found}" for error in wrong),
+            expected=f"checkpoints that are all what the recipe's {delta} is",
+            mend="give these a delta of their own in the recipe and import them as that, or convert them: deltaspace convert",
+        )

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 
 from rich.table import Table
 
+from deltaspace.checkpoints.compress import Compressed
 from deltaspace.subspace.kept import Kept
 
 # Longer names are broken, so that the table stays within 80 columns.
@@ -41,4 +42,31 @@ def kept_table(kept: Sequence[Kept]) -> Table:
         + (f"; means over {seeds} seeds" if seeds > 1 else "")
     )
     table.caption_justify = "left"
+    return table
+
+
+def exported_table(rows: Sequence[Mapping[str, object]]) -> Table:
+    """Each checkpoint of many with its folder, and with what the space lost of it."""
+    table = Table(title="Checkpoints", title_justify="left")
+    table.add_column("task", overflow="fold")
+    table.add_column("folder", overflow="fold")
+    table.add_column("error %", justify="right")
+    table.add_column("")
+    for row in rows:
+        error = row["parameter_error"]
+        shown = f"{100 * error:.2f}" if isinstance(error, float) else "not measured"
+        table.add_row(str(row["task"]), str(row["folder"]), shown, "written" if row["written"] else "was there")
+    table.caption, table.caption_justify = "error: length of the displacement that the space lost, relative to its length", "left"
+    return table
+
+
+def compressed_table(rows: Sequence[Compressed]) -> Table:
+    """Each checkpoint that was compressed, with what is lost of it."""
+    table = Table(title="What is lost of each checkpoint", title_justify="left")
+    table.add_column("task", overflow="fold")
+    table.add_column("checkpoint", overflow="fold")
+    table.add_column("error %", justify="right")
+    for row in rows:
+        table.add_row(row.task, row.source, f"{100 * row.parameter_error:.2f}")
+    table.caption, table.caption_justify = "error: length of the displacement that is lost, relative to its length", "left"
     return table

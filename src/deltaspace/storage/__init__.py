@@ -6,6 +6,7 @@ from deltaspace.storage.atomic import (
     is_temporary,
     replacing,
     replacing_folder,
+    scratch_folder,
     write_copy,
     write_json,
     write_text,
@@ -14,7 +15,7 @@ from deltaspace.storage.digests import digest, file_digest, seal_holds, sealed
 from deltaspace.storage.hub import download, fetch, hub_answers, push_to_hub
 from deltaspace.storage.json_text import checked_text, parse_json
 from deltaspace.storage.models import gguf_of, hub_name, model_fingerprint, model_folder
-from deltaspace.storage.outputs import check_export, check_output, exporting, output
+from deltaspace.storage.outputs import check_export, check_output, exporting, is_exported, output
 from deltaspace.storage.packages import check_digest, distribution
 from deltaspace.storage.paths import path_of, resolved
 from deltaspace.storage.reading import read_json, readable, walk, what_is_at
@@ -46,6 +47,7 @@ __all__ = [
     "hub_answers",
     "gguf_of",
     "hub_name",
+    "is_exported",
     "is_temporary",
     "model_fingerprint",
     "model_folder",
@@ -61,6 +63,7 @@ __all__ = [
     "replacing",
     "replacing_folder",
     "resolved",
+    "scratch_folder",
     "seal_holds",
     "sealed",
     "vector_location",

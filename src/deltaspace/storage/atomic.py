@@ -72,6 +72,19 @@ def replacing_folder(path: Path) -> Iterator[Path]:
         swap(temporary, path)
 
 
+@contextmanager
+def scratch_folder(path: Path) -> Iterator[Path]:
+    """Yield a new folder beside `path`, for what is needed until that is written: it goes in the end, and of a process that was
+    killed with the next write there.
+
+    Raises:
+        DeltaspaceError: as `replacing_folder`.
+    """
+    with _beside(Path(os.path.abspath(path)), "a folder") as temporary:  # noqa: PTH100 - links stay links
+        temporary.mkdir()
+        yield temporary
+
+
 def swap(new: Path, path: Path) -> None:
     """Put a folder in the place of another, or of none; what was at `path` is at `new` then, if anything was.
 

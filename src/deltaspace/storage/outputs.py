@@ -95,6 +95,16 @@ def check_export(path: Path, source: Path | str | None = None) -> None:
         )
 
 
+def is_exported(path: Path, mark: str) -> bool:
+    """Whether an export is there, with all files that were written with it, whose card says `mark`."""
+    card = path / _CARD
+    if what_is_at(card) != "a file":
+        return False
+    text = card.read_text(encoding="utf-8", errors="replace")
+    wrote = _WROTE.findall(text)
+    return mark in text and bool(wrote) and all(what_is_at(path / name) == "a file" for name in wrote[-1].split(", "))
+
+
 def _strangers(folder: Path) -> list[str]:
     """What is in a folder that no export wrote."""
     card = folder / _CARD

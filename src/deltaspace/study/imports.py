@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from deltaspace.checkpoints.kept import kept_of
-from deltaspace.checkpoints.read_peft import initial_for, read_checkpoints
+from deltaspace.checkpoints.read_peft import Checkpoints, initial_for
 from deltaspace.deltas import AttachedDelta, PeftBacked
 from deltaspace.errors import DeltaspaceError
 from deltaspace.interruption import interruptible
@@ -87,18 +87,20 @@ def import_checkpoints(
     resources.imports.check_settings(name, seed, drawn.settings())
     # Not the resources' own, which are kept: its initial vector may change below.
     attached = AttachedDelta(recipe.delta(name), resources.backbone, seed, name, resources.imports.kept_initial(name, seed))
-    read = dict(zip(checkpoints, read_checkpoints(list(checkpoints.values()), attached, same_base=same_base), strict=True))
+    read = Checkpoints(list(checkpoints.values()), attached, same_base=same_base)
+    for _ in read.checked():
+        pass
     told = observer or Observer()
     with interruptible(), resources.folder.locked(), logged(resources.folder.path, INDEPENDENT.name, told) as log:
         measured = {}
-        for number, (task, checkpoint) in enumerate(read.items()):
+        for number, (task, checkpoint) in enumerate(zip(checkpoints, read, strict=True)):
             told.progress(number, len(read), f"what is kept of {task}")
             measured[task] = kept_of(attached, resources.tasks[task], checkpoint)
         imports = resources.imports = Imports(resources.folder)
         path = imports.initial_path(name, seed)
         # Where a mean is kept, no other mean is asked for.
         asked = initial_seed is not None or not path.exists()
-        begun = initial_for(attached, list(read.values()), initial_seed) if asked else None
+        begun = initial_for(attached, read, initial_seed) if asked else None
         if path.exists():
             how = str(read_metadata(path)["how"])
             if begun and not begun[0].equal(attached.initial):
@@ -114,7 +116,7 @@ def import_checkpoints(
             keep_recipe(recipe, resources.folder.path)
             imports.keep_initial(name, seed, initial, how, attached.settings())
         done = []
-        for task, checkpoint in read.items():
+        for task, checkpoint in zip(checkpoints, read, strict=True):
             imports.keep_source(task, name, seed, checkpoint.name, checkpoint.sha256)
             key = Key(name, task, seed)
             artefact = INDEPENDENT.artefact(key)

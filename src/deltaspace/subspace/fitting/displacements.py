@@ -118,16 +118,16 @@ class InFiles:
         return rows.to(self.device)
 
 
-class Centered:
-    """Rows without their mean.
+class Displaced:
+    """Rows as they lie from a point.
 
     Args:
         rows: (tasks, n).
+        point: (n,).
     """
 
-    def __init__(self, rows: Displacements) -> None:
-        self._rows = rows
-        self.mean: Float[Tensor, " params"] = torch.cat([rows.columns(*run).mean(0) for run in runs(rows)])
+    def __init__(self, rows: Displacements, point: Float[Tensor, " params"]) -> None:
+        self._rows, self._point = rows, point
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -146,11 +146,23 @@ class Centered:
 
     def columns(self, start: int, stop: int) -> Float[Tensor, "tasks run"]:
         """See `Displacements`."""
-        return self._rows.columns(start, stop) - self.mean[start:stop]
+        return self._rows.columns(start, stop) - self._point[start:stop]
 
     def take(self, indices: Sequence[int]) -> Float[Tensor, "rows params"]:
         """See `Displacements`."""
-        return self._rows.take(indices) - self.mean
+        return self._rows.take(indices) - self._point
+
+
+class Centered(Displaced):
+    """Rows without their mean.
+
+    Args:
+        rows: (tasks, n).
+    """
+
+    def __init__(self, rows: Displacements) -> None:
+        self.mean: Float[Tensor, " params"] = torch.cat([rows.columns(*run).mean(0) for run in runs(rows)])
+        super().__init__(rows, self.mean)
 
 
 def stacked(rows: Displacements) -> Float[Tensor, "tasks params"]:
