@@ -184,10 +184,15 @@ class Folder:
     def check(self) -> None:
         """Raise DeltaspaceError unless the folder is a study's."""
         if not (self.path / RECIPE).exists():
+            # Here, because it knows of what a study is.
+            from deltaspace.study.kinds import other_ways, refuse_other
+
+            refuse_other(self.path, "study")
             raise DeltaspaceError(
                 f"{self.path} is not a study",
-                found=f"no {RECIPE} in it" if self.path.is_dir() else "no such folder",
+                found="no such folder",
                 expected="the folder given to 'deltaspace run --out'",
+                mend=other_ways(self.path, "study"),
             )
 
     def check_free(self) -> list[Path]:
