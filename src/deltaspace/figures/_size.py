@@ -91,7 +91,7 @@ def _scale_text(figure: Figure, ratio: float) -> None:
 
     for text in figure.findobj(Text):
         assert isinstance(text, Text)
-        text.set_fontsize(_scaled(text.get_fontsize(), ratio))
+        text.set_fontsize(_scaled(float(text.get_fontsize()), ratio))
     for axes in figure.axes:
         for name in ("x", "y"):
             labels = axes.xaxis.get_ticklabels() if name == "x" else axes.yaxis.get_ticklabels()
@@ -113,7 +113,7 @@ def _move_legends(figure: Figure, panels: Iterable[Axes]) -> None:
             entries.update(
                 {text.get_text(): handle for handle, text in zip(legend.legend_handles, legend.get_texts(), strict=True)}
             )
-            size = legend.get_texts()[0].get_fontsize()
+            size = float(legend.get_texts()[0].get_fontsize())
             legend.remove()
     for columns in range(min(3, len(entries)), 0, -1):
         texts = [textwrap.fill(text, _letters(figure, size)) for text in entries]

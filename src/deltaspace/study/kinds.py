@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from deltaspace.errors import DeltaspaceError
 from deltaspace.names import counted
-from deltaspace.study.folder import RECIPE, RUNS, SWEEP
+from deltaspace.study.files import RECIPE, RUNS, SWEEP
 from deltaspace.study.lock import LOCK
 
 Wanted = Literal["recipe", "sweep", "study"]
