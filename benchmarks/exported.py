@@ -19,7 +19,8 @@ from benchmarks.measuring import conditions
 from deltaspace.cli import app
 from deltaspace.gguf_files import model_files
 from deltaspace.storage import write_json
-from deltaspace.study.folder import RECIPE, Folder
+from deltaspace.study.files import RECIPE
+from deltaspace.study.folder import Folder
 from deltaspace.study.recipe import load_recipe
 from deltaspace.study.resources import Resources
 from deltaspace.study.stages.optimized import OPTIMIZED

@@ -19,7 +19,7 @@ from deltaspace.storage.reading import what_is_at
 
 SUFFIX = ".gguf"
 
-_MAGIC = b"GGUF"
+MAGIC = b"GGUF"
 _VERSIONS = (2, 3)
 # Bytes of the scalar types by their numbers: integers of 8 to 32 bits, float, bool, then those of 64 bits.
 _SCALARS = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
@@ -110,7 +110,7 @@ class _Walk:
         self._file, self._size = file, size
 
     def header(self) -> GgufHeader:
-        if (magic := self._file.read(4)) != _MAGIC:
+        if (magic := self._file.read(4)) != MAGIC:
             raise ValueError(f"it begins with {magic!r}")
         version, tensors, fields = struct.unpack("<IQQ", self._take(20))
         if version not in _VERSIONS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 import torch
 from matplotlib.collections import QuadMesh
 from matplotlib.contour import ContourSet
+from matplotlib.image import imread
 
 import deltaspace.figures
 from deltaspace.cli import app, main
@@ -35,6 +37,7 @@ from deltaspace.figures import (
     transfer_figure,
 )
 from deltaspace.figures._landscapes import Trust
+from deltaspace.figures._size import drawn_ticks, fit_width
 from deltaspace.landscape import regions
 from deltaspace.study import ScoreRow, read_curves, read_disagreements, read_landscapes, read_radii, read_scores, read_subspace
 from deltaspace.subspace.codes import radius_of
@@ -88,6 +91,84 @@ def test_every_figure_is_drawn_and_written(study, name, tmp_path, capsys):
         head = path.read_bytes()[:200]
         assert {".png": b"\x89PNG", ".svg": b"<?xml", ".pdf": b"%PDF"}[suffix] in head
         assert path.stat().st_size > 3000
+
+
+def said_words(figure):
+    """The words of titles, axes and legends, each once."""
+    around = [text for axes in figure.axes for text in (axes.title, axes.xaxis.label, axes.yaxis.label)]
+    legends = [legend for legend in (*figure.legends, *(axes.get_legend() for axes in figure.axes)) if legend is not None]
+    written = [text.get_text() for text in [*around, *(text for legend in legends for text in legend.get_texts())]]
+    return {*" ".join([figure.get_suptitle(), *written]).split()}
+
+
+def shown_texts(figure):
+    """Every text that is drawn, with where it is in pixels."""
+    from matplotlib.text import Text
+
+    figure.draw_without_rendering()
+    axes = [axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)]
+    ticks = {label for axis in axes for label in (*axis.get_ticklabels(), *axis.get_ticklabels(minor=True))}
+    written = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text() and text not in ticks]
+    written += [label for axis in axes for label in drawn_ticks(axis)]
+    return {text: text.get_window_extent() for text in written}
+
+
+@pytest.mark.parametrize("landscape", ["plane", "path"])
+@pytest.mark.parametrize("name", OF_STUDIES)
+def test_in_a_column_of_a_paper_every_text_is_legible_whole_and_apart(study, name, landscape):
+    of_landscapes = FIGURES[name].each_landscape
+    if not of_landscapes and landscape == "path":
+        pytest.skip("of no landscape")
+    chosen = {"landscape": landscape if of_landscapes else None}
+    natural, figure = draw(name, study, Options(**chosen)), draw(name, study, Options(width=3.25, **chosen))
+    assert figure.get_figwidth() == 3.25 and figure.get_figheight() < natural.get_figheight()
+    assert said_words(figure) == said_words(natural)
+    page = figure.bbox.padded(2)
+    for text, box in shown_texts(figure).items():
+        assert text.get_fontsize() >= 7, text.get_text()
+        assert page.x0 <= box.x0 and box.x1 <= page.x1 and page.y0 <= box.y0 and box.y1 <= page.y1, text.get_text()
+    for axes in figure.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            boxes = [label.get_window_extent().padded(-1) for label in drawn_ticks(axis)]
+            assert not any(a.overlaps(b) for a, b in itertools.pairwise(boxes))
+        assert axes.get_legend() is None  # it would cover what is drawn
+    if name == "landscape" and landscape == "plane":
+        [box] = [axes.get_window_extent() for axes in figure.axes]
+        assert box.width == pytest.approx(box.height, rel=0.02) and box.width > 0.7 * figure.bbox.width
+
+
+@pytest.mark.parametrize("name", OF_STUDIES)
+def test_a_figure_without_a_title_keeps_the_names_of_its_panels(study, name):
+    titled, bare = draw(name, study), draw(name, study, Options(title=False))
+    panels = [axes.get_title() for axes in titled.axes if axes.get_label() != "<colorbar>"]
+    left = [axes.get_title() for axes in bare.axes if axes.get_label() != "<colorbar>"]
+    assert bare.get_suptitle() == "" and left == (panels if len(panels) > 1 else [""])
+    assert name == "curves" or len(texts(bare)) < len(texts(titled))
+
+
+def test_the_command_line_takes_a_width_in_inches(study, tmp_path, capsys, monkeypatch):
+    path = tmp_path / "map.png"
+    app(["figure", "map", str(study), "--width", "3.25", "--no-title", "-o", str(path)], standalone_mode=False)
+    assert imread(path).shape[1] == 650  # 200 dots an inch
+    for width in ("0.5", "8255", "nan"):
+        monkeypatch.setattr("sys.argv", ["deltaspace", "figure", "map", str(study), "--width", width, "-o", str(path)])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        said = capsys.readouterr().err
+        assert stopped.value.code == 2 and f"no figure is {width} inches wide" in said and "2 to 50 inches" in said
+
+
+def test_numbers_that_would_overlap_are_refused(study):
+    subspace = read_subspace(study)
+    for number in range(12):
+        for delta in subspace.entries:
+            subspace.vectors.add(f"task-{number}", delta, torch.randn(3))
+    crowded = similarity_figure(subspace)
+    fit_width(crowded, 3.25)  # more rows need more height
+    labels = [label.get_window_extent() for label in crowded.axes[1].yaxis.get_ticklabels()]
+    assert all(above.y0 >= below.y1 - 1 for above, below in itertools.pairwise(labels))
+    with pytest.raises(DeltaspaceError, match="numbers do not fit 2 inches"):
+        fit_width(similarity_figure(subspace), 2.0)
 
 
 def test_the_landscape_states_the_region_that_it_shows(study):

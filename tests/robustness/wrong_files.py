@@ -108,7 +108,7 @@ SWEEPS = [
     ("grids: {dim: 2}", "recipe: is missing"),
     ("recipe: nothing.yaml\ngrids: {dim: [2]}", "nothing.yaml is missing"),
     ('recipe: "a\\0b"\ngrids: {dim: [2]}', "a NUL"),
-    ("recipe: one\ngrids: {dim: [2]}", "cannot be read"),
+    ("recipe: one\ngrids: {dim: [2]}", "a task's folder"),
     ("recipe: 3\ngrids: {dim: [2]}", "recipe: should be a text"),
     ("recipe: recipe.yaml\ngrids: []", "grids: should have at least 1 entry"),
     ("recipe: recipe.yaml\ngrids: 3", "grids: should be a mapping or a list"),

@@ -174,6 +174,35 @@ def test_whoever_asks_or_begins_anew_sees_runs_that_share_a_study(tmp_path):
         assert not alone.joined
 
 
+FIRST = """
+import sys, time
+from pathlib import Path
+from deltaspace.study.lock import locked
+with locked(Path(sys.argv[1])) as hold:
+    hold.share()
+    print("held", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_a_first_run_that_was_killed_is_not_named_as_if_it_went_on(tmp_path):
+    first = subprocess.Popen([sys.executable, "-c", FIRST, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    try:
+        assert first.stdout.readline() == "held\n"
+        with locked(tmp_path, join=True) as hold:
+            assert hold.joined and holder(tmp_path).startswith(f"process {first.pid} on ")
+            first.kill()
+            first.wait()
+            assert re.fullmatch(f"what joined process {first.pid} on .*, which has ended", holder(tmp_path))
+            with pytest.raises(DeltaspaceError, match="which has ended"), locked(tmp_path):
+                pass
+        assert holder(tmp_path) is None
+    finally:
+        first.kill()
+        first.wait()
+        first.stdout.close()
+
+
 def until_begun(process):
     """What a run prints until it makes something."""
     told = ""

@@ -10,7 +10,7 @@ import pytest
 
 from deltaspace.cli import app
 from deltaspace.errors import DeltaspaceError
-from deltaspace.study import Artefact, Observer, Worker, load_recipe, read_status, run_study
+from deltaspace.study import Artefact, Observer, Serial, Worker, Workers, load_recipe, read_status, run_study
 from deltaspace.study.folder import Folder
 from deltaspace.study.history import logged
 from deltaspace.study.live import _Telling, live, read_live
@@ -153,3 +153,32 @@ def test_asking_who_holds_a_study_neither_waits_nor_refuses_a_run(tmp_path):
 def test_a_folder_that_is_no_study_is_told(tmp_path, capsys):
     with pytest.raises(DeltaspaceError, match="is not a study"):
         said(tmp_path, capsys)
+
+
+class Counting(Observer):
+    """Counts what a run was to make, and what it says is there."""
+
+    def __init__(self):
+        self.todo, self.ended, self.elsewhere_made = 0, [], []
+
+    def plan(self, todo, done):
+        self.todo = todo
+
+    def end(self, artefact):
+        self.ended.append(artefact.path)
+
+    def elsewhere(self, artefact):
+        self.elsewhere_made.append(artefact.path)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_what_is_brought_back_counts_as_there(tmp_path, workers):
+    """Trained with other steps and then with the first ones again, the first solutions come back, and the count is whole."""
+    path, out = write_example(tmp_path), tmp_path / "study"
+    first, told = load_recipe(path), Counting()
+    run_study(first, out, until="independent")
+    other = first.model_copy(update={"train": first.train.model_copy(update={"steps": first.train.steps + 1})})
+    run_study(other, out, until="independent")
+    engine = Workers(1) if workers else Serial()
+    assert run_study(first, out, until="independent", observer=told, engine=engine) == 0
+    assert told.todo == len(told.elsewhere_made) > 0 and told.ended == []

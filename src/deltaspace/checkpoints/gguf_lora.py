@@ -116,7 +116,7 @@ def gguf_lora(attached: AttachedDelta, parameters: Float[Tensor, " params"]) -> 
         )
     alphas = {name: layer.scale * layer.rank for name, layer in layers.items()}
     alpha = next(iter(alphas.values()))
-    tensors = {}
+    tensors: dict[str, Tensor] = {}
     for name, layer in layers.items():
         back = layer.back
         if architecture.by_neighbors and (heads := _heads(name, model.config)):

@@ -48,6 +48,7 @@ def import_(
     """
     from deltaspace.report.kept import kept_table
     from deltaspace.study import import_checkpoints, load_recipe
+    from deltaspace.study.kinds import refuse_other
 
     quiet()
     if task and (len(task) != len(checkpoints) or len(set(task)) != len(task)):
@@ -59,7 +60,11 @@ def import_(
     refuse_sweep(study)
     path = recipe or study / "recipe.yaml"
     if recipe is None and not path.exists():
-        raise DeltaspaceError(f"{study} has no recipe yet", mend="name it: --recipe RECIPE")
+        if study.is_file() or (study.is_dir() and any(study.iterdir())):
+            refuse_other(study, "study")
+        raise DeltaspaceError(
+            f"{study} has no recipe yet", expected="a study's folder, or a new one with --recipe", mend="name it: --recipe RECIPE"
+        )
     with bars() as observer:
         imports = import_checkpoints(
             load_recipe(path),

@@ -200,15 +200,22 @@ def figure(
     landscape: Annotated[str | None, typer.Option(help="Which landscape; the first by default (landscape, panels).")] = None,
     threshold: Annotated[float | None, typer.Option(help="In percent of each delta's best (landscape, panels).")] = None,
     loss: Annotated[bool, typer.Option("--loss", help="Losses in place of scores (panels).")] = False,
+    width: Annotated[
+        float | None,
+        typer.Option(metavar="INCHES", help="How wide, in inches: 3.25 for a column of a paper; the height follows."),
+    ] = None,
+    no_title: Annotated[bool, typer.Option("--no-title", help="Without a title, for a paper with captions.")] = False,
 ) -> None:
     """One figure of a study, or of a sweep.
 
-    Example: deltaspace figure landscape runs/demo -o landscape.png
+    Example: deltaspace figure landscape runs/demo --width 3.25 --no-title -o landscape.pdf
     """
     from deltaspace.figures import Options, check_format, draw, save_figure
 
     check_format(out)
-    options = Options(dim=dim, seed=seed, task=task, landscape=landscape, quantity="loss" if loss else "score")
+    options = Options(
+        dim=dim, seed=seed, task=task, landscape=landscape, quantity="loss" if loss else "score", width=width, title=not no_title
+    )
     if threshold is not None:
         options = replace(options, threshold=threshold)
     print(f"figure: {save_figure(draw(name, study, options), out)}")

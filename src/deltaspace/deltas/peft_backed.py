@@ -6,6 +6,7 @@ import copy
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -142,7 +143,7 @@ class PeftBacked(Delta):
         self, attached: AttachedDelta, folders: Sequence[Path], *, same_base: bool = False
     ) -> list[Float[Tensor, " params"]]:
         reader = self.reader(attached, same_base=same_base)
-        return list(each_fits((lambda folder=folder: reader(folder) for folder in folders), attached.name))
+        return list(each_fits((partial(reader, folder) for folder in folders), attached.name))
 
 
 def each_fits(calls: Iterable[Callable[[], Result]], delta: str) -> Iterator[Result]:

@@ -26,7 +26,7 @@ class Drawing:
         caption: in the report, a sentence or two.
         of: what its folder is of: a study, or a parameter sweep.
         each_landscape: the report shows it once for each landscape of the study.
-        takes: the fields of `Options` that it heeds; others are refused.
+        takes: the fields of `Options` that it heeds, beside `width` and `title`, which every figure does; others are refused.
         order: figures stand in the report in the order of these; those of landscapes come first.
     """
 
@@ -40,11 +40,20 @@ class Drawing:
     order: int = 100
 
     def figure(self, results: Results, options: Options) -> Figure:
-        """What `draw` draws, every text as it is."""
-        # Here, because it imports numpy, which help does not need.
+        """What `draw` draws, every text as it is, of the width that was asked for, with a title or without.
+
+        A figure's title is its `suptitle`, or that of its only axes.
+        """
+        # Here, because they import numpy, which help does not need.
+        from deltaspace.figures._size import fit_width, remove_title
         from deltaspace.figures._style import verbatim
 
-        return verbatim(self.draw(results, options))
+        figure = verbatim(self.draw(results, options))
+        if not options.title:
+            remove_title(figure)
+        if options.width is not None:
+            fit_width(figure, options.width)
+        return figure
 
 
 FIGURES: Registry[Drawing] = Registry(

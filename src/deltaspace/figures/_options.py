@@ -21,6 +21,8 @@ class Options:
         landscape: its name; the study's first by default.
         threshold: q, in percent of each delta's best.
         quantity: what is shaded.
+        width: of the figure, in inches; its natural one by default.
+        title: whether it has one.
     """
 
     dim: int | None = None
@@ -29,3 +31,9 @@ class Options:
     landscape: str | None = None
     threshold: float = DEFAULT_THRESHOLD
     quantity: Quantity = "score"
+    width: float | None = None
+    title: bool = True
+
+
+EVERY_FIGURE = ("width", "title")
+"""The options that every figure takes."""

@@ -36,7 +36,7 @@ def disagreement_figure(rows: Sequence[DisagreementRow], radii: Sequence[VectorR
             mend="run the recipe, with two deltas or more, shared codes, and without 'disagreement: false'",
         )
     dims = sorted({row.dim for row in rows})
-    figure = new_figure(4.6 * len(dims), 4.2)
+    figure = new_figure(4.6 * len(dims), 4.6)
     for axes, dim in zip(figure.subplots(1, len(dims), squeeze=False)[0], dims, strict=True):
         _draw(axes, [row for row in rows if row.dim == dim], [vector.radius for vector in radii if vector.dim == dim])
         axes.set_title(f"d = {dim}")
@@ -44,6 +44,8 @@ def disagreement_figure(rows: Sequence[DisagreementRow], radii: Sequence[VectorR
 
 
 def _draw(axes: Axes, rows: Sequence[DisagreementRow], radii: Sequence[float]) -> None:
+    from matplotlib.ticker import LogLocator, NullFormatter
+
     pairs = list(dict.fromkeys((row.first, row.second) for row in rows))
     pair_looks = looks([f"{first} and {second}" for first, second in pairs])
     for (first, second), (label, look) in zip(pairs, pair_looks.items(), strict=True):
@@ -57,6 +59,10 @@ def _draw(axes: Axes, rows: Sequence[DisagreementRow], radii: Sequence[float]) -
         axes.axvspan(low, high, color="0.93", linewidth=0, zorder=0, label="where tuned vectors lie")
         axes.axvline(middle, color="0.7", linewidth=1.0, zorder=0, label="their median")
     axes.set_yscale("log")
+    # 0.2 and 0.5 are read faster than powers of ten, of which few may be on the axis.
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("distance from the source tasks' codes, in their mean length")
     axes.set_ylabel("disagreement (0: the same function, 1: nothing in common)")
     axes.legend(frameon=False)

@@ -55,7 +55,7 @@ def panels_figure(landscape: Landscape, quantity: Quantity = "score", threshold:
     label = landscape.metric if quantity == "score" else "loss"
     figure.colorbar(grid[0, 0].collections[0], ax=grid[0].tolist(), label=label, shrink=0.9)
     figure.suptitle(
-        f"{landscape.task}: white line {threshold:g} % of the delta's best; its optimizer's way from the ring to the star"
+        f"{landscape.task}: white line at {threshold:g} % of the delta's best; path of its optimizer from the ring to the star"
     )
     return figure
 
@@ -71,7 +71,7 @@ def _lines(landscape: Landscape, region: Region, scores: np.ndarray, losses: np.
     above, below = figure.subplots(2, 1, sharex=True)
     draw_lines(above, landscape, scores, region, delta_looks)
     above.set_xlabel("")
-    above.set_title(title(landscape, region))
+    figure.suptitle(title(landscape, region))
     for delta, values in zip(landscape.deltas, losses, strict=True):
         look = delta_looks[delta]
         below.plot(landscape.slice.ticks[0], values, color=look.color, linestyle=look.dash, marker=look.marker, markersize=3)

@@ -9,7 +9,7 @@ import json
 import math
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from deltaspace.study import Recipe, ScoreRow
 
 _DPI = 110
+# A phone shows so many inches of a figure at the size of print, with two or three dots of its screen for each of a picture's.
+_PHONE_INCHES = 3.25
+_PHONE_DPI = 220
 _SCRIPTS = ("page.js", "tables.js", "landscape.js")
 
 
@@ -138,18 +141,30 @@ def _figures(results: Results, progress: Progress | None) -> Iterator[str]:
     wanted += [(drawing, drawing.caption, Options(dim=dim)) for drawing in drawings if not drawing.each_landscape]
     wanted = [entry for entry in wanted if entry[0].drawable(results, entry[2])]
     for number, (drawing, caption, options) in enumerate(wanted, start=1):
-        yield _figure(drawing.figure(results, options), caption, number)
+        yield _figure(drawing, results, options, caption, number)
         if progress is not None:
             progress(number, len(wanted), drawing.name)
 
 
-def _figure(figure: Figure, text: str, number: int) -> str:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=_DPI)
+def _figure(drawing: Drawing, results: Results, options: Options, text: str, number: int) -> str:
+    """A figure as HTML, in its natural width and, for phones, in that of a paper's column, whose text stays legible there."""
+    figure = drawing.figure(results, options)
     width, height = (round(inches * _DPI) for inches in figure.get_size_inches())
-    image = base64.b64encode(buffer.getvalue()).decode()
+    try:
+        narrow = drawing.figure(results, replace(options, width=_PHONE_INCHES))
+    except DeltaspaceError:  # its numbers need more room than a phone has
+        phone = ""
+    else:
+        phone = f'<source media="(max-width: 34rem)" srcset="{_png(narrow, _PHONE_DPI)}">'
     caption = html.escape(text)
     return (
-        f'<figure><img src="data:image/png;base64,{image}" alt="{caption}" width="{width}" height="{height}">'
+        f'<figure><picture>{phone}<img src="{_png(figure, _DPI)}" alt="{caption}" width="{width}" height="{height}"></picture>'
         f"<figcaption>Figure {number}. {caption}</figcaption></figure>"
     )
+
+
+def _png(figure: Figure, dpi: int) -> str:
+    """A figure as an address that holds it."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=dpi)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

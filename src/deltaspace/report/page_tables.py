@@ -94,7 +94,7 @@ def _run(record: RunRecord) -> dict[str, Any]:
     machine = record.machine
     accelerator = machine.get("accelerator") or "no GPU"
     return {
-        "started": record.started,
+        "started": record.started.replace("T", " ").replace("+00:00", " UTC"),
         "made": ", ".join(f"{stage}: {count}" for stage, count in record.artefacts.items()),
         "seconds": round(sum(record.seconds.values()), 1),
         "ended": record.ended,

@@ -8,7 +8,8 @@ from deltaspace.errors import DeltaspaceError
 from deltaspace.interruption import interruptible
 from deltaspace.landscape import Landscape
 from deltaspace.study.engines import Serial
-from deltaspace.study.folder import RECIPE, Folder
+from deltaspace.study.files import RECIPE
+from deltaspace.study.folder import Folder
 from deltaspace.study.graph import Graph
 from deltaspace.study.history import logged
 from deltaspace.study.live import live

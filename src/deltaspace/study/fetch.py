@@ -20,7 +20,7 @@ from deltaspace.storage import (
     write_json,
     write_text,
 )
-from deltaspace.study.folder import RECIPE
+from deltaspace.study.files import RECIPE
 from deltaspace.study.recipe import Recipe, load_recipe
 from deltaspace.study.resources import load_tasks
 from deltaspace.tasks import Task, TaskSpec

@@ -28,14 +28,11 @@ from deltaspace.storage import (
     write_tensors,
 )
 from deltaspace.study.claims import Claims
+from deltaspace.study.files import RECIPE, RUNS, SWEEP
+from deltaspace.study.kinds import other_ways, refuse_other
 from deltaspace.study.lock import LOCK, Hold, locked, shared
 
 State = Literal["valid", "missing", "stale", "damaged"]
-RECIPE = "recipe.yaml"
-# In the folder of a parameter sweep: its points.
-SWEEP = "sweep.yaml"
-# What ran where.
-RUNS = "runs.json"
 # What may be there before a study has its recipe.
 _BEFORE = (LOCK, RUNS, ".running", "imported", "tracking")
 _SHOWN = 8
@@ -184,10 +181,12 @@ class Folder:
     def check(self) -> None:
         """Raise DeltaspaceError unless the folder is a study's."""
         if not (self.path / RECIPE).exists():
+            refuse_other(self.path, "study")
             raise DeltaspaceError(
                 f"{self.path} is not a study",
-                found=f"no {RECIPE} in it" if self.path.is_dir() else "no such folder",
+                found="no such folder",
                 expected="the folder given to 'deltaspace run --out'",
+                mend=other_ways(self.path, "study"),
             )
 
     def check_free(self) -> list[Path]:

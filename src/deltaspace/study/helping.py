@@ -11,7 +11,8 @@ from datetime import timedelta
 
 from deltaspace.errors import DeltaspaceError
 from deltaspace.study.artefact import Artefact
-from deltaspace.study.folder import RECIPE, Folder
+from deltaspace.study.files import RECIPE
+from deltaspace.study.folder import Folder
 from deltaspace.study.graph import Graph
 from deltaspace.study.recipe import Recipe, load_recipe
 from deltaspace.study.resources import Resources

@@ -18,7 +18,8 @@ from deltaspace.errors import DeltaspaceError, first_line
 from deltaspace.interruption import Interrupted
 from deltaspace.storage import read_json, seal_holds, sealed, write_json
 from deltaspace.study.artefact import Artefact
-from deltaspace.study.folder import RUNS, Folder, State
+from deltaspace.study.files import RUNS
+from deltaspace.study.folder import Folder, State
 from deltaspace.study.observer import Observer, Worker
 from deltaspace.study.stage import STAGES
 from deltaspace.study.typed import typed

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from deltaspace.errors import DeltaspaceError
-from deltaspace.study.folder import RECIPE, SWEEP, Folder
+from deltaspace.study.files import RECIPE, SWEEP
+from deltaspace.study.folder import Folder
 from deltaspace.study.live import read_live
 from deltaspace.study.lock import HeldElsewhere, Hold
 

@@ -8,7 +8,7 @@ import yaml
 
 from deltaspace.errors import DeltaspaceError
 from deltaspace.storage import path_of, resolved, write_text
-from deltaspace.study.folder import RECIPE
+from deltaspace.study.files import RECIPE
 from deltaspace.study.recipe import Recipe
 
 

@@ -47,7 +47,7 @@ class Live:
     Args:
         started: when, in UTC, as ISO 8601.
         todo: how many artefacts it has to make.
-        done: how many of them it made, or saw that a run beside it had made; that may have made more by now.
+        done: how many of them it made, brought back, or saw that a run beside it had made; that may have made more by now.
         seconds_left: about so long it is going to take; None where that is not known yet.
         running: what is being made.
         failed: what could not be made, and why.

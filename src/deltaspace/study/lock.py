@@ -12,6 +12,7 @@ import errno
 import fcntl
 import os
 import platform
+import re
 import stat
 import time
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from pathlib import Path
 from deltaspace.errors import DeltaspaceError
 
 LOCK = ".lock"
+_NOTE = re.compile(r"process (?P<process>\d{1,9}) on (?P<host>.+), since ")
 # What is read of a note: the file may be anything.
 _LONG = 300
 # Whoever only asks who holds a study has its lock for a moment, in which a run must not be refused.
@@ -110,10 +112,30 @@ def holder(study: Path) -> str | None:
         # Runs that let others join share it.
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
-        return os.pread(file, _LONG, 0).decode(errors="replace").strip() or "another process"
+        return _note(file) or "another process"
     finally:
         os.close(file)
     return None
+
+
+def _note(file: int) -> str:
+    """What a lock's file says of who holds it. Who wrote it may be dead, and those that joined it hold the lock on."""
+    note = os.pread(file, _LONG, 0).decode(errors="replace").strip()
+    said = _NOTE.match(note)
+    if said is None or said["host"] != platform.node() or _is_alive(int(said["process"])):
+        return note
+    return f"what joined {note}, which has ended"
+
+
+def _is_alive(process: int) -> bool:
+    """Whether there is a process of this number on this machine."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # somebody else's
+        return True
+    return True
 
 
 def _try_lock(study: Path, file: int, kind: int) -> None:
@@ -122,7 +144,7 @@ def _try_lock(study: Path, file: int, kind: int) -> None:
     except BlockingIOError:
         raise HeldElsewhere(
             f"{study} is being run by another process",
-            found=os.pread(file, _LONG, 0).decode(errors="replace").strip() or None,
+            found=_note(file) or None,
             mend="wait for it, or choose another --out",
         ) from None
     except OSError as error:

@@ -43,7 +43,7 @@ class Observer:
         """An artefact is there."""
 
     def elsewhere(self, artefact: Artefact) -> None:
-        """An artefact is there that another run made, which works on the same study."""
+        """An artefact is there that another run made: one on the same study, or an earlier one from which it was brought back."""
 
     def failed(self, artefact: Artefact, why: str, *, again: bool) -> None:
         """An artefact could not be made, and is begun again, or given up; everything else goes on."""

@@ -19,7 +19,8 @@ import torch
 from deltaspace.deltas import AttachedDelta
 from deltaspace.errors import DeltaspaceError
 from deltaspace.study.artefact import Artefact
-from deltaspace.study.folder import SWEEP, Folder
+from deltaspace.study.files import SWEEP
+from deltaspace.study.folder import Folder
 from deltaspace.study.graph import Graph
 from deltaspace.study.history import read_history
 from deltaspace.study.recipe import Recipe

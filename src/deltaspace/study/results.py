@@ -7,7 +7,8 @@ from pathlib import Path
 
 from deltaspace.errors import DeltaspaceError
 from deltaspace.landscape import Landscape
-from deltaspace.study.folder import RECIPE, Folder
+from deltaspace.study.files import RECIPE
+from deltaspace.study.folder import Folder
 from deltaspace.study.kept import read_kept
 from deltaspace.study.record import Record, current_records, read_records
 from deltaspace.study.scores import ScoreRow, measured

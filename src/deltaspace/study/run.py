@@ -11,7 +11,8 @@ from deltaspace.interruption import interruptible
 from deltaspace.study.artefact import Artefact
 from deltaspace.study.check import check_resources
 from deltaspace.study.engines import ENGINES, Engine, Serial
-from deltaspace.study.folder import SWEEP, Folder
+from deltaspace.study.files import SWEEP
+from deltaspace.study.folder import Folder
 from deltaspace.study.graph import Graph
 from deltaspace.study.helping import HelpedGraph, help_with, helped, launched
 from deltaspace.study.history import logged

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from deltaspace.study.claims import Claim
-from deltaspace.study.folder import RECIPE, Folder, State
+from deltaspace.study.files import RECIPE
+from deltaspace.study.folder import Folder, State
 from deltaspace.study.graph import Graph
 from deltaspace.study.history import RunRecord, read_history
 from deltaspace.study.live import Live, read_live

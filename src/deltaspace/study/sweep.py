@@ -21,7 +21,8 @@ from deltaspace.storage import clear_left, path_of, what_is_at, write_text
 from deltaspace.study.artefact import Artefact
 from deltaspace.study.check import check_deltas, check_spaces
 from deltaspace.study.engines import ENGINES, Engine
-from deltaspace.study.folder import RECIPE, SWEEP, Folder, State
+from deltaspace.study.files import RECIPE, SWEEP
+from deltaspace.study.folder import Folder, State
 from deltaspace.study.graph import Graph
 from deltaspace.study.graphs import Graphs
 from deltaspace.study.helping import launched

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from deltaspace.deltas import AttachedDelta
 from deltaspace.errors import DeltaspaceError
-from deltaspace.study.folder import RECIPE, Folder
+from deltaspace.study.files import RECIPE
+from deltaspace.study.folder import Folder
 from deltaspace.study.graph import Graph
 from deltaspace.study.recipe import load_recipe
 from deltaspace.study.resources import Resources

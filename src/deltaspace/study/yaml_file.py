@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
 from deltaspace.errors import DeltaspaceError
 from deltaspace.mistakes import mistakes_of
+from deltaspace.study.kinds import other_ways, refuse_other, refuse_other_keys
 from deltaspace.study.yaml_text import NotYaml, read_yaml
 
 Model = TypeVar("Model", bound=BaseModel)
 
 
-def load_yaml(path: Path, model: type[Model], what: str, keys: str, mend: str) -> Model:
+def load_yaml(path: Path, model: type[Model], what: Literal["recipe", "sweep"], keys: str, mend: str) -> Model:
     """Read a YAML file as a pydantic model.
 
     Args:
@@ -28,13 +29,19 @@ def load_yaml(path: Path, model: type[Model], what: str, keys: str, mend: str) -
     Raises:
         DeltaspaceError: as `load_recipe`.
     """
+    refuse_other(path, what)
     try:
         node, value = read_yaml(path)
     except NotYaml as error:
         where = f"{what} {path}" + ("" if error.line is None else f", line {error.line}")
-        raise DeltaspaceError(f"{where}{': ' * (error.line is not None) or ' '}{error}", expected=error.expected) from None
+        raise DeltaspaceError(
+            f"{where}{': ' * (error.line is not None) or ' '}{error}",
+            expected=error.expected,
+            mend=other_ways(path, what) if error.missing else None,
+        ) from None
     if not isinstance(value, dict):
-        raise DeltaspaceError(f"{what} {path} is not a mapping", found=type(value).__name__, expected=keys)
+        raise DeltaspaceError(f"{what} {path} is not a mapping", found=type(value).__name__, expected=keys, mend=mend)
+    refuse_other_keys(path, value, what, {*model.model_fields})
     try:
         return model.model_validate(value, context={"base": path.parent})
     except ValidationError as error:

@@ -34,12 +34,14 @@ class NotYaml(Exception):
         text: what is wrong.
         line: where, from 1.
         expected: what should be there.
+        missing: whether nothing is there.
     """
 
-    def __init__(self, text: str, line: int | None = None, expected: str | None = None) -> None:
+    def __init__(self, text: str, line: int | None = None, expected: str | None = None, missing: bool = False) -> None:
         super().__init__(text)
         self.line = line
         self.expected = expected
+        self.missing = missing
 
 
 def read_yaml(path: Path) -> tuple[yaml.Node, Any]:
@@ -52,9 +54,10 @@ def read_yaml(path: Path) -> tuple[yaml.Node, Any]:
         with path.open("rb") as file:
             content = file.read(_BYTES + 1)
     except (OSError, ValueError) as error:  # the latter for a path that holds a NUL
-        how = "is missing" if isinstance(error, FileNotFoundError) else "cannot be read"
+        missing = isinstance(error, FileNotFoundError)
+        how = "is missing" if missing else "cannot be read"
         reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise NotYaml(how, expected=f"a YAML file (found: {reason})") from None
+        raise NotYaml(how, expected=f"a YAML file (found: {reason})", missing=missing) from None
     if len(content) > _BYTES:
         raise NotYaml("is too large", expected=f"at most {_BYTES:,} bytes of YAML")
     try:

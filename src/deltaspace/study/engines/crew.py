@@ -166,6 +166,8 @@ def conduct(
                 schedule.done(job, heard.seconds)
                 if heard.made:
                     observer.end(artefact)
+                else:
+                    observer.elsewhere(artefact)
                 observer.left(schedule.costs.left() / max(1, crew.busy))
             elif heard.mistake is None and job.tries <= max_retries:
                 observer.failed(artefact, heard.text, again=True)

@@ -13,7 +13,8 @@ from deltaspace.errors import DeltaspaceError, first_line
 from deltaspace.study.artefact import Artefact
 from deltaspace.study.claims import ClaimedElsewhere
 from deltaspace.study.engines.threads import threads_of_torch
-from deltaspace.study.folder import RECIPE, Folder, State
+from deltaspace.study.files import RECIPE
+from deltaspace.study.folder import Folder, State
 from deltaspace.study.graph import Graph
 from deltaspace.study.observer import Observer
 from deltaspace.study.recipe import load_recipe

@@ -75,6 +75,9 @@ class Serial(Engine):
                             outcome = _made(graph, [(artefact, state), *others], observer)
                         seconds = (time.perf_counter() - started) / max(1, len(outcome))
                         made += sum(outcome.values())
+                        for other, here in outcome.items():
+                            if not here:
+                                observer.elsewhere(other)
                         alone |= {other for other, _ in others if other not in outcome}
                         beside |= set(outcome)
                         for other in outcome.keys() - {artefact}:
