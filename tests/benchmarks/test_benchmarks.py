@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import math
 import pkgutil
 from pathlib import Path
@@ -149,9 +150,11 @@ def test_serving_is_measured():
 
 @pytest.mark.filterwarnings("ignore")  # peft's, of how it asks transformers
 @pytest.mark.parametrize("name", ["prefix", "loha"])
-def test_conversion_is_measured(name, monkeypatch):
-    monkeypatch.setattr(convert, "LORA", {"r": 2, "target_modules": ("query", "value", "dense")})
+def test_conversion_is_measured(name):
     short = {"steps": 2, "lr": 0.01, "evaluate_every": 1, "batch_size": 4}
-    row = convert.measure(tiny_backbone("sentence"), tiny_task(), name, Conversion(**short), Training(**short))
+    lora = {"r": 2, "target_modules": ("query", "value", "dense")}
+    setup = convert.Setup(("tiny",), (24, 8, 8), 32, lora, Training(**short), Conversion(**short))
+    row = convert.measure(tiny_backbone("sentence"), convert.limited(tiny_task(), setup.limits), name, setup)
+    assert json.loads(json.dumps(convert.jsonable(setup)))["train"]["steps"] == 2
     assert row["after"]["missed"] <= row["before"]["missed"] and row["test_examples"] == 8
     assert ("cannot" in row["peft"]) == (name == "prefix")

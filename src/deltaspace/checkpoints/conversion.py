@@ -232,4 +232,4 @@ class _Numbered(Item):
     index: int
 
 
-CONVERT = Conversion(steps=400, lr=2e-3, evaluate_every=50, patience=3)
+CONVERT = Conversion(steps=800, lr=2e-3, evaluate_every=50, patience=3)
