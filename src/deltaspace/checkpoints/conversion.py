@@ -125,6 +125,7 @@ def convert(
     train = backbone.family.encode(task, shuffled(task.train, settings.inputs, seed, "tuned on"))
     held = backbone.family.encode(task, shuffled(task.dev, settings.held_out, seed, "held out"))
     followed = Followed(source, attached, held, named and task.ranked and task.kind != "regression")
+    resume.tell(0, settings.steps, "the closed form")
     start, how = closed_form(source, attached, train) if settings.closed_form else (attached.initial, INITIAL)
     if followed.missed(start) > 1:
         start, how = attached.initial, INITIAL
