@@ -111,7 +111,7 @@ def test_a_file_in_a_folder_s_place(tmp_path):
 
 
 def save_to(folder, text="new"):
-    with exporting(folder) as made:
+    with exporting(folder, "a checkpoint") as made:
         (made / text).write_text(text)
         (made / "README.md").write_text("card")
 
@@ -145,7 +145,7 @@ def test_an_export_leaves_what_no_export_wrote(tmp_path, stranger):
 def test_an_export_that_fails_leaves_the_old_one(tmp_path, error):
     save_to(tmp_path / "out", "old")
     before = tree(tmp_path)
-    with pytest.raises((type(error), DeltaspaceError)), exporting(tmp_path / "out") as made:
+    with pytest.raises((type(error), DeltaspaceError)), exporting(tmp_path / "out", "a checkpoint") as made:
         (made / "half").write_text("half")
         raise error
     assert tree(tmp_path) == before
@@ -307,7 +307,7 @@ def test_a_folder_that_may_not_be_written(open_path, name):
 LISTERS = {
     "a stage's artefacts": lambda folder: list(Folder(folder.parent).files(folder.name)),
     "a study": lambda folder: Folder(folder.parent).check_free(),
-    "an earlier export": lambda folder: check_export(folder.parent),
+    "an earlier export": lambda folder: check_export(folder.parent, "a checkpoint"),
     "a file inside": lambda folder: read_json(folder / "x.json"),
 }
 
@@ -354,7 +354,7 @@ def test_a_large_study_is_walked_once_before_a_run(tmp_path, monkeypatch):
 def save_large(folder):
     from safetensors.torch import save_file
 
-    with exporting(folder) as made:
+    with exporting(folder, "a checkpoint") as made:
         save_file({"a": torch.zeros(1_000_000)}, made / "large.safetensors")
 
 

@@ -3,7 +3,9 @@
 An SVD of each tensor around the checkpoints' mean, of which the d largest directions of all tensors together are kept
 (`subspace/fitting/layered.py`). What is lost of each checkpoint is measured on what is decoded, before anything is written:
 
-    parameter error = |D' - D| / |D|,    D = theta - theta0, which the space decodes to D'
+    parameter error = |D' - D| / min(|D|, |theta - theta_i|),    D = theta - theta0, which the space decodes to D'
+
+theta_i is where the method begins: theta0 may be a mean that one checkpoint has drawn far away from all the others.
 
 Streaming: one checkpoint is in memory at a time, or one tensor of all of them; their vectors lie in files beside the output
 meanwhile.
@@ -11,12 +13,14 @@ meanwhile.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from deltaspace.checkpoints.read_peft import Checkpoints, initial_for
 from deltaspace.deltas import AttachedDelta, make_delta, native_lora, peft_settings, read_delta
@@ -82,7 +86,7 @@ def compress(
     """
     tasks = _tasks(names)
     for name in names:
-        check_export(out, name)
+        check_export(out, "a subspace", name)
     delta_name, delta = _delta_of(str(names[0]))
     attached = AttachedDelta(delta, backbone, name=delta_name)
     method = find_projection("svd", codes="layer")
@@ -106,13 +110,26 @@ def compress(
             told(number, len(tasks), f"what is kept of {task}")
             displacement = displacements.take([number])
             codes.append(entry.encode(displacement))
-            error = relative_error([(displacement, entry.displace(codes[-1]))])
+            error = _error(displacement, entry.displace(codes[-1]), displacement + initial - attached.initial.to(initial))
+            if not math.isfinite(error):
+                raise DeltaspaceError(
+                    "these checkpoints cannot be decomposed",
+                    found=f"numbers so large, in {name} or another one, that their squares are infinite",
+                    mend="leave out checkpoints whose training diverged",
+                )
             rows.append(Compressed(task, name, digests[number], error))
         plm = Plm(backbone.name, backbone.fingerprint, backbone.family.name)
         said = {"initial": how, _HISTORY: {row.task: [row.source, row.sha256, row.parameter_error] for row in rows}}
         space = Subspace(dim, plm, {attached.name: entry}, tuple(tasks), torch.stack([torch.cat(codes)]), history=said)
         save_subspace(space, out)
     return rows
+
+
+def _error(displacement: Tensor, kept: Tensor, added: Tensor) -> float:
+    """The parameter error of a checkpoint; see the top of this file."""
+    before, added_length = float(displacement.double().norm()), float(added.double().norm())
+    longer = before / added_length if 0 < added_length < before else 1.0
+    return relative_error([(displacement, kept)]) * longer
 
 
 def _unpacked(checkpoints: Checkpoints, scratch: Path, told: Told) -> tuple[list[Path], list[str]]:

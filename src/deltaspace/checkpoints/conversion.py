@@ -9,6 +9,7 @@ before the first step. What is judged, on inputs that were held out, is the shar
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
@@ -115,6 +116,10 @@ def convert(
     """
     settings = settings or CONVERT
     check_seed(seed)
+    if isinstance(inputs, str) or not (isinstance(inputs, Task) or all(isinstance(text, str) for text in inputs)):
+        raise DeltaspaceError(
+            "these are no inputs", found=repr(inputs)[:80], expected="a list of texts, or a task: ds.load_task(NAME)"
+        )
     follows, parameters = source
     backbone = follows.backbone
     attached = target if isinstance(target, AttachedDelta) else attach(target, backbone, seed=seed)
@@ -144,10 +149,10 @@ def convert(
 
 
 def task_of_texts(backbone: Backbone, texts: Sequence[str], settings: Conversion, prompt: str | None, seed: int) -> Task:
-    """Mere texts as what a family encodes; some are held out, of few half.
+    """Mere texts as what a family encodes, each once; some are held out, of few half.
 
     Raises:
-        DeltaspaceError: a text is empty, there are fewer than two, or the PLM decides nothing on mere texts.
+        DeltaspaceError: a text is empty, there are fewer than two that differ, or the PLM decides nothing on mere texts.
     """
     family = backbone.family
     if family.decides_by == "candidates":
@@ -155,8 +160,10 @@ def task_of_texts(backbone: Backbone, texts: Sequence[str], settings: Conversion
             f"a {family.name.replace('_', ' ')} decides among label words, which mere texts do not have",
             expected="a task: its folder, demo:NAME or hub:NAME",
         )
+    # What is tuned on is not held out.
+    texts = list(dict.fromkeys(texts))
     if len(texts) < 2:
-        raise DeltaspaceError("conversion needs at least two inputs", found=len(texts))
+        raise DeltaspaceError("conversion needs at least two inputs that differ", found=len(texts))
     # A sentence encoder's embedding, which is what it decides by, depends on no candidates; but its items have some.
     labels = {"yes": "yes", "no": "no"} if family.decides_by == "embedding" else {}
     kind: Kind = "classification" if labels else "generation"
@@ -218,7 +225,8 @@ def _tune(start: Tensor, steps: _Steps, followed: Followed, settings: Conversion
         missed = followed.missed(values[0])
         return Score(100 * (1 - missed), missed, len(followed))
 
-    rate = attached.delta.rate
+    # What is left to be learned is as long as the root of the share that the start misses; longer steps would lose the start.
+    rate = attached.delta.rate * min(1.0, math.sqrt(followed.missed(start)))
     return fit([start], loss, evaluate, settings.model_copy(update={"lr": settings.lr * rate}), resume=resume)
 
 

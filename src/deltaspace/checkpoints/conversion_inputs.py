@@ -20,7 +20,7 @@ def conversion_inputs(name: str, settings: Conversion, *, prompt: str | None = N
 
     Args:
         name: a file with a text a line; a `.jsonl` file with `input`, and perhaps `target`, in every line, of which some lines
-            are held out; or a task as recipes name it: its folder, demo:NAME or hub:NAME.
+            are held out; or a task as recipes name it: its folder or CSV file, demo:NAME or hub:NAME.
         settings: how many inputs are held out.
         prompt: how inputs are put to the model.
         seed: decides which.
@@ -29,7 +29,7 @@ def conversion_inputs(name: str, settings: Conversion, *, prompt: str | None = N
         DeltaspaceError: there is no such file or task, or it is not what it should be.
     """
     path = path_of(name)
-    if not path.is_file():
+    if not path.is_file() or path.suffix.lower() in (".csv", ".tsv"):
         if not path.exists() and path.suffix in (".txt", ".jsonl"):
             raise DeltaspaceError(f"{name} is missing", expected="a file of texts, one a line, or JSON Lines with 'input'")
         task = load_task(name)

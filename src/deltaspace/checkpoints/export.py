@@ -65,7 +65,7 @@ def export_delta(
             )
         title = f"A {attached.name} for {hub_name(attached.backbone.name)}, {origin}"
         return write_gguf_lora(attached, parameters, folder, title, provenance or {})
-    with exporting(folder) as made:
+    with exporting(folder, "a checkpoint") as made:
         if merge:
             card = write_model(delta.merge(attached, parameters), attached.backbone.tokenizer, made)
         else:
@@ -106,7 +106,7 @@ def export_each(
         there = is_exported(out, f"| content | {said['content']} |")
         if not there:
             _check_finite(attached, parameters)
-            with exporting(out) as made:
+            with exporting(out, "a checkpoint") as made:
                 card = writer(parameters, made)
                 write_text(made / "README.md", model_card(attached, card, task, said))
         yield out, not there

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from deltaspace.errors import DeltaspaceError
+
+if TYPE_CHECKING:
+    from deltaspace.storage import ExportKind
 
 RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe (YAML).")]
 Out = Annotated[Path, typer.Option("--out", "-o", help="The study's folder.")]
@@ -33,20 +36,22 @@ def refuse_sweep(folder: Path) -> None:
         )
 
 
-def check_checkpoint(out: Path, source: Path | str) -> None:
-    """Raise DeltaspaceError where a checkpoint may not be written: before anything is computed for it.
+def check_new_export(out: Path, kind: ExportKind, source: Path | str) -> None:
+    """Raise DeltaspaceError where an export may not be written: before anything is computed for it.
 
     Args:
-        out: its folder, or its GGUF file.
+        out: its folder, or a LoRA's GGUF file.
+        kind: what is exported.
         source: what it is made from, which it must not take the place of.
     """
     from deltaspace.gguf_header import SUFFIX, check_replaceable
-    from deltaspace.storage import check_export
+    from deltaspace.storage import check_export, check_writable
 
+    check_writable(out)
     if out.suffix == SUFFIX:
         check_replaceable(out)
     else:
-        check_export(out, source)
+        check_export(out, kind, source)
 
 
 class Tracker(str, Enum):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deltaspace.cli._options import Dim, Seed, check_checkpoint, refuse_sweep
+from deltaspace.cli._options import Dim, Seed, check_new_export, refuse_sweep
 from deltaspace.cli._subspaces import Chosen, choose, is_study, refuse_choice, subspace_of
 from deltaspace.cli._terminal import bars, print_json, print_tables, quiet
 from deltaspace.errors import DeltaspaceError
@@ -133,7 +133,7 @@ def export(
             )
         _export_all(subspace_of(study, dim, seed), study, out, (delta, through), as_json)
         return
-    check_checkpoint(out, study)
+    check_new_export(out, "a subspace" if task is None else "a checkpoint", study)
     if out.suffix == SUFFIX and (task is None or merge or push is not None):
         raise DeltaspaceError(
             f"{out} is to be a file, of one LoRA",
@@ -213,7 +213,7 @@ def _export_all(subspace: Subspace, study: Path, out: Path, through: tuple[str |
     if not chosen:
         raise DeltaspaceError(f"{study} has no tasks", expected="source tasks, or vectors of tasks that were tuned in it")
     for each in chosen:
-        check_export(out / each.task, study)
+        check_export(out / each.task, "a checkpoint", study)
     plm, errors = subspace.plm, errors_of(subspace, chosen[0].delta)
     attached = SubspaceModel(subspace, load_backbone(plm.name, family=plm.family or None)).attached(chosen[0].delta)
     on_device = subspace.to(attached.backbone.device)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deltaspace.cli._options import Dim, Seed, check_checkpoint
+from deltaspace.cli._options import Dim, Seed, check_new_export
 from deltaspace.cli._subspaces import choose, is_study, subspace_of
 from deltaspace.cli._terminal import bars, print_json, quiet
 from deltaspace.errors import DeltaspaceError
@@ -65,7 +65,7 @@ def convert(
     from deltaspace.settings import changed
 
     quiet()
-    check_checkpoint(out, source)
+    check_new_export(out, "a checkpoint", source)
     name, target = parse_delta(to)
     try:
         settings = changed(CONVERT, steps=steps, lr=lr)

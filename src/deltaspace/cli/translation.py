@@ -37,7 +37,7 @@ def translate(
 
     quiet()
     if out is not None:
-        check_export(out)
+        check_export(out, "a checkpoint")
     texts = None if inputs is None else read_inputs(inputs)
     with bars() as shown:
         made = translate_in_study(study, task, source, delta, inputs=texts, dim=dim, seed=seed, progress=shown.progress)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
+from typing import Literal
 
 from deltaspace.errors import DeltaspaceError
 from deltaspace.storage.atomic import replacing, replacing_folder
+from deltaspace.storage.digests import digest, file_digest
 from deltaspace.storage.paths import path_of
 from deltaspace.storage.reading import readable, walk, what_is_at
 
@@ -23,7 +26,13 @@ _STARTS = {
 _CARD = "README.md"
 # In the card of an export: the files that were written with it.
 _WROTE = re.compile(r"<!-- deltaspace wrote: (.*) -->")
+# And the digest of their contents.
+_DIGEST = re.compile(r"<!-- deltaspace content: (\w+) -->")
 _SHOWN = 8
+
+ExportKind = Literal["a checkpoint", "a subspace", "fetched tasks"]
+# Files that only one kind of export has; a checkpoint has none of them.
+_MARKS: dict[str, ExportKind] = {"subspace.json": "a subspace", "recipe.yaml": "fetched tasks"}
 
 
 @contextmanager
@@ -58,25 +67,27 @@ def check_output(path: Path, kind: str) -> None:
 
 
 @contextmanager
-def exporting(path: Path) -> Iterator[Path]:
-    """As `replacing_folder`, for an export with a model card, README.md, which takes the place of an earlier export only.
+def exporting(path: Path, kind: ExportKind) -> Iterator[Path]:
+    """As `replacing_folder`, for an export with a model card, README.md, which replaces an earlier one of its kind only.
 
     Raises:
-        DeltaspaceError: as `replacing_folder`, or the folder has files that no export wrote.
+        DeltaspaceError: as `replacing_folder`, or the folder has files that no export wrote, or an export of another kind.
     """
-    check_export(path)
+    check_export(path, kind)
     with replacing_folder(path) as temporary:
         yield temporary
         names = sorted(_files(temporary))
         with (temporary / _CARD).open("a", encoding="utf-8") as card:
             card.write(f"\n<!-- deltaspace wrote: {', '.join(names)} -->\n")
+            card.write(f"<!-- deltaspace content: {_content(temporary, names)} -->\n")
 
 
-def check_export(path: Path, source: Path | str | None = None) -> None:
+def check_export(path: Path, kind: ExportKind, source: Path | str | None = None) -> None:
     """Raise DeltaspaceError where `exporting` would: before anything is computed for it.
 
     Args:
         path: where to.
+        kind: of the export: a zoo of checkpoints that became a subspace is not lost to one checkpoint.
         source: what it is made from, which it must not take the place of: an earlier export, too.
     """
     if source is not None and os.path.realpath(path) == os.path.realpath(path_of(source)):
@@ -85,30 +96,56 @@ def check_export(path: Path, source: Path | str | None = None) -> None:
         )
     present = what_is_at(Path(os.path.abspath(path)))  # noqa: PTH100 - links stay links
     if present == "a folder":
-        present = ", ".join(_strangers(path)[:_SHOWN])
+        present = ", ".join(_strangers(path)[:_SHOWN]) or _other(path, kind)
     if present:
         raise DeltaspaceError(
             f"cannot write {path}",
             found=f"{present} is there",
-            expected="an earlier export with nothing else in it, an empty folder, or nothing",
+            expected=f"an earlier export of {kind} with nothing else in it, an empty folder, or nothing",
             mend="choose another folder",
         )
 
 
+def check_writable(path: Path) -> None:
+    """Raise DeltaspaceError where nothing can be written beside a path: before anything is computed for it."""
+    folder = next(parent for parent in path.absolute().parents if parent.is_dir())
+    try:
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise DeltaspaceError(f"cannot write {path}", found=str(error), mend="choose another folder") from None
+
+
 def is_exported(path: Path, mark: str) -> bool:
-    """Whether an export is there, with all files that were written with it, whose card says `mark`."""
-    card = path / _CARD
-    if what_is_at(card) != "a file":
+    """Whether an export is there, with all files as they were written with it, whose card says `mark`."""
+    text = _card_of(path)
+    wrote, content = _WROTE.findall(text), _DIGEST.findall(text)
+    if mark not in text or not wrote or not content:
         return False
-    text = card.read_text(encoding="utf-8", errors="replace")
-    wrote = _WROTE.findall(text)
-    return mark in text and bool(wrote) and all(what_is_at(path / name) == "a file" for name in wrote[-1].split(", "))
+    names = wrote[-1].split(", ")
+    return all(what_is_at(path / name) == "a file" for name in names) and _content(path, names) == content[-1]
+
+
+def _content(folder: Path, names: Iterable[str]) -> str:
+    """A digest of files, the card's own text aside."""
+    return digest([[name, file_digest(folder / name)] for name in names if name != _CARD])
+
+
+def _card_of(folder: Path) -> str:
+    card = folder / _CARD
+    return card.read_text(encoding="utf-8", errors="replace") if what_is_at(card) == "a file" else ""
+
+
+def _other(folder: Path, kind: ExportKind) -> str | None:
+    """An export of another kind that is in a folder."""
+    wrote = _WROTE.findall(_card_of(folder))
+    there = next((_MARKS[name] for name in wrote[-1].split(", ") if name in _MARKS), "a checkpoint") if wrote else kind
+    return there if there != kind else None
 
 
 def _strangers(folder: Path) -> list[str]:
     """What is in a folder that no export wrote."""
-    card = folder / _CARD
-    wrote = _WROTE.findall(card.read_text(encoding="utf-8", errors="replace")) if what_is_at(card) == "a file" else []
+    wrote = _WROTE.findall(_card_of(folder))
     known = set(wrote[-1].split(", ")) if wrote else set()
     return sorted(set(_files(folder)) - known)
 

@@ -55,9 +55,9 @@ def fetch_tasks(recipe: Recipe, folder: Path | str) -> tuple[list[Task], bool]:
             write_text(folder / RECIPE, text)
         return list(load_tasks(load_recipe(folder / RECIPE)).values()), False
     # Before anything is fetched for it.
-    check_export(folder)
+    check_export(folder, "fetched tasks")
     tasks = load_tasks(recipe, shots=False)
-    with exporting(folder) as made:
+    with exporting(folder, "fetched tasks") as made:
         write_json(made / MANIFEST, [_written(task, made / name, specs[name]) for name, task in tasks.items()])
         write_text(made / RECIPE, text)
         lines = [f"- {task.name}: {task.source}" for task in tasks.values()]

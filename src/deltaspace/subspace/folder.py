@@ -49,7 +49,7 @@ def save_subspace(subspace: Subspace, folder: Path | str) -> Path:
         DeltaspaceError: something else is in the folder, or it cannot be written.
     """
     folder = Path(folder)
-    with exporting(folder) as made:
+    with exporting(folder, "a subspace") as made:
         subspace.save(made / _TENSORS)
         subspace.vectors.save(made / _VECTORS)
         write_json(made / _DESCRIPTION, sealed({**describe(subspace), "checksums": _checksums(made)}))

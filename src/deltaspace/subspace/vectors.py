@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity, pad
 
 from deltaspace.errors import DeltaspaceError
-from deltaspace.names import counted
+from deltaspace.names import check_name, counted
 from deltaspace.storage import checked_text, path_of, read_packed, write_tensors
 
 FORMAT = "deltaspace.vectors/1"
@@ -62,8 +62,12 @@ class Vectors:
         """Take in a vector, in place of an earlier one of this task and delta.
 
         Raises:
-            DeltaspaceError: it has not d numbers, or NaN or infinity among them.
+            DeltaspaceError: the task has no name that a folder can have, it has not d numbers, or NaN or infinity among them.
         """
+        try:
+            check_name("a task", task)
+        except ValueError as error:
+            raise DeltaspaceError(f"no task can be called {task!r}", found=str(error), mend="choose another name") from None
         if vector.shape != (self.dim,):
             raise DeltaspaceError(f"the vector of {task} does not fit", found=tuple(vector.shape), expected=(self.dim,))
         if not bool(vector.isfinite().all()):
