@@ -141,7 +141,8 @@ def test_a_killed_conversion_ends_with_the_same_numbers(tmp_path, monkeypatch):
     resumed = convert_to_folder(
         source, ("lora", Lora(r=2)), tiny_task(), tmp_path / "out", **made, progress=lambda done, *_: steps.append(done)
     )
-    assert steps[0] == 0 and steps[1] > 10
+    # The closed form and what the source decides are told first.
+    assert [step for step in steps if step][0] > 10
     assert resumed.parameters.equal(whole.parameters) and resumed.fit.curve == whole.fit.curve
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     card = (tmp_path / "out" / "README.md").read_text()

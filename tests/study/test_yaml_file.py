@@ -16,7 +16,7 @@ class Box(BaseModel):
 
 def load(path, text):
     path.write_text(text, encoding="utf-8")
-    return load_yaml(path, Box, "box", "keys such as width", "see a box")
+    return load_yaml(path, Box, "recipe", "keys such as width", "see a box")
 
 
 def test_what_fits_is_read(tmp_path):
@@ -40,6 +40,6 @@ def test_mistakes_have_their_lines(tmp_path, text, message):
 
 
 def test_what_is_no_file_is_told_for_what_it_is(tmp_path):
-    for path, message in ((tmp_path / "nothing.yaml", "is missing"), (tmp_path, "cannot be read(.|\n)*directory")):
+    for path, message in ((tmp_path / "nothing.yaml", "is missing"), (tmp_path, "is not a recipe(.|\n)*an empty folder")):
         with pytest.raises(DeltaspaceError, match=message):
-            load_yaml(path, Box, "box", "keys such as width", "see a box")
+            load_yaml(path, Box, "recipe", "keys such as width", "see a box")
