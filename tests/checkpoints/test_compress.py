@@ -10,7 +10,7 @@ import weakref
 import pytest
 import torch
 from peft import IA3Config, LoraConfig
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from deltaspace.backbone import load_backbone
@@ -18,6 +18,7 @@ from deltaspace.checkpoints import Checkpoints
 from deltaspace.checkpoints.compress import compress, errors_of
 from deltaspace.cli import app
 from deltaspace.errors import DeltaspaceError
+from deltaspace.storage import check_export
 from deltaspace.subspace import load_subspace
 from deltaspace.subspace.fitting.displacements import Displaced, InMemory
 from tests.study.test_zoo import checkpoint
@@ -195,3 +196,45 @@ def test_rows_from_a_point():
     displaced = Displaced(InMemory(rows), point)
     assert displaced.columns(1, 3).equal(rows[:, 1:] - point[1:]) and displaced.take([1]).equal(rows[1:] - point)
     assert (displaced.shape, displaced.dtype) == ((2, 3), torch.float32)
+
+
+def test_a_checkpoint_that_was_changed_is_written_anew(zoo, tmp_path):
+    space, again = tmp_path / "space", tmp_path / "again"
+    told("compress", *zoo, "-o", space, "--dim", 20)
+    told("export", space, "--all", "-o", again)
+    weights = again / "task-1" / "adapter_model.safetensors"
+    before = weights.read_bytes()
+    weights.write_bytes(before[:-1] + bytes([before[-1] ^ 1]))
+    (again / "task-2" / "adapter_config.json").write_text("{}", encoding="utf-8")
+    told("export", space, "--all", "-o", again)
+    assert weights.read_bytes() == before and json.loads((again / "task-2" / "adapter_config.json").read_bytes())["r"]
+
+
+def test_a_space_is_not_lost_to_a_checkpoint(zoo, tmp_path):
+    space, again = tmp_path / "space", tmp_path / "again"
+    told("compress", *zoo, "-o", space, "--dim", 20)
+    told("export", space, "--all", "-o", again)
+    held = {path.name: path.read_bytes() for path in space.iterdir()}
+    refused = command("compress", *zoo, "-o", again / "task-1", "--dim", 20).exception
+    assert isinstance(refused, DeltaspaceError) and refused.found == "a checkpoint is there"
+    with pytest.raises(DeltaspaceError, match="a subspace is there"):
+        check_export(space, "a checkpoint")
+    assert held == {path.name: path.read_bytes() for path in space.iterdir()}
+
+
+def scaled(folder, factor):
+    tensors = {name: tensor * factor for name, tensor in tensors_of(folder).items()}
+    save_file(tensors, folder / "adapter_model.safetensors", {"format": "pt"})
+
+
+def test_what_one_checkpoint_far_away_costs_the_others_is_told(zoo, tmp_path):
+    scaled(zoo[0], 1e6)
+    rows = compress([str(path) for path in zoo], load_backbone(str(tmp_path / "model")), tmp_path / "space", dim=10)
+    assert min(row.parameter_error for row in rows[1:]) > 1e-3
+
+
+def test_numbers_whose_squares_are_infinite_are_refused(zoo, tmp_path):
+    scaled(zoo[0], 1e30)
+    with pytest.raises(DeltaspaceError, match="cannot be decomposed"):
+        compress([str(path) for path in zoo], load_backbone(str(tmp_path / "model")), tmp_path / "space", dim=10)
+    assert not (tmp_path / "space").exists()

@@ -9,6 +9,7 @@ import torch
 
 from deltaspace.checkpoints import Conversion, convert
 from deltaspace.checkpoints.closed_form import INITIAL, closed_form
+from deltaspace.checkpoints.conversion_inputs import conversion_inputs
 from deltaspace.checkpoints.converting import convert_to_folder
 from deltaspace.checkpoints.function import Function, function_of, states_of
 from deltaspace.deltas import AttachedDelta, Lora, attach, make_delta
@@ -142,7 +143,7 @@ def test_a_killed_conversion_ends_with_the_same_numbers(tmp_path, monkeypatch):
         source, ("lora", Lora(r=2)), tiny_task(), tmp_path / "out", **made, progress=lambda done, *_: steps.append(done)
     )
     # The closed form and what the source decides are told first.
-    assert [step for step in steps if step][0] > 10
+    assert next(step for step in steps if step) > 10
     assert resumed.parameters.equal(whole.parameters) and resumed.fit.curve == whole.fit.curve
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     card = (tmp_path / "out" / "README.md").read_text()
@@ -202,3 +203,39 @@ def test_mistakes_are_told():
     for texts, message in ((["good film"], "at least two inputs"), (["good film", " "], "input 2 is empty")):
         with pytest.raises(DeltaspaceError, match=message):
             convert(tuned("adapter", "gpt2"), Lora(r=2), texts, SHORT)
+
+
+def test_no_text_is_both_tuned_on_and_held_out():
+    source = tuned("adapter", "sentence")
+    made = convert(source, Lora(r=2), [*TEXTS[:6], *TEXTS[:6]], SHORT)
+    assert made.inputs + made.after.inputs == len(set(TEXTS[:6]))
+    with pytest.raises(DeltaspaceError, match="two inputs that differ"):
+        convert(source, Lora(r=2), [TEXTS[0]] * 5, SHORT)
+
+
+@pytest.mark.parametrize("inputs", ["films.csv", [1, 2], ["a text", None]])
+def test_what_is_no_list_of_texts_is_refused(inputs):
+    with pytest.raises((DeltaspaceError, TypeError), match="inputs"):
+        convert(tuned("adapter", "sentence"), Lora(r=2), inputs, SHORT)
+
+
+def test_a_csv_file_is_a_task(tmp_path):
+    lines = [f"a text of {index},{'yes' if index % 2 else 'no'}" for index in range(40)]
+    (tmp_path / "films.csv").write_text("\n".join(["text,label", *lines]), encoding="utf-8")
+    task = conversion_inputs(str(tmp_path / "films.csv"), SHORT)
+    assert sorted(task.labels) == ["no", "yes"] and all("," not in example.input for example in task.train)
+
+
+def test_steps_are_as_long_as_what_is_left_to_learn(monkeypatch):
+    lengths = []
+
+    def fit(starts, loss, evaluate, settings, **_):
+        lengths.append(settings.lr)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("deltaspace.checkpoints.conversion.fit", fit)
+    source = tuned("lora", settings={"r": 4}, scale=1.0)
+    for closed in (False, True):
+        with pytest.raises(KeyboardInterrupt):
+            convert(source, Lora(r=3), tiny_task(), SHORT.model_copy(update={"closed_form": closed}))
+    assert lengths[0] == pytest.approx(SHORT.lr) and 0 < lengths[1] < 0.9 * lengths[0]

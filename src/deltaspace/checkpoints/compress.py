@@ -94,7 +94,7 @@ def compress(
         raise DeltaspaceError(
             f"no {dim:,} directions",
             found=f"{len(tasks):,} checkpoints of {len(attached.layout.entries):,} tensors",
-            expected=f"1 to {most:,}; a tensor of the {len(tasks):,} has no more than that many",
+            expected=f"1 to {most:,}, which is checkpoints times tensors",
             mend="change --dim",
         )
     checkpoints = Checkpoints(names, attached, same_base=same_base)
