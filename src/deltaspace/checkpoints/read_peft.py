@@ -10,7 +10,6 @@ import functools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import overload
 
 import torch
 from jaxtyping import Float
@@ -40,7 +39,7 @@ class Checkpoint:
     folder: Path
 
 
-class Checkpoints(Sequence[Checkpoint]):
+class Checkpoints:
     """Folders of peft as parameters of a delta, each read anew whenever it is asked for: one is in memory at a time.
 
     Args:
@@ -66,13 +65,10 @@ class Checkpoints(Sequence[Checkpoint]):
     def __len__(self) -> int:
         return len(self._names)
 
-    @overload
-    def __getitem__(self, index: int) -> Checkpoint: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Checkpoint]: ...
-    def __getitem__(self, index: int | slice) -> Checkpoint | list[Checkpoint]:
-        if isinstance(index, slice):
-            return [self[number] for number in range(*index.indices(len(self)))]
+    def __iter__(self) -> Iterator[Checkpoint]:
+        return (self[index] for index in range(len(self)))
+
+    def __getitem__(self, index: int) -> Checkpoint:
         name, folder = self._names[index], self._folders[index]
         parameters, sha256 = self._reader(folder), file_digest(folder / WEIGHTS)
         if self._seen.setdefault(index, sha256) != sha256:
@@ -119,7 +115,7 @@ def initial_for(
             f"the initial values of {attached.name} are not known",
             found="one checkpoint, of which no mean can be taken",
             expected="several checkpoints at once, or the seed that their initial values were drawn from",
-            mend="give more folders (each with its --task), or --initial-seed",
+            mend="give more folders, or --initial-seed",
         )
     return (total / count).to(attached.initial), f"the mean of {count} checkpoints"
 
