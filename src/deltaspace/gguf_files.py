@@ -6,7 +6,6 @@ weight tied to another left out), and `conversion.json`, which says what it was 
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 
 from deltaspace.errors import DeltaspaceError
-from deltaspace.gguf_header import GgufHeader, gguf_header
+from deltaspace.gguf_header import GgufHeader, check_package, gguf_header
 from deltaspace.storage import (
     cache_folder,
     file_digest,
@@ -81,13 +80,7 @@ def _converted(name: str, sha256: str, file: Callable[[], AbstractContextManager
     files = ModelFiles(kept / _MODEL)
     if (made := _recorded(kept, sha256)) is not None and files.fingerprint == made:
         return files
-    if importlib.util.find_spec("gguf") is None:
-        raise DeltaspaceError(
-            f"model {name} cannot be converted",
-            found="the package gguf is not installed",
-            expected="gguf, which reads such files",
-            mend="pip install 'deltaspace[demo-lm]'",
-        )
+    check_package(f"model {name} cannot be converted")
     # Here, because it imports torch, which a model that was converted does not need yet.
     from deltaspace.pretrained import convert_gguf
 

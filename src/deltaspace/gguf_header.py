@@ -6,6 +6,7 @@ bound nothing by themselves, so that every step here is checked against the file
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import struct
 from dataclasses import dataclass
@@ -16,8 +17,6 @@ from typing import BinaryIO
 from deltaspace.errors import DeltaspaceError
 from deltaspace.storage import readable
 from deltaspace.storage.reading import what_is_at
-
-SUFFIX = ".gguf"
 
 MAGIC = b"GGUF"
 _VERSIONS = (2, 3)
@@ -83,6 +82,22 @@ def gguf_header(path: Path) -> GgufHeader:
                 expected="a whole GGUF file of version 2 or 3",
                 mend="download it again",
             ) from None
+
+
+def is_gguf(path: Path) -> bool:
+    """Whether a path is called like a GGUF file."""
+    return path.suffix.lower() == ".gguf"
+
+
+def check_package(mistake: str) -> None:
+    """Raise DeltaspaceError, which tells a mistake, unless the package gguf is installed, which reads and writes such files."""
+    if importlib.util.find_spec("gguf") is None:
+        raise DeltaspaceError(
+            mistake,
+            found="the package gguf is not installed",
+            expected="gguf, which reads and writes such files",
+            mend="pip install 'deltaspace[demo-lm]'",
+        )
 
 
 def check_replaceable(path: Path) -> None:

@@ -8,6 +8,8 @@ import difflib
 import re
 from collections.abc import Iterable
 
+from deltaspace.errors import DeltaspaceError
+
 NAME_LIMIT = 100
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
@@ -35,6 +37,20 @@ def check_name(kind: str, name: str) -> str:
         example = f", such as {plain!r}" if (plain := plain_name(name)) else ""
         raise ValueError(f"{name[:NAME_LIMIT]!r} cannot be {kind}'s name: {rule}{example}")
     return name
+
+
+def require_task_name(name: str, mistake: str, mend: str) -> None:
+    """Raise DeltaspaceError unless a task can be called so, as a folder is then: the name is from somebody's files or code.
+
+    Args:
+        name: the task's.
+        mistake: what is wrong where it cannot.
+        mend: what to do then.
+    """
+    try:
+        check_name("a task", name)
+    except ValueError as error:
+        raise DeltaspaceError(mistake, found=str(error), mend=mend) from None
 
 
 def plain_name(text: str) -> str:

@@ -17,21 +17,12 @@ from deltaspace.deltas import AttachedDelta, make_delta
 from deltaspace.errors import DeltaspaceError
 from deltaspace.gguf_header import gguf_header
 from tests.deltas.test_peft_methods import moved
-from tests.gguf import tiny_llama, write_gguf
+from tests.gguf import MATRICES, tiny_llama, write_gguf
 from tests.tiny import VOCABULARY, examples, save_tiny, tiny_backbone, tiny_tokenizer
 
 gguf = pytest.importorskip("gguf", reason="the package gguf is not installed: pip install 'deltaspace[demo-lm]'")
 
 ALL = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
-NAMES = {
-    "self_attn.q_proj": "attn_q",
-    "self_attn.k_proj": "attn_k",
-    "self_attn.v_proj": "attn_v",
-    "self_attn.o_proj": "attn_output",
-    "mlp.gate_proj": "ffn_gate",
-    "mlp.up_proj": "ffn_up",
-    "mlp.down_proj": "ffn_down",
-}
 SIZES = {
     "vocab_size": len(VOCABULARY),
     "hidden_size": 32,
@@ -86,7 +77,7 @@ def halves(rows, heads):
 
 @pytest.mark.parametrize("kind", MODELS)
 def test_the_file_holds_the_lora_to_the_bit(kind, tmp_path):
-    backbone, names = backbone_of(kind), NAMES | FUSED.get(kind, {})
+    backbone, names = backbone_of(kind), MATRICES | FUSED.get(kind, {})
     endings = {name.split("layers.0.")[-1] for name, _ in backbone.model.named_modules()}
     modules = [name.split(".")[-1] for name in names if name in endings]
     attached = AttachedDelta(make_delta("lora", {"r": 3, "alpha": 5.0, "target_modules": modules}), backbone)
@@ -152,7 +143,7 @@ def test_every_scale_of_peft_is_what_llama_cpp_makes_of_it(settings, tmp_path):
     for name, weight in attached.delta.merge(attached, vector).named_parameters():
         module = name.removesuffix(".weight").split("layers.")[-1].split(".", 1)[-1]
         if module in ("self_attn.v_proj", "self_attn.o_proj"):
-            key = f"blk.{name.split('.')[2]}.{NAMES[module]}.weight.lora_"
+            key = f"blk.{name.split('.')[2]}.{MATRICES[module]}.weight.lora_"
             down, back = tensors[key + "a"], tensors[key + "b"]
             update = fields["adapter.lora.alpha"] / len(down) * back @ down
             torch.testing.assert_close(update, (weight - plain[name]).detach(), rtol=1e-4, atol=1e-6)

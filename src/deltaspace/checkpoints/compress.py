@@ -26,7 +26,7 @@ from deltaspace.checkpoints.read_peft import Checkpoints, initial_for
 from deltaspace.deltas import AttachedDelta, make_delta, native_lora, peft_settings, read_delta
 from deltaspace.deltas.peft_checkpoint import CONFIG, WEIGHTS
 from deltaspace.errors import DeltaspaceError
-from deltaspace.names import check_name
+from deltaspace.names import require_task_name
 from deltaspace.storage import check_export, download, path_of, scratch_folder, write_tensors
 from deltaspace.subspace import Entry, Plm, Subspace, find_projection
 from deltaspace.subspace.fitting import Source
@@ -164,12 +164,7 @@ def _tasks(names: Sequence[str]) -> dict[str, str]:
     tasks: dict[str, str] = {}
     for name in map(str, names):
         task = Path(name).absolute().name
-        try:
-            check_name("a task", task)
-        except ValueError as error:
-            raise DeltaspaceError(
-                f"{name} has no name that a task can have", found=str(error), mend="rename the folder"
-            ) from None
+        require_task_name(task, f"{name} has no name that a task can have", "rename the folder")
         if task in tasks:
             raise DeltaspaceError(
                 f"two checkpoints are called {task}", found=f"{tasks[task]}, {name}", mend="rename one of the folders"

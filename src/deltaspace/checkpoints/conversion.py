@@ -132,15 +132,18 @@ def convert(
     followed = Followed(source, attached, held, named and task.ranked and task.kind != "regression")
     resume.tell(0, settings.steps, "the closed form")
     start, how = closed_form(source, attached, train) if settings.closed_form else (attached.initial, INITIAL)
-    if followed.missed(start) > 1:
-        start, how = attached.initial, INITIAL
     before = followed.agreement(start)
+    if before.missed > 1:
+        start, how = attached.initial, INITIAL
+        before = followed.agreement(start)
     tuned = None
     if before.missed > settings.enough:
         resume.tell(0, settings.steps, "what the source decides")
         states = states_of(follows, parameters, train)
         steps = _Steps(attached, function_of(follows, parameters, states), states, followed.change)
-        tuned = _tune(start, steps, followed, settings, seed, resume)
+        # What is left to be learned is as long as the root of the share that the start misses; longer steps would lose the start.
+        paced = settings.model_copy(update={"lr": settings.lr * math.sqrt(before.missed)})
+        tuned = _tune(start, steps, followed, paced, seed, resume)
     best = start if tuned is None else tuned.parameters[0]
     scores, metric = None, None
     if named:
@@ -225,8 +228,7 @@ def _tune(start: Tensor, steps: _Steps, followed: Followed, settings: Conversion
         missed = followed.missed(values[0])
         return Score(100 * (1 - missed), missed, len(followed))
 
-    # What is left to be learned is as long as the root of the share that the start misses; longer steps would lose the start.
-    rate = attached.delta.rate * min(1.0, math.sqrt(followed.missed(start)))
+    rate = attached.delta.rate
     return fit([start], loss, evaluate, settings.model_copy(update={"lr": settings.lr * rate}), resume=resume)
 
 

@@ -13,7 +13,7 @@ from deltaspace.checkpoints.conversion_card import conversion_rows
 from deltaspace.checkpoints.export import CONVERTED, export_delta
 from deltaspace.checkpoints.gguf_lora import gguf_lora
 from deltaspace.deltas import AttachedDelta, Delta
-from deltaspace.gguf_header import SUFFIX
+from deltaspace.gguf_header import is_gguf
 from deltaspace.tasks import Task
 from deltaspace.training import Progress, Resume
 
@@ -47,7 +47,7 @@ def convert_to_folder(
         DeltaspaceError: see `convert` and `export_delta`.
     """
     attached = AttachedDelta(target[1], source[0].backbone, name=target[0])
-    if out.suffix == SUFFIX:
+    if is_gguf(out):
         gguf_lora(attached, attached.initial)  # what cannot be written is told before it is tuned
     state = out.parent / f".{out.name}.converting.safetensors"
     resume = Resume(state, conversion_fingerprint(source, target[1], inputs, settings, prompt), progress)

@@ -22,9 +22,9 @@ from deltaspace.checkpoints.gguf_lora import write_gguf_lora
 from deltaspace.deltas import AttachedDelta, CheckpointCard
 from deltaspace.deltas.checkpoint import write_model
 from deltaspace.errors import DeltaspaceError
-from deltaspace.gguf_header import SUFFIX
+from deltaspace.gguf_header import is_gguf
 from deltaspace.markdown import front_matter, literal, plain
-from deltaspace.names import check_name
+from deltaspace.names import require_task_name
 from deltaspace.storage import digest, exporting, hub_name, is_exported, path_of, write_text
 
 DECODED, CONVERTED = "decoded from a deltaspace subspace", "converted by deltaspace"
@@ -55,7 +55,7 @@ def export_delta(
     """
     delta, folder = attached.delta, path_of(folder)
     _check_finite(attached, parameters)
-    if folder.suffix == SUFFIX:
+    if is_gguf(folder):
         if merge:
             raise DeltaspaceError(
                 f"cannot write {folder}",
@@ -94,19 +94,14 @@ def export_each(
     """
     writer = attached.delta.writer(attached)
     for task, parameters, provenance in tasks:
-        try:
-            check_name("a task", task)
-        except ValueError as error:
-            raise DeltaspaceError(
-                f"the task {task!r} cannot be written as a folder", found=str(error), mend="rename it"
-            ) from None
+        require_task_name(task, f"the task {task!r} cannot be written as a folder", "rename it")
         out = folder / task
         values = hashlib.sha256(parameters.detach().cpu().contiguous().numpy().tobytes()).hexdigest()
         said = {**provenance, "content": digest([values, attached.settings(), {k: str(v) for k, v in provenance.items()}])}
         there = is_exported(out, f"| content | {said['content']} |")
         if not there:
             _check_finite(attached, parameters)
-            with exporting(out, "a checkpoint") as made:
+            with exporting(out, "a checkpoint", sealed=True) as made:
                 card = writer(parameters, made)
                 write_text(made / "README.md", model_card(attached, card, task, said))
         yield out, not there

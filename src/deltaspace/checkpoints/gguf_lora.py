@@ -11,7 +11,6 @@ Format: https://github.com/ggml-org/llama.cpp, convert_lora_to_gguf.py and src/l
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,7 @@ from torch import Tensor, nn
 
 from deltaspace.deltas import AttachedDelta, PeftBacked
 from deltaspace.errors import DeltaspaceError
-from deltaspace.gguf_header import check_replaceable
+from deltaspace.gguf_header import check_package, check_replaceable
 from deltaspace.model_files import listed
 from deltaspace.storage import hub_name, replacing
 
@@ -88,7 +87,7 @@ def gguf_lora(attached: AttachedDelta, parameters: Float[Tensor, " params"]) -> 
         DeltaspaceError: it is no LoRA or more than one, or llama.cpp does not know the model or a matrix of it; or the package
             gguf is not installed.
     """
-    _check_package(attached)
+    check_package(f"{attached.name} cannot be written as a GGUF file")
     from gguf.constants import MODEL_ARCH_NAMES
     from gguf.tensor_mapping import get_tensor_name_map
 
@@ -242,13 +241,3 @@ def _no_lora(attached: AttachedDelta, found: str) -> DeltaspaceError:
         expected="LoRA (rsLoRA's scale included) of linear modules, and nothing beside it",
         mend="convert it: export --as 'lora: {r: 8}' --inputs FILE, or deltaspace convert … --to 'lora: {r: 8}'",
     )
-
-
-def _check_package(attached: AttachedDelta) -> None:
-    if importlib.util.find_spec("gguf") is None:
-        raise DeltaspaceError(
-            f"{attached.name} cannot be written as a GGUF file",
-            found="the package gguf is not installed",
-            expected="gguf, which writes such files",
-            mend="pip install 'deltaspace[demo-lm]'",
-        )

@@ -12,7 +12,7 @@ what the source's gives, so that one pass of each tells all sublayers. No token 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import groupby
@@ -131,14 +131,14 @@ def _fitting(model: nn.Module, names: Iterable[str]) -> Iterator[list[str]]:
         yield part
 
 
-def _kept(outputs: deque[Tensor]) -> Any:
+def _kept(outputs: deque[Tensor]) -> Callable[..., None]:
     def hook(module: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> None:
         outputs.append(output)
 
     return hook
 
 
-def _led(wanted: deque[Tensor], sums: dict[str, _Sums], name: str | None) -> Any:
+def _led(wanted: deque[Tensor], sums: dict[str, _Sums], name: str | None) -> Callable[..., Tensor]:
     """Replaces what a module gives by what the source's gives; what was missing is summed up under a name."""
 
     def hook(module: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> Tensor:

@@ -49,7 +49,7 @@ class Checkpoints:
 
     Raises:
         DeltaspaceError: a folder is missing; or one that is asked for is of another model or method, other settings, names or
-            shapes, does not hold the method's parameters, or is no more what `check` saw.
+            shapes, does not hold the method's parameters, or is no more what was read before.
     """
 
     def __init__(self, names: Sequence[str], attached: AttachedDelta, *, same_base: bool = False) -> None:

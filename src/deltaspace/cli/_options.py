@@ -44,11 +44,11 @@ def check_new_export(out: Path, kind: ExportKind, source: Path | str) -> None:
         kind: what is exported.
         source: what it is made from, which it must not take the place of.
     """
-    from deltaspace.gguf_header import SUFFIX, check_replaceable
+    from deltaspace.gguf_header import check_replaceable, is_gguf
     from deltaspace.storage import check_export, check_writable
 
     check_writable(out)
-    if out.suffix == SUFFIX:
+    if is_gguf(out):
         check_replaceable(out)
     else:
         check_export(out, kind, source)

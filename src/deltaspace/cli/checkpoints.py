@@ -120,12 +120,12 @@ def export(
 
     Example: deltaspace export runs/demo --task products --delta lora -o products-lora
     """
-    from deltaspace.gguf_header import SUFFIX
+    from deltaspace.gguf_header import is_gguf
     from deltaspace.storage import push_to_hub
 
     quiet()
     if every:
-        if out.suffix == SUFFIX or any(option is not None for option in (task, as_delta, inputs, push)) or merge:
+        if is_gguf(out) or any(option is not None for option in (task, as_delta, inputs, push)) or merge:
             raise DeltaspaceError(
                 "--all writes every task as a folder of its own",
                 expected="--out FOLDER, with --delta, --through, --dim, --seed or --json beside it",
@@ -134,7 +134,7 @@ def export(
         _export_all(subspace_of(study, dim, seed), study, out, (delta, through), as_json)
         return
     check_new_export(out, "a subspace" if task is None else "a checkpoint", study)
-    if out.suffix == SUFFIX and (task is None or merge or push is not None):
+    if is_gguf(out) and (task is None or merge or push is not None):
         raise DeltaspaceError(
             f"{out} is to be a file, of one LoRA",
             expected="--task NAME --delta LORA, without --merge and --push-to-hub",

@@ -56,7 +56,10 @@ def exported_table(rows: Sequence[Mapping[str, object]]) -> Table:
         error = row["parameter_error"]
         shown = f"{100 * error:.2f}" if isinstance(error, float) else "not measured"
         table.add_row(str(row["task"]), str(row["folder"]), shown, "written" if row["written"] else "was there")
-    table.caption, table.caption_justify = "error: length of the displacement that the space lost, relative to its length", "left"
+    table.caption, table.caption_justify = (
+        "error: length of what the space lost, relative to the parameters' displacement",
+        "left",
+    )
     return table
 
 
@@ -68,5 +71,5 @@ def compressed_table(rows: Sequence[Compressed]) -> Table:
     table.add_column("error %", justify="right")
     for row in rows:
         table.add_row(row.task, row.source, f"{100 * row.parameter_error:.2f}")
-    table.caption, table.caption_justify = "error: length of the displacement that is lost, relative to its length", "left"
+    table.caption, table.caption_justify = "error: length of what is lost, relative to the parameters' displacement", "left"
     return table

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from deltaspace.deltas.peft_checkpoint import CONFIG, WEIGHTS
 from deltaspace.errors import DeltaspaceError
-from deltaspace.names import check_name
+from deltaspace.names import require_task_name
 from deltaspace.serving.lora_writer import LoraWriter
 from deltaspace.storage import (
     as_documented,
@@ -120,7 +120,7 @@ class LoraFolders:
             read = self._files()
             if task not in read.vectors.tasks and task not in read.sources:
                 return None
-            self._check_name(task)
+            require_task_name(task, f"{self.subspace} has a task that cannot be written as a folder", "rename it there")
             if read.loaded is None:
                 read.loaded = load_subspace(self.subspace), self.writer()
         subspace, writer = read.loaded
@@ -143,15 +143,6 @@ class LoraFolders:
             os.utime(folder, ns=(now, now))
         self._clear(folder)
         return LoraFolder(folder.name, folder, task)
-
-    def _check_name(self, task: str) -> None:
-        """Raise DeltaspaceError where a name out of somebody's file is none that a folder could have."""
-        try:
-            check_name("a task", task)
-        except ValueError as error:
-            raise DeltaspaceError(
-                f"{self.subspace} has a task that cannot be written as a folder", found=str(error), mend="rename it there"
-            ) from None
 
     def _files(self) -> _Read:
         """What is in the subspace's files now."""

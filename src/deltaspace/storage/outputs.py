@@ -26,7 +26,7 @@ _STARTS = {
 _CARD = "README.md"
 # In the card of an export: the files that were written with it.
 _WROTE = re.compile(r"<!-- deltaspace wrote: (.*) -->")
-# And the digest of their contents.
+# And, of a sealed one, the digest of their contents.
 _DIGEST = re.compile(r"<!-- deltaspace content: (\w+) -->")
 _SHOWN = 8
 
@@ -67,8 +67,13 @@ def check_output(path: Path, kind: str) -> None:
 
 
 @contextmanager
-def exporting(path: Path, kind: ExportKind) -> Iterator[Path]:
+def exporting(path: Path, kind: ExportKind, *, sealed: bool = False) -> Iterator[Path]:
     """As `replacing_folder`, for an export with a model card, README.md, which replaces an earlier one of its kind only.
+
+    Args:
+        path: where to.
+        kind: of the export.
+        sealed: the card has a digest of the other files, without which `is_exported` knows none of them.
 
     Raises:
         DeltaspaceError: as `replacing_folder`, or the folder has files that no export wrote, or an export of another kind.
@@ -79,7 +84,8 @@ def exporting(path: Path, kind: ExportKind) -> Iterator[Path]:
         names = sorted(_files(temporary))
         with (temporary / _CARD).open("a", encoding="utf-8") as card:
             card.write(f"\n<!-- deltaspace wrote: {', '.join(names)} -->\n")
-            card.write(f"<!-- deltaspace content: {_content(temporary, names)} -->\n")
+            if sealed:
+                card.write(f"<!-- deltaspace content: {_content(temporary, names)} -->\n")
 
 
 def check_export(path: Path, kind: ExportKind, source: Path | str | None = None) -> None:
@@ -117,7 +123,7 @@ def check_writable(path: Path) -> None:
 
 
 def is_exported(path: Path, mark: str) -> bool:
-    """Whether an export is there, with all files as they were written with it, whose card says `mark`."""
+    """Whether a sealed export is there, with all files as they were written with it, whose card says `mark`."""
     text = _card_of(path)
     wrote, content = _WROTE.findall(text), _DIGEST.findall(text)
     if mark not in text or not wrote or not content:

@@ -66,10 +66,8 @@ def _folder(path: Path, wanted: Wanted) -> tuple[str, str | None]:
         return "a sweep's folder", None if wanted == "study" else "name the file that the sweep was run from"
     if RECIPE in names:
         recipe = path / RECIPE
-        sweeps = f"write a sweep that names its recipe: recipe: {recipe}"
-        return "a study's folder" if _is_study(
-            path
-        ) else "a folder with a recipe", sweeps if wanted == "sweep" else f"its recipe is {recipe}"
+        what = "a study's folder" if _is_study(path) else "a folder with a recipe"
+        return what, f"write a sweep that names its recipe: recipe: {recipe}" if wanted == "sweep" else f"its recipe is {recipe}"
     if "subspace.json" in names:
         return "an exported subspace", "'deltaspace info', 'export' and 'convert' take it" if wanted == "study" else None
     if _PEFT in names:

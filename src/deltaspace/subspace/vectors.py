@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity, pad
 
 from deltaspace.errors import DeltaspaceError
-from deltaspace.names import check_name, counted
+from deltaspace.names import counted, require_task_name
 from deltaspace.storage import checked_text, path_of, read_packed, write_tensors
 
 FORMAT = "deltaspace.vectors/1"
@@ -64,10 +64,7 @@ class Vectors:
         Raises:
             DeltaspaceError: the task has no name that a folder can have, it has not d numbers, or NaN or infinity among them.
         """
-        try:
-            check_name("a task", task)
-        except ValueError as error:
-            raise DeltaspaceError(f"no task can be called {task!r}", found=str(error), mend="choose another name") from None
+        require_task_name(task, f"no task can be called {task!r}", "choose another name")
         if vector.shape != (self.dim,):
             raise DeltaspaceError(f"the vector of {task} does not fit", found=tuple(vector.shape), expected=(self.dim,))
         if not bool(vector.isfinite().all()):
