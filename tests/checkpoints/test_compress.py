@@ -238,3 +238,12 @@ def test_numbers_whose_squares_are_infinite_are_refused(zoo, tmp_path):
     with pytest.raises(DeltaspaceError, match="cannot be decomposed"):
         compress([str(path) for path in zoo], load_backbone(str(tmp_path / "model")), tmp_path / "space", dim=10)
     assert not (tmp_path / "space").exists()
+
+
+def test_a_space_has_no_checkpoints_put_among_its_files(zoo, tmp_path):
+    space = tmp_path / "space"
+    told("compress", *zoo, "-o", space, "--dim", 10)
+    held = sorted(space.iterdir())
+    refused = command("export", space, "--all", "-o", space).exception
+    assert isinstance(refused, DeltaspaceError) and refused.found == "what it is made from is there"
+    assert sorted(space.iterdir()) == held

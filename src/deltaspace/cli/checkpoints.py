@@ -203,8 +203,10 @@ def _export_all(subspace: Subspace, study: Path, out: Path, through: tuple[str |
     from deltaspace.checkpoints.compress import errors_of
     from deltaspace.checkpoints.export import export_each
     from deltaspace.report.kept import exported_table
-    from deltaspace.storage import check_export
+    from deltaspace.storage import check_apart, check_export
     from deltaspace.subspace import SubspaceModel
+
+    check_apart(out, study)
 
     asked, via = through
     delta = asked or (next(iter(subspace.entries)) if len(subspace.entries) == 1 else None)

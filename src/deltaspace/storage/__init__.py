@@ -15,7 +15,16 @@ from deltaspace.storage.digests import digest, file_digest, seal_holds, sealed
 from deltaspace.storage.hub import download, fetch, hub_answers, push_to_hub
 from deltaspace.storage.json_text import checked_text, parse_json
 from deltaspace.storage.models import gguf_of, hub_name, model_fingerprint, model_folder
-from deltaspace.storage.outputs import ExportKind, check_export, check_output, check_writable, exporting, is_exported, output
+from deltaspace.storage.outputs import (
+    ExportKind,
+    check_apart,
+    check_export,
+    check_output,
+    check_writable,
+    exporting,
+    is_exported,
+    output,
+)
 from deltaspace.storage.packages import check_digest, distribution
 from deltaspace.storage.paths import path_of, resolved
 from deltaspace.storage.reading import read_json, readable, walk, what_is_at
@@ -34,6 +43,7 @@ __all__ = [
     "as_documented",
     "cache_folder",
     "check_digest",
+    "check_apart",
     "check_export",
     "check_writable",
     "check_format",

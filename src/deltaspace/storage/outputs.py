@@ -96,10 +96,8 @@ def check_export(path: Path, kind: ExportKind, source: Path | str | None = None)
         kind: of the export: a zoo of checkpoints that became a subspace is not lost to one checkpoint.
         source: what it is made from, which it must not take the place of: an earlier export, too.
     """
-    if source is not None and os.path.realpath(path) == os.path.realpath(path_of(source)):
-        raise DeltaspaceError(
-            f"cannot write {path}", found="what it is made from is there, and would be gone", mend="choose another folder"
-        )
+    if source is not None:
+        check_apart(path, source)
     present = what_is_at(Path(os.path.abspath(path)))  # noqa: PTH100 - links stay links
     if present == "a folder":
         present = ", ".join(_strangers(path)[:_SHOWN]) or _other(path, kind)
@@ -110,6 +108,12 @@ def check_export(path: Path, kind: ExportKind, source: Path | str | None = None)
             expected=f"an earlier export of {kind} with nothing else in it, an empty folder, or nothing",
             mend="choose another folder",
         )
+
+
+def check_apart(path: Path, source: Path | str) -> None:
+    """Raise DeltaspaceError where an output would take the place of what it is made from, or be put among its files."""
+    if os.path.realpath(path) == os.path.realpath(path_of(source)):
+        raise DeltaspaceError(f"cannot write {path}", found="what it is made from is there", mend="choose another folder")
 
 
 def check_writable(path: Path) -> None:
