@@ -169,6 +169,11 @@ def aligned_step(sizes: Sizes = MEASURED, rounds: int = ROUNDS, vectors: int = 6
             floors[f"{delta.name}, texts"] = plain_step(delta, text_batch, _decide)
             floors[f"{delta.name}, distillation"] = plain_step(delta, task_batch, _decide)
             floors[f"{delta.name}, source solutions"] = partial(_forward, delta, task_batch)
+        # What changes is told from the PLM as it was, on the texts of both.
+        floors |= {
+            "untuned, task": partial(_forward, attached[0], task_batch),
+            "untuned, texts": partial(_forward, attached[0], family.collate(items[:texts])),
+        }
         seconds = medians({"step": step, **floors}, rounds)
     return [{"name": "aligned-step", "value": seconds["step"] / sum(seconds[name] for name in floors), "goal": 1.15}]
 

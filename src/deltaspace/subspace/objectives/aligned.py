@@ -111,15 +111,17 @@ class Aligned:
             trainable.decode_and_compare(mixed, codes[compared], delta.initial, source.displacements.take(compared))
             for delta, source, trainable in zip(problem.attached, problem.sources, trainables, strict=True)
         ]
-        apart = self._apart(drawn, [vectors[count:] for vectors, _ in decoded], step) if weights.agreement else []
+        # Split, not sliced: the gradients of the two parts are joined, where those of slices are made as large as the whole.
+        split = [vectors.split([count, len(vectors) - count]) for vectors, _ in decoded]
+        apart = self._apart(drawn, [between for _, between in split], step) if weights.agreement else []
         task_batch = self._family.collate([item for task in tasks for item in self._batches[task].at(step)]) if count else None
         learned = self._learned(tasks, task_batch) if weights.distillation and task_batch else None
-        for index, (delta, (vectors, distances)) in enumerate(zip(problem.attached, decoded, strict=True)):
-            part = vectors.new_zeros(())
+        for index, (delta, (at_codes, _), (_, distances)) in enumerate(zip(problem.attached, split, decoded, strict=True)):
+            part = at_codes.new_zeros(())
             if with_tasks and task_batch:
-                part = part + weights.task * weights.task_every * delta.loss(vectors[:count], task_batch)
+                part = part + weights.task * weights.task_every * delta.loss(at_codes, task_batch)
             if learned and task_batch:
-                part = part + weights.distillation * learned.apart(delta.decision(vectors[:count], task_batch))
+                part = part + weights.distillation * learned.apart(delta.decision(at_codes, task_batch))
             if weights.agreement:
                 part = part + apart[index]
             if weights.reconstruction:
