@@ -182,16 +182,17 @@ def test_a_vocabulary_is_kept_in_part(monkeypatch):
     assert made.after.missed < made.before.missed
 
 
-def test_a_decoder_decides_at_every_token_that_it_may_write():
-    source, task = tuned("adapter", "gpt2"), tiny_task()
+@pytest.mark.parametrize("architecture", ["gpt2", "t5"])
+def test_what_writes_decides_at_every_token_that_it_may_write(architecture):
+    source, task = tuned("adapter", architecture), tiny_task()
     items = source[0].backbone.family.encode(task, task.train[:2])
-    assert [item.input_ids[len(items[0].input_ids) :] for item in states_of(*source, items)[:3]] == [
-        [],
-        *sorted(ids[:1] for ids in items[0].candidate_ids),
-    ]
+    beginnings = {tuple(ids[:end]) for ids in items[0].candidate_ids for end in range(len(ids))}
+    states = states_of(*source, items)[: len(beginnings)]
+    assert [state.begun for state in states] == [list(ids) for ids in sorted(beginnings, key=lambda ids: (len(ids), ids))]
+    assert {tuple(state.input_ids) for state in states} == {tuple(items[0].input_ids)}
     plain = replace(task, kind="generation", labels={})
     written = states_of(*source, source[0].backbone.family.encode(plain, task.train[:2]))
-    assert 2 <= len(written) <= 16 and any(len(item.input_ids) > len(items[0].input_ids) for item in written)
+    assert 2 <= len(written) <= 16 and any(state.begun for state in written)
 
 
 def test_mistakes_are_told():

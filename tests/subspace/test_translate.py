@@ -41,6 +41,34 @@ def test_no_label_is_read():
     assert torch.equal(first, second)
 
 
+@pytest.mark.parametrize("architecture", ["t5", "gpt2"])
+def test_a_written_answer_is_followed_to_its_end(architecture):
+    subspace, (lora, adapter), vector = made(architecture)
+    task = replace(tiny_task(), kind="generation", labels={})
+    moved = translate(subspace, vector, (lora, adapter), task, SHORT)
+    assert moved.after < moved.before
+    # The first token alone would not tell: what is missed counts those behind it.
+    followed, tuned = subspace.decode("lora", vector), subspace.decode("adapter", moved.vector)
+    items = lora.written(followed, lora.backbone.family.encode(task, task.train), 16)
+    assert max(len(item.target_ids) for item in items) > 1
+    batch = lora.backbone.family.collate(items)
+    with torch.no_grad():
+        apart = [
+            (delta.answer(rows, batch) - lora.answer(followed, batch)).square().sum(1).mean()
+            for delta, rows in ((adapter, tuned), (adapter, adapter.initial))
+        ]
+    assert apart[0] < apart[1]
+
+
+def test_no_written_label_is_read():
+    subspace, deltas, vector = made("gpt2")
+    other = {"happy": "sad", "sad": "happy"}
+    task = replace(tiny_task(), kind="generation", labels={})
+    turned = replace(task, train=tuple(replace(example, target=other[example.target]) for example in task.train))
+    first, second = (translate(subspace, vector, deltas, each, SHORT).vector for each in (task, turned))
+    assert torch.equal(first, second)
+
+
 def test_any_texts_will_do():
     subspace, deltas, vector = made()
     texts = [example.input for example in tiny_task().train]

@@ -1,15 +1,13 @@
 """A delta's function as it is followed by another: what the PLM decides, in all states in which it decides something.
 
-Told from `Family.decision`. A decoder-only model decides at every token that it writes, so that its prompts are followed by what
-it may have written so far: of a ranked task the beginnings of the candidates, else what it writes itself.
+Told from `Family.decision`. A model that writes decides at every token, behind what it may have written so far: of a ranked task
+the beginnings of the candidates, else what it writes itself.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
@@ -17,12 +15,8 @@ from torch import Tensor
 
 from deltaspace.deltas.delta import AttachedDelta
 from deltaspace.families import Item
-from deltaspace.families.decoder import Decoder
-from deltaspace.families.text import RankedText, TextItem, most_new_tokens
+from deltaspace.families.text import BegunText, RankedText, TextItem
 from deltaspace.memory import check_fits
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
 
 # Texts in one pass.
 _PASS = 64
@@ -130,45 +124,16 @@ def by_length(items: Sequence[Item]) -> list[int]:
 
 def states_of(attached: AttachedDelta, parameters: Float[Tensor, " params"], items: Sequence[Item]) -> list[Item]:
     """All states in which the delta decides something on the items; see the top of this file."""
-    if not isinstance(attached.backbone.family, Decoder):
-        return list(items)
-    texts = [item for item in items if isinstance(item, TextItem)]
     states: list[Item] = []
-    written = _written(attached, parameters, [item for item in texts if not isinstance(item, RankedText)])
-    for item in texts:
-        beginnings = _beginnings(item.candidate_ids) if isinstance(item, RankedText) else _beginnings([next(written)])
-        states += [replace(item, input_ids=[*item.input_ids, *beginning]) for beginning in beginnings[:_STATES]]
+    for item in attached.written(parameters, items, _STATES):
+        if isinstance(item, TextItem):
+            beginnings = _beginnings(item.candidate_ids if isinstance(item, RankedText) else [item.target_ids])
+            states += [BegunText(item.input_ids, item.target_ids, list(beginning)) for beginning in beginnings[:_STATES]]
+        else:
+            states.append(item)
     return states
 
 
 def _beginnings(texts: Sequence[Sequence[int]]) -> list[tuple[int, ...]]:
     """What may have been written before each token of some texts, the shortest first."""
     return sorted({tuple(text[:end]) for text in texts for end in range(len(text))}, key=lambda text: (len(text), text))
-
-
-@torch.no_grad()
-def _written(attached: AttachedDelta, parameters: Float[Tensor, " params"], items: Sequence[TextItem]) -> Iterator[list[int]]:
-    """What the delta writes behind each of the items, greedily, its end token included."""
-    family = attached.backbone.family
-    end = family.tokenizer.eos_token_id
-    written: dict[int, list[int]] = {}
-    order = by_length(items)
-    for start in range(0, len(order), _PASS):
-        positions = order[start : start + _PASS]
-        inputs = family.pad_inputs([items[index].input_ids for index in positions], left=True)
-        options = {
-            "attention_mask": inputs.attention_mask,
-            "max_new_tokens": min(_STATES, most_new_tokens([items[index] for index in positions])),
-            "do_sample": False,
-            "num_beams": 1,
-            "pad_token_id": family.pad_id,
-        }
-        generate = partial(_generate, input_ids=inputs.input_ids, options=options)
-        for index, row in zip(positions, attached.call(parameters, generate), strict=True):
-            written[index] = row[: row.index(end) + 1] if end in row else row
-    return iter([written[index] for index in range(len(items))])
-
-
-def _generate(model: PreTrainedModel, input_ids: Tensor, options: dict[str, Any]) -> list[list[int]]:
-    tokens: Tensor = model.generate(input_ids=input_ids, **options)
-    return tokens[:, input_ids.shape[1] :].tolist()

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from deltaspace.deltas.checkpoint import CheckpointCard, Description, read_checkpoint, unmergeable, write_checkpoint
 from deltaspace.deltas.layout import Layout
 from deltaspace.errors import DeltaspaceError, first_line
+from deltaspace.families.batch import joined_rows
 from deltaspace.memory import bounded
 from deltaspace.seeds import derived_seed
 from deltaspace.settings import Settings
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from deltaspace.backbone import Backbone
-    from deltaspace.families import Batch, Evaluation
+    from deltaspace.families import Batch, Evaluation, Item
 
 Result = TypeVar("Result")
 # Decompositions of the weights make several tensors of their size; tiny models may have deltas larger than they are.
@@ -288,6 +289,11 @@ class AttachedDelta:
         """What it answers to the batch's own tasks (`Family.answer`), likewise."""
         return self._rows(vector, batch, self.backbone.family.answer)
 
+    @torch.no_grad()
+    def written(self, vector: Float[Tensor, " params"], items: Sequence[Item], most: int) -> list[Item]:
+        """Items with what it answers as their targets, at most so many tokens, where answers are written (`Family.written`)."""
+        return self.call(vector, lambda model: self.backbone.family.written(model, items, most))
+
     def losses_and_answer(
         self, vectors: Float[Tensor, "groups params"], batch: Batch
     ) -> tuple[Float[Tensor, " groups"], Float[Tensor, "batch features"]]:
@@ -305,7 +311,7 @@ class AttachedDelta:
     ) -> Float[Tensor, "batch features"]:
         if self._in_one_pass(vector):
             return self.call(vector, lambda model: function(model, batch))
-        return torch.cat([self._rows(row, part, function) for row, part in self._apart(vector, batch)])
+        return joined_rows([self._rows(row, part, function) for row, part in self._apart(vector, batch)])
 
     def _in_one_pass(self, vector: Float[Tensor, "*groups params"]) -> bool:
         return vector.dim() == 1 or self.delta.grouped or len(vector) == 1

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn.functional import pad
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,3 +51,9 @@ class Evaluation(NamedTuple):
 
     predictions: list[str]
     losses: Float[Tensor, " batch"]
+
+
+def joined_rows(parts: Sequence[Float[Tensor, "rows _"]]) -> Float[Tensor, "all_rows features"]:
+    """Decisions or answers of several batches, one below the other, as if of one batch: what only longer answers have is 0."""
+    widest = max(part.shape[1] for part in parts)
+    return torch.cat([pad(part, (0, widest - part.shape[1])) for part in parts])

@@ -23,11 +23,14 @@ from deltaspace.families.ranking import Choice, ranked, roots
 from deltaspace.families.text import (
     RankedText,
     TextItem,
+    answered,
+    begun,
     candidate_scores,
     encode_texts,
     mean_log_likelihood,
     most_new_tokens,
     ranked_items,
+    written_items,
 )
 from deltaspace.tasks.task import Example, Task
 
@@ -152,6 +155,25 @@ class Decoder(Family[TextItem, DecoderBatch]):
     def losses(self, model: PreTrainedModel, batch: DecoderBatch, parts: int) -> Float[Tensor, " parts"]:
         return part_losses(logits_at(model, batch.inputs, batch.positions), batch.targets, parts)
 
+    def answer(self, model: PreTrainedModel, batch: DecoderBatch) -> Float[Tensor, "batch features"]:
+        if ranked_items(batch.items):
+            return self.decision(model, batch)
+        return answered(batch.items, logits_at(model, batch.inputs, batch.positions), batch.targets)
+
+    def losses_and_answer(
+        self, model: PreTrainedModel, batch: DecoderBatch, parts: int
+    ) -> tuple[Float[Tensor, " parts"], Float[Tensor, "batch features"]]:
+        logits = logits_at(model, batch.inputs, batch.positions)
+        return part_losses(logits, batch.targets, parts), answered(batch.items, logits, batch.targets)
+
+    def written(self, model: PreTrainedModel, items: Sequence[TextItem], most: int) -> list[TextItem]:
+        def write(chosen: Sequence[TextItem], tokens: int) -> list[list[int]]:
+            inputs = self.pad_inputs([item.input_ids for item in chosen], left=True)
+            rows: list[list[int]] = self._continue(model, inputs, tokens).sequences[:, inputs.input_ids.shape[1] :].tolist()
+            return rows
+
+        return written_items(items, most, self._end, write)
+
     def evaluate(self, model: PreTrainedModel, batch: DecoderBatch) -> Evaluation:
         if items := ranked_items(batch.items):
             scores = self._packed(model, items) if self._packs else self._each(model, items)
@@ -201,16 +223,7 @@ class Decoder(Family[TextItem, DecoderBatch]):
     def _generate(self, model: PreTrainedModel, batch: DecoderBatch) -> Evaluation:
         """Texts as transformers writes them, and the targets' losses behind the same reading of the inputs."""
         inputs = self.pad_inputs([item.input_ids for item in batch.items], left=True)
-        output = model.generate(
-            input_ids=inputs.input_ids,
-            attention_mask=inputs.attention_mask,
-            max_new_tokens=most_new_tokens(batch.items),
-            do_sample=False,
-            num_beams=1,
-            pad_token_id=self.pad_id,
-            **({} if self.prompting.plain else {"eos_token_id": self._end}),
-            return_dict_in_generate=True,
-        )
+        output = self._continue(model, inputs, most_new_tokens(batch.items))
         written = output.sequences[:, inputs.input_ids.shape[1] :]
         texts = [text.strip() for text in self.tokenizer.batch_decode(written, skip_special_tokens=True)]
         cache = output.get("past_key_values")
@@ -219,6 +232,19 @@ class Decoder(Family[TextItem, DecoderBatch]):
         # What was written goes, and the input's last token too, which is read again before the target.
         cache.crop(-written.shape[1])
         return Evaluation(texts, -self._continued(model, inputs, cache, batch))
+
+    def _continue(self, model: PreTrainedModel, inputs: Inputs, tokens: int) -> Any:
+        """What transformers' greedy generation gives, of so many tokens at most."""
+        return model.generate(
+            input_ids=inputs.input_ids,
+            attention_mask=inputs.attention_mask,
+            max_new_tokens=tokens,
+            do_sample=False,
+            num_beams=1,
+            pad_token_id=self.pad_id,
+            **({} if self.prompting.plain else {"eos_token_id": self._end}),
+            return_dict_in_generate=True,
+        )
 
     def _continued(self, model: PreTrainedModel, read: Inputs, cache: Any, batch: DecoderBatch) -> Float[Tensor, " batch"]:
         """Mean log-likelihood of the targets behind inputs that were read but for their last tokens."""
@@ -236,9 +262,9 @@ class Decoder(Family[TextItem, DecoderBatch]):
         return mean_log_likelihood(logits_at(model, inputs, positions), targets)
 
     def decision(self, model: PreTrainedModel, batch: DecoderBatch) -> Float[Tensor, "batch features"]:
-        """Of the next token's probabilities behind the prompt."""
-        last = self.pad([[len(item.input_ids) - 1] for item in batch.items], 0)
-        return roots(logits_at(model, self.pad_inputs([item.input_ids for item in batch.items]), last)[:, 0])
+        """Of the next token's probabilities behind the prompt, and behind what is there of its answer."""
+        rows = [[*item.input_ids, *begun(item)] for item in batch.items]
+        return roots(logits_at(model, self.pad_inputs(rows), self.pad([[len(row) - 1] for row in rows], 0))[:, 0])
 
 
 def _can_be_cut(cache: Any) -> bool:

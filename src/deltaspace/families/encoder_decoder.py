@@ -17,11 +17,14 @@ from deltaspace.families.losses import IGNORED, part_losses
 from deltaspace.families.ranking import ranked, roots
 from deltaspace.families.text import (
     TextItem,
+    answered,
+    begun,
     candidate_scores,
     encode_texts,
     mean_log_likelihood,
     most_new_tokens,
     ranked_items,
+    written_items,
 )
 from deltaspace.tasks.task import Example, Task
 
@@ -86,8 +89,28 @@ class EncoderDecoder(Family[TextItem, EncoderDecoderBatch]):
         return EncoderDecoderBatch(items, inputs, self.pad([item.target_ids for item in items], IGNORED))
 
     def losses(self, model: PreTrainedModel, batch: EncoderDecoderBatch, parts: int) -> Float[Tensor, " parts"]:
-        given = {"input_ids": batch.inputs.input_ids, "attention_mask": batch.inputs.attention_mask}
-        return part_losses(model(**given, labels=batch.labels, use_cache=False).logits, batch.labels, parts)
+        return part_losses(self._logits(model, batch), batch.labels, parts)
+
+    def answer(self, model: PreTrainedModel, batch: EncoderDecoderBatch) -> Float[Tensor, "batch features"]:
+        if ranked_items(batch.items):
+            return self.decision(model, batch)
+        return answered(batch.items, self._logits(model, batch), batch.labels)
+
+    def losses_and_answer(
+        self, model: PreTrainedModel, batch: EncoderDecoderBatch, parts: int
+    ) -> tuple[Float[Tensor, " parts"], Float[Tensor, "batch features"]]:
+        logits = self._logits(model, batch)
+        return part_losses(logits, batch.labels, parts), answered(batch.items, logits, batch.labels)
+
+    def written(self, model: PreTrainedModel, items: Sequence[TextItem], most: int) -> list[TextItem]:
+        def write(chosen: Sequence[TextItem], tokens: int) -> list[list[int]]:
+            inputs = self.pad_inputs([item.input_ids for item in chosen])
+            encoded = model.get_encoder()(input_ids=inputs.input_ids, attention_mask=inputs.attention_mask).last_hidden_state
+            # Without the token with which every text begins.
+            rows: list[list[int]] = self._generate(model, encoded, inputs.attention_mask, tokens)[:, 1:].tolist()
+            return rows
+
+        return written_items(items, most, self.tokenizer.eos_token_id, write)
 
     def evaluate(self, model: PreTrainedModel, batch: EncoderDecoderBatch) -> Evaluation:
         mask = batch.inputs.attention_mask
@@ -101,21 +124,29 @@ class EncoderDecoder(Family[TextItem, EncoderDecoderBatch]):
 
             return ranked([item.choice for item in items], candidate_scores(items, score))
         losses = -self._log_likelihood(model, encoded, mask, batch.labels)
-        tokens = model.generate(
-            encoder_outputs=_output(encoded),
-            attention_mask=mask,
-            max_new_tokens=most_new_tokens(batch.items),
-            do_sample=False,
-            num_beams=1,
-        )
+        tokens = self._generate(model, encoded, mask, most_new_tokens(batch.items))
         return Evaluation([text.strip() for text in self.tokenizer.batch_decode(tokens, skip_special_tokens=True)], losses)
 
+    def _generate(self, model: PreTrainedModel, encoded: Tensor, mask: Tensor, tokens: int) -> Int[Tensor, "batch written"]:
+        written: Tensor = model.generate(
+            encoder_outputs=_output(encoded), attention_mask=mask, max_new_tokens=tokens, do_sample=False, num_beams=1
+        )
+        return written
+
     def decision(self, model: PreTrainedModel, batch: EncoderDecoderBatch) -> Float[Tensor, "batch features"]:
-        """Of the first written token's probabilities."""
-        start = torch.full((len(batch.items), 1), self.model.config.decoder_start_token_id, device=self.device)
-        inputs = batch.inputs
-        output = model(input_ids=inputs.input_ids, attention_mask=inputs.attention_mask, decoder_input_ids=start, use_cache=False)
-        return roots(output.logits[:, 0])
+        """Of the next written token's probabilities: the first one's, or that behind what is there of the answer."""
+        rows = [[self.model.config.decoder_start_token_id, *begun(item)] for item in batch.items]
+        # Attention looks back alone, so that what is padded behind a row's last token changes nothing.
+        given = {"decoder_input_ids": self.pad(rows, self.pad_id), "use_cache": False}
+        output = model(input_ids=batch.inputs.input_ids, attention_mask=batch.inputs.attention_mask, **given)
+        last = torch.tensor([len(row) - 1 for row in rows], device=self.device)
+        return roots(output.logits[torch.arange(len(rows), device=self.device), last])
+
+    def _logits(self, model: PreTrainedModel, batch: EncoderDecoderBatch) -> Float[Tensor, "batch tokens vocabulary"]:
+        """Of the targets' tokens."""
+        given = {"input_ids": batch.inputs.input_ids, "attention_mask": batch.inputs.attention_mask}
+        logits: Tensor = model(**given, labels=batch.labels, use_cache=False).logits
+        return logits
 
     def _log_likelihood(self, model: PreTrainedModel, encoded: Tensor, mask: Tensor, labels: Tensor) -> Tensor:
         output = model(encoder_outputs=_output(encoded), attention_mask=mask, labels=labels, use_cache=False)

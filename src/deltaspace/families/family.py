@@ -136,8 +136,17 @@ class Family(ABC, Generic[AnyItem, AnyBatch]):
         """
 
     def answer(self, model: PreTrainedModel, batch: AnyBatch) -> Float[Tensor, "batch features"]:
-        """As `decision`, but only of what the batch's own tasks ask for; the same unless a family decides by more than that."""
+        """As `decision`, but only of what the batch's own tasks ask for; the same unless a family decides by more than that.
+
+        Of an answer that is written, the distributions of all its tokens, each behind those before it: there the targets say what
+        is before (see `written`), and the longest of the batch says how many features there are; those of others are 0.
+        """
         return self.decision(model, batch)
+
+    def written(self, model: PreTrainedModel, items: Sequence[AnyItem], most: int) -> list[AnyItem]:
+        """The items with what the model itself answers as their targets, at most so many tokens, where it is to write an answer;
+        others as they are. Targets are not read."""
+        return list(items)
 
     def losses_and_answer(
         self, model: PreTrainedModel, batch: AnyBatch, parts: int

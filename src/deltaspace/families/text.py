@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float, Int
@@ -13,12 +13,14 @@ from torch import Tensor
 from deltaspace.errors import DeltaspaceError
 from deltaspace.families.batch import Item
 from deltaspace.families.family import Family
-from deltaspace.families.losses import part_losses
-from deltaspace.families.ranking import Choice, candidate_texts, choices
+from deltaspace.families.losses import IGNORED, part_losses
+from deltaspace.families.ranking import Choice, candidate_texts, choices, roots
 from deltaspace.tasks.task import Example, Task
 
 # Candidates scored in one pass, of each item one at least: bounds memory when a task has many labels.
 _ROWS = 256
+# Texts that are continued in one pass.
+_WRITTEN = 64
 # Generation may write this many tokens more than the longest target of training.
 _ROOM = 4
 
@@ -61,6 +63,22 @@ class GeneratedText(TextItem):
     """
 
     max_new_tokens: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BegunText(TextItem):
+    """An example whose answer is begun: what is decided is how it goes on.
+
+    Args:
+        begun: the tokens that are there.
+    """
+
+    begun: list[int]
+
+
+def begun(item: TextItem) -> list[int]:
+    """What is there of its answer when `Family.decision` is asked."""
+    return item.begun if isinstance(item, BegunText) else []
 
 
 def encode_texts(
@@ -118,6 +136,46 @@ def ranked_items(items: Sequence[TextItem]) -> list[RankedText]:
 def most_new_tokens(items: Sequence[TextItem]) -> int:
     """How many tokens generation may write for a batch."""
     return max(item.max_new_tokens for item in items if isinstance(item, GeneratedText))
+
+
+AnyText = TypeVar("AnyText", bound=TextItem)
+
+
+def written_items(
+    items: Sequence[AnyText], most: int, end: int | None, write: Callable[[Sequence[AnyText], int], list[list[int]]]
+) -> list[AnyText]:
+    """See `Family.written`.
+
+    Args:
+        items: ranked or generated.
+        most: how many tokens are written for each, or fewer where the item says so.
+        end: the token that ends an answer, which belongs to it.
+        write: continues some items by so many tokens.
+    """
+    made = list(items)
+    positions = [index for index, item in enumerate(items) if isinstance(item, GeneratedText)]
+    # Those of like length together: what is padded is computed.
+    positions.sort(key=lambda index: len(items[index].input_ids))
+    for start in range(0, len(positions), _WRITTEN):
+        part = positions[start : start + _WRITTEN]
+        chosen = [items[index] for index in part]
+        for index, row in zip(part, write(chosen, min(most, most_new_tokens(chosen))), strict=True):
+            made[index] = replace(items[index], target_ids=row[: row.index(end) + 1] if end in row else row)
+    return made
+
+
+def answered(
+    items: Sequence[TextItem],
+    logits: Float[Tensor, "rows tokens vocabulary"],
+    labels: Int[Tensor, "rows tokens"],
+) -> Float[Tensor, "rows features"]:
+    """`Family.answer` from the logits of a batch's targets: of ranked items those of the first token."""
+    if ranked_items(items):
+        return roots(logits[:, 0])
+    there = (labels != IGNORED).float()
+    each = roots(logits.flatten(0, 1)).view_as(logits)
+    # All tokens of a row have the length 1 together, so that long answers and short ones count alike.
+    return (each * (there / there.sum(1, keepdim=True)).sqrt().unsqueeze(2)).flatten(1)
 
 
 def mean_log_likelihood(

@@ -11,7 +11,7 @@ changes much would hide the others. No target is read.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -106,14 +106,16 @@ def decisions(
     attached: AttachedDelta, parameters: Float[Tensor, "rows params"], items: Sequence[Item]
 ) -> Float[Tensor, "rows texts features"]:
     """What the PLM decides by on each text, with each of some parameters of a delta; several of these in one pass."""
-    return _each(attached, attached.decision, parameters, items)
+    return _in_order(items, lambda texts: _each(attached, attached.decision, parameters, texts))
 
 
 def answers(
     attached: AttachedDelta, parameters: Float[Tensor, "rows params"], items: Sequence[Item]
-) -> Float[Tensor, "rows texts features"]:
-    """Likewise what it answers to the items' own task (`Family.answer`)."""
-    return _each(attached, attached.answer, parameters, items)
+) -> Iterator[Float[Tensor, "rows texts features"]]:
+    """Likewise what it answers to the items' own task (`Family.answer`), a few texts at a time: a written answer is many numbers.
+    The texts are in an order that their lengths decide."""
+    for chosen in _parts(items):
+        yield _each(attached, attached.answer, parameters, [items[index] for index in chosen])
 
 
 @torch.no_grad()
@@ -121,27 +123,27 @@ def _each(
     attached: AttachedDelta,
     asked: Callable[[Tensor, Any], Tensor],
     parameters: Float[Tensor, "rows params"],
-    items: Sequence[Item],
+    texts: list[Item],
 ) -> Float[Tensor, "rows texts features"]:
     family = attached.backbone.family
-
-    def outputs(texts: list[Item]) -> Tensor:
-        each = max(1, _PASS // len(texts)) if attached.delta.grouped else 1
-        parts = [asked(part, family.collate(texts * len(part))) for part in parameters.split(each)]
-        return torch.cat(parts).unflatten(0, (len(parameters), -1))
-
-    return _in_order(items, outputs)
+    each = max(1, _PASS // len(texts)) if attached.delta.grouped else 1
+    parts = [asked(part, family.collate(texts * len(part))) for part in parameters.split(each)]
+    return torch.cat(parts).unflatten(0, (len(parameters), -1))
 
 
 def _in_order(
     items: Sequence[Item], outputs: Callable[[list[Item]], Float[Tensor, "rows texts features"]]
 ) -> Float[Tensor, "rows texts features"]:
     """Outputs of all items, in their order, a few at a time."""
-    # Texts of like length together: what is padded is computed.
+    parts = _parts(items)
+    columns = [outputs([items[index] for index in part]) for part in parts]
+    return torch.cat(columns, dim=1)[:, torch.tensor([index for part in parts for index in part]).argsort()]
+
+
+def _parts(items: Sequence[Item]) -> list[list[int]]:
+    """Positions of the items, a few at a time, those of like length together: what is padded is computed."""
     order = sorted(range(len(items)), key=lambda index: len(items[index].input_ids))
-    chosen = (order[start : start + _TEXTS] for start in range(0, len(order), _TEXTS))
-    columns = [outputs([items[index] for index in part]) for part in chosen]
-    return torch.cat(columns, dim=1)[:, torch.tensor(order).argsort()]
+    return [order[start : start + _TEXTS] for start in range(0, len(order), _TEXTS)]
 
 
 def disagreement_at(

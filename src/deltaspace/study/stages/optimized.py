@@ -56,6 +56,8 @@ class OptimizedStage(Stage[Key]):
         settings = [resources.tasks[key.task].fingerprint, key.delta, how.model_dump()]
         if how.agreement:
             settings.append(sorted(resources.recipe.deltas))
+            # An earlier version compared the first token alone.
+            settings += [] if resources.tasks[key.task].ranked else ["all tokens"]
         return MadeFrom((SUBSPACE.artefact(key.subspace),), settings)
 
     def work(self, resources: Resources, key: Key) -> Work:

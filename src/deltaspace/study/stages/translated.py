@@ -24,8 +24,9 @@ class TranslatedStage(Stage[Key]):
     name = "translated"
     title = "translation"
     position = 55
-    # 2: answers to the task are compared, not all that is decided by. 3: it may begin at the mean code.
-    version = 3
+    # 2: answers to the task are compared, not all that is decided by. 3: it may begin at the mean code. 4: written answers are
+    # compared token by token.
+    version = 4
     scored = True
 
     def keys(self, recipe: Recipe) -> Iterator[Key]:

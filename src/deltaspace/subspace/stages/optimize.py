@@ -4,6 +4,7 @@ min_I task_loss(theta0_t + up_t(I)) + prior * radius(I)^2 + agreement * mean ove
 
 radius(I) is how far I lies from the source tasks' codes (`deltaspace.subspace.codes`): the deltas agree near them. a(x; I) is
 what the PLM answers to an input x of the batch (`Family.answer`), s one of the subspace's other deltas; only t reads targets.
+Where answers are written, t learns them token by token, each behind the target's tokens before it, and s is asked there.
 
 Several starts and learning rates are tuned side by side: each is a candidate with its own Adam and clipping,
 and one pass of the model serves all of them (each candidate's parameters on its own copy of the batch). The best on dev is kept.

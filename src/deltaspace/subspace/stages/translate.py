@@ -3,7 +3,8 @@
     min_I  mean over x of |a_to(x; theta0_to + up_to(I)) - a_from(x; v)|^2
 
 a is what the PLM answers to the task (`Family.answer`: the square roots of the candidates' or the next token's probabilities), v
-the vector that was tuned through the delta `from`, x the inputs of the task: their targets are never read. Far from the codes v
+the vector that was tuned through the delta `from`, x the inputs of the task: their targets are never read. Where the answer is
+written, both answer token by token behind what `from` writes itself, and a is of all these tokens. Far from the codes v
 may decode as something that has nothing to do with it: so I begins at v, and at the mean of the source tasks' codes; both are
 tuned side by side, and what misses less on held-out inputs is kept. Unlike transfer, d numbers are trained, so its scores stand
 apart.
@@ -29,6 +30,9 @@ from deltaspace.subspace.stages.searchers import CandidateAdam, best_of
 from deltaspace.subspace.subspace import Subspace
 from deltaspace.tasks.task import Task, unlabeled
 from deltaspace.training import NO_RESUME, Batches, Fit, Resume, Score, Training, fit
+
+# Of a written answer so many tokens are followed.
+_TOKENS = 16
 
 Start = Literal["transferred", "mean"]
 
@@ -120,12 +124,12 @@ def translate(
     count = min(settings.held_out, len(items) // 2)
     batches = Batches(items[count:], settings.batch_size, probe_seed(seed, "translation", task.name))
     followed = subspace.decode(source.name, vector)
-    judged = _Judged(source, target, followed, items[:count])
+    judged = _Judged(source, target, followed, source.written(followed, items[:count], _TOKENS))
     begun: dict[Start, Tensor] = {"transferred": vector.detach().float().clone(), "mean": subspace.mean_code(target.name)}
     before = judged.score(subspace.decode(target.name, begun["transferred"])).loss
 
     def loss(values: list[Tensor], step: int) -> Tensor:
-        items = batches.at(step)
+        items = source.written(followed, batches.at(step), _TOKENS)
         with torch.no_grad():
             wanted = source.answer(followed, source.backbone.family.collate(items))
         batch = source.backbone.family.collate(items * len(values))
@@ -156,21 +160,27 @@ class _Judged:
         source: the delta that is followed.
         target: the delta that follows.
         followed: parameters of `source`, (n,).
-        items: encoded inputs.
+        items: encoded inputs, with what the source writes where answers are written.
     """
 
     def __init__(
         self, source: AttachedDelta, target: AttachedDelta, followed: Float[Tensor, " params"], items: Sequence[Item]
     ) -> None:
         self._target, self._items = target, items
-        self._wanted, untuned = answers(source, torch.stack([followed, source.initial]), items)
+        self._wanted: list[Tensor] = []
+        change = 0.0
+        for wanted, untuned in answers(source, torch.stack([followed, source.initial]), items):
+            # A copy, which does not keep the untuned one's memory.
+            self._wanted.append(wanted.clone())
+            change += float((wanted - untuned).square().sum())
         # 1 where the tuned delta leaves the PLM as it was: then misses are told in units of squared answers.
-        self.change = float((self._wanted - untuned).square().sum(1).mean()) or 1.0
+        self.change = change / len(items) or 1.0
 
     def score(self, parameters: Float[Tensor, " params"]) -> Score:
         """The share that is missed, as a loss, and what is not, in percent."""
-        answered = answers(self._target, parameters.unsqueeze(0), self._items)[0]
-        missed = float((answered - self._wanted).square().sum(1).mean()) / self.change
+        answered = answers(self._target, parameters.unsqueeze(0), self._items)
+        apart = sum(float((ours[0] - theirs).square().sum()) for ours, theirs in zip(answered, self._wanted, strict=True))
+        missed = apart / len(self._items) / self.change
         return Score(100 * (1 - missed), missed, len(self._items))
 
 
