@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from benchmarks.measuring import conditions
 from deltaspace.storage import model_folder, read_json, write_json
 from deltaspace.study import Recipe, load_recipe, read_scores
 from deltaspace.tasks import METRICS, Example, Task, load_task
+from deltaspace.training import Training
 
 METHODS = ("adapter", "lora", "prefix", "prefix-mlp")
 SCALE = 20.0
@@ -92,25 +93,41 @@ def train(method: str, lr: float, steps: int, task: Task, recipe: Recipe, seed: 
         predictions = [candidates[index] for index in torch.cat(chosen).tolist()]
         return METRICS[task.metric].score(predictions, [e.target for e in examples])
 
-    settings = recipe.train
+    def loss(batch: tuple[Mapping[str, torch.Tensor], torch.Tensor]) -> torch.Tensor:
+        inputs, gold = batch
+        return F.cross_entropy(SCALE * embed(model, inputs) @ labels.T, gold)
+
+    loader = DataLoader(list(task.train), recipe.train.batch_size, shuffle=True, drop_last=True, collate_fn=collate)
+    return tune(model, loader, loss, lambda split: score(list(getattr(task, split))), lr, steps, recipe.train)
+
+
+def tune(
+    model: nn.Module,
+    loader: Iterable[Any],
+    loss: Callable[[Any], torch.Tensor],
+    score: Callable[[str], float],
+    lr: float,
+    steps: int,
+    settings: Training,
+) -> dict[str, Any]:
+    """AdamW and a linear schedule over the loader's batches, again and again; what is best on dev is scored on test."""
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=lr, weight_decay=0.0)
     schedule = get_linear_schedule_with_warmup(optimizer, round(settings.warmup * steps), steps)
-    loader = DataLoader(list(task.train), settings.batch_size, shuffle=True, drop_last=True, collate_fn=collate)
     model.eval()
     best, result, step, started = -1.0, {}, 0, time.perf_counter()
     while step < steps:
-        for inputs, gold in loader:
+        for batch in loader:
             optimizer.zero_grad()
-            F.cross_entropy(SCALE * embed(model, inputs) @ labels.T, gold).backward()
+            loss(batch).backward()
             torch.nn.utils.clip_grad_norm_(parameters, settings.clip)
             optimizer.step()
             schedule.step()
             step += 1
             if step % settings.evaluate_every == 0 or step == steps:
-                dev = score(list(task.dev))
+                dev = score("dev")
                 if dev > best:
-                    best, result = dev, {"dev": dev, "best_step": step, "score": score(list(task.test))}
+                    best, result = dev, {"dev": dev, "best_step": step, "score": score("test")}
             if step == steps:
                 break
     count = sum(p.numel() for p in parameters)

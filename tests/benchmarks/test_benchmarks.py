@@ -11,7 +11,20 @@ from pathlib import Path
 import benchmarks
 import pytest
 import torch
-from benchmarks import compress, convert, decoders, landscape, measuring, models, native, report, run, serving, text2text
+from benchmarks import (
+    compress,
+    convert,
+    decoders,
+    landscape,
+    measuring,
+    models,
+    native,
+    native_decoder,
+    report,
+    run,
+    serving,
+    text2text,
+)
 from safetensors.torch import load_file
 
 from deltaspace.checkpoints import Conversion
@@ -19,7 +32,7 @@ from deltaspace.study import load_recipe, read_curves, read_landscapes, read_sco
 from deltaspace.study.folder import Folder
 from deltaspace.study.resources import Resources
 from deltaspace.training import Training
-from tests.tiny import tiny_backbone, tiny_task
+from tests.tiny import save_tiny, tiny_backbone, tiny_task, write_task
 
 TINY_RUNS = {
     "approximation-single": lambda: run.approximation_single(models.TINY, 1),
@@ -112,6 +125,39 @@ def test_native_trains_every_method(study, method):
     task = Resources(recipe, Folder(study)).tasks["one"]
     result = native.train(method, 0.01, 2, task, recipe, seed=0)
     assert result["steps"] == 2 and 0 <= result["score"] <= 100 and result["parameters"] > 0
+
+
+# What a frozen model of a few numbers cannot be taught, to write, is left to LoRA.
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("adapter", "classification"), ("lora", "classification"), ("prefix", "classification"), ("lora", "generation")],
+)
+@pytest.mark.filterwarnings("ignore::UserWarning:peft")
+def test_native_trains_every_method_of_a_decoder(name, kind, tmp_path):
+    save_tiny("llama", tmp_path / "model")
+    for each in ("one", "two"):
+        write_task(tmp_path / each)
+    recipe = {
+        "model": str(tmp_path / "model"),
+        "deltas": ["adapter", {"lora": {"r": 2}}, {"prefix": {"tokens": 2}}],
+        "tasks": {"source": [{"from": "one", "kind": kind}], "unseen": ["two"]},
+        "dim": 1,
+        "train": {"steps": 30, "evaluate_every": 15, "batch_size": 8, "lr": 0.1},
+    }
+    (tmp_path / "recipe.yaml").write_text(json.dumps(recipe))
+    resources = Resources(load_recipe(tmp_path / "recipe.yaml"), Folder(tmp_path / "study"))
+    attached = resources.attached(name, 0)
+    result = native_decoder.train(attached.delta, 0.1, resources.tasks["one"], resources, seed=0)
+    assert result["steps"] == 30 and result["parameters"] == attached.layout.size
+    assert 0 <= result["score"] <= 100 and result["dev"] > 0
+
+
+def test_native_ranks_a_decoders_candidates_as_the_study_does():
+    plm, task = tiny_backbone("llama"), tiny_task()
+    items = plm.family.encode(task, task.test)
+    with torch.no_grad():
+        alone = [native_decoder.answer(plm.model, item, 1, plm.tokenizer) for item in items]
+        assert alone == plm.family.evaluate(plm.model, plm.family.collate(items)).predictions
 
 
 def test_made_up_study_can_be_read(tmp_path):
