@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 
 import pytest
@@ -187,3 +188,23 @@ def test_units_are_one_for_a_delta_or_for_a_block():
 def test_an_unknown_projection_is_refused():
     with pytest.raises(DeltaspaceError, match="no projection"):
         find_projection("nothing")
+
+
+def test_a_file_that_was_cut_while_it_is_read_is_told(tmp_path):
+    paths = [tmp_path / f"{name}.safetensors" for name in "ab"]
+    for path in paths:
+        write_tensors(path, {"displacement": torch.ones(50)}, {})
+    files = InFiles(paths)
+    assert files.columns(0, 50).equal(torch.ones(2, 50))
+    os.truncate(paths[1], paths[1].stat().st_size - 8)
+    with pytest.raises(DeltaspaceError, match="ends too early"):
+        files.columns(40, 50)
+
+
+@pytest.mark.parametrize("scaling", ["delta", "block"])
+def test_units_and_products_are_those_of_two_readings(scaling):
+    source = Source(InMemory(torch.stack([torch.linspace(-1, 2, 50), torch.linspace(3, -4, 50).square()])), [20, 30])
+    method = find_projection("svd", scaling=scaling)
+    units, products = method.units_and_products(source)
+    torch.testing.assert_close(units, method.units(source))
+    torch.testing.assert_close(products, gram(source.displacements, units), rtol=1e-5, atol=0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Sequence
+from io import FileIO
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -11,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from deltaspace.errors import DeltaspaceError
 from deltaspace.storage import vector_location
 
 # Numbers read at once, over all rows together: 16 MiB in fp32, which memory allocators still reuse.
@@ -109,13 +111,20 @@ class InFiles:
         for row, index in zip(rows, indices, strict=True):
             offset, _, dtype = self._locations[index]
             read = row if dtype == torch.float32 else torch.empty(stop - start, dtype=dtype)
-            # Read, not mapped: mapped pages would count as this process's memory.
-            with self._paths[index].open("rb") as file:
+            # Read, not mapped: mapped pages would count as this process's memory. And not buffered: it is one stretch of bytes.
+            with FileIO(self._paths[index]) as file:
                 file.seek(offset + start * read.element_size())
-                file.readinto(read.view(torch.uint8).numpy().data)
+                _fill(read.view(torch.uint8).numpy().data, file, self._paths[index])
             if read is not row:
                 row.copy_(read)
         return rows.to(self.device)
+
+
+def _fill(memory: memoryview, file: FileIO, path: Path) -> None:
+    while memory:
+        if not (count := file.readinto(memory)):
+            raise DeltaspaceError(f"{path} ends too early", expected="the file as it was written", mend="run the study again")
+        memory = memory[count:]
 
 
 class Displaced:

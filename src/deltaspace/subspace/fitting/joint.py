@@ -18,13 +18,20 @@ from deltaspace.subspace.fitting.source import Source
 from deltaspace.subspace.maps.mixture import Mixture
 
 
-def gram(rows: Displacements, units: Float[Tensor, " params"]) -> Float[Tensor, "tasks tasks"]:
-    """Inner products of the displacements in their units' length: (D / s) (D / s)^T where the units are equal, fp64."""
+def gram(rows: Displacements, units: Float[Tensor, " params"] | None = None) -> Float[Tensor, "tasks tasks"]:
+    """Inner products of the displacements in their units' length: (D / s) (D / s)^T where the units are equal, fp64.
+
+    Args:
+        rows: D.
+        units: of its columns; 1 by default.
+    """
     count, size = rows.shape
-    total = torch.zeros(count, count, dtype=torch.float64, device=units.device)
+    total = torch.zeros(count, count, dtype=torch.float64, device=rows.device)
     for start, stop in runs(rows):
-        part = rows.columns(start, stop) / units[start:stop]
-        total += (part @ part.T).double()
+        part = rows.columns(start, stop)
+        if units is not None:
+            part = part / units[start:stop]
+        total += part @ part.T
     return total / size
 
 
@@ -53,7 +60,7 @@ def basis(
     up = codes.new_zeros(dim, source.size)
     edges = {count: _edges(source.blocks, count) for count in set(parts)}
     for start, stop in runs(rows):
-        directions = codes.T @ (rows.columns(start, stop) / units[start:stop])
+        directions = (codes.T @ rows.columns(start, stop)).div_(units[start:stop])
         dimension = 0
         for row, count in enumerate(parts):
             for below, above in zip(edges[count], edges[count][1:], strict=False):
@@ -83,7 +90,7 @@ def weighted(
     rows: Displacements, units: Float[Tensor, " params"], weights: Float[Tensor, "tasks dim"]
 ) -> Float[Tensor, "dim params"]:
     """Sums of the displacements in their units, one for each column of weights: W^T (D / units)."""
-    return torch.cat([weights.T @ (rows.columns(start, stop) / units[start:stop]) for start, stop in runs(rows)], dim=1)
+    return torch.cat([(weights.T @ rows.columns(start, stop)).div_(units[start:stop]) for start, stop in runs(rows)], dim=1)
 
 
 def spread(codes: Float[Tensor, "tasks rank"], parts: list[int]) -> Float[Tensor, "tasks dim"]:

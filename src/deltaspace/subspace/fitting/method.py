@@ -17,12 +17,15 @@ from torch import Tensor
 from deltaspace.deltas.delta import AttachedDelta
 from deltaspace.settings import Settings
 from deltaspace.subspace.fitting.displacements import runs
+from deltaspace.subspace.fitting.joint import gram
 from deltaspace.subspace.fitting.source import Source
 from deltaspace.subspace.maps import Map
 from deltaspace.tasks.task import Task
 from deltaspace.training import NO_RESUME, Resume, Training
 
 Scaling = Literal["delta", "block"]
+# Below it squares are nothing in fp32.
+_TINY = torch.finfo(torch.float32).tiny ** 0.5
 
 
 class Approximation(Training):
@@ -154,22 +157,32 @@ class ProjectionMethod(Settings, ABC):
         (tasks, count), device = displacements.shape, displacements.device
         if tasks == 0:
             return torch.full((count,), 1 / math.sqrt(count), device=device)
-        tiny = torch.finfo(torch.float32).tiny ** 0.5
         squares = torch.zeros(tasks, device=device)
         entries = torch.empty(count, device=device)
         for start, stop in runs(displacements):
             part = displacements.columns(start, stop).square()
             squares += part.sum(1)
             entries[start:stop] = part.mean(0)
-        length = squares.sqrt().mean().clamp_min(tiny)
+        length = squares.sqrt().mean().clamp_min(_TINY)
         if self.scaling == "delta":
             return (length / math.sqrt(count)).repeat(count)
         sizes = list(source.blocks)
         blocks = torch.stack([part.mean() for part in entries.split(sizes)]).sqrt()
         # A block that no source task moves keeps a small unit: it can still be moved.
-        blocks = blocks.clamp_min(1e-3 * float(blocks.max())).clamp_min(tiny)
+        blocks = blocks.clamp_min(1e-3 * float(blocks.max())).clamp_min(_TINY)
         units = blocks.repeat_interleave(torch.tensor(sizes, device=device))
         return units * (length / units.norm())
+
+    def units_and_products(self, source: Source) -> tuple[Float[Tensor, " params"], Float[Tensor, "tasks tasks"]]:
+        """`units`, and the displacements' inner products in them (`gram`); these are read once where all have one scale."""
+        displacements = source.displacements
+        if self.scaling != "delta" or source.tasks == 0:
+            units = self.units(source)
+            return units, gram(displacements, units)
+        plain = gram(displacements)
+        # The mean length over the root of n: the root of what `gram` has divided by n.
+        unit = plain.diagonal().sqrt().mean().clamp_min(_TINY)
+        return unit.float().repeat(source.size), plain / unit.square()
 
 
 def _codes(fitted: Map, source: Source, dim: int) -> Float[Tensor, "tasks dim"]:

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from deltaspace.errors import DeltaspaceError
-from deltaspace.subspace.fitting.joint import basis, cuts, gram, mixture, shared_codes, spread
+from deltaspace.subspace.fitting.joint import basis, cuts, mixture, shared_codes, spread
 from deltaspace.subspace.fitting.layered import layered
 from deltaspace.subspace.fitting.method import ProjectionMethod
 from deltaspace.subspace.fitting.source import Source
@@ -68,12 +68,12 @@ class Svd(ProjectionMethod):
 
 def decompose(method: ProjectionMethod, sources: Sequence[Source], dim: int) -> tuple[list[Map], Float[Tensor, "tasks dim"]]:
     """The joint SVD of all deltas: their maps, and the source tasks' codes, which all of them share."""
-    units = [method.units(source) for source in sources]
+    measured = [method.units_and_products(source) for source in sources]
     rank = min(sources[0].tasks, dim)
     parts = cuts(dim, rank, min(len(source.blocks) for source in sources))
-    codes = shared_codes([gram(s.displacements, u) for s, u in zip(sources, units, strict=True)], rank)
+    codes = shared_codes([products for _, products in measured], rank)
     maps: list[Map] = []
-    for source, unit in zip(sources, units, strict=True):
+    for source, (unit, _) in zip(sources, measured, strict=True):
         if source.large:
             maps.append(mixture(source, codes, parts, dim))
         else:
