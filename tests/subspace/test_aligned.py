@@ -12,7 +12,7 @@ from deltaspace.deltas import attach
 from deltaspace.errors import DeltaspaceError
 from deltaspace.solutions import Solution
 from deltaspace.subspace import Approximation, Source, approximate, find_projection
-from deltaspace.subspace.agreement import SMALL, decisions, decisions_of, disagreement_at, probe_seed
+from deltaspace.subspace.agreement import SMALL, decisions, decisions_of, disagreement_at, drawn_states, probe_seed
 from deltaspace.subspace.codes import draw_codes
 from deltaspace.subspace.fitting import Problem
 from deltaspace.subspace.fitting.displacements import Centered, InMemory
@@ -322,3 +322,51 @@ def test_decisions_are_those_of_each_text_alone_whatever_its_length(name):
     with torch.no_grad():
         alone = torch.stack([torch.cat([attached.decision(row, family.collate([item])) for item in items]) for row in rows])
     torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("architecture", ["t5", "gpt2"])
+def test_deltas_are_compared_behind_what_is_written_too(architecture):
+    attached, _, tasks = problem(architecture)
+    plm, written = attached[0].backbone, replace(tasks[0], kind="generation", labels={})
+    items = plm.family.encode(tasks[0], tasks[0].train) + plm.family.encode(written, written.train)
+    assert drawn_states(plm, items, 0, 1) == items
+    states = drawn_states(plm, items, 6, 1)
+    assert [state.begun for state in states] == [state.begun for state in drawn_states(plm, items, 6, 1)]
+    assert [state.begun for state in states] != [state.begun for state in drawn_states(plm, items, 6, 2)]
+    goes_on = plm.family.written(plm.model, items, 6)
+    for state, item in zip(states[len(tasks[0].train) :], goes_on[len(tasks[0].train) :], strict=True):
+        assert state.input_ids == item.input_ids and state.begun == item.target_ids[: len(state.begun)]
+    assert {len(state.begun) for state in states} > {0, 1}
+
+
+@pytest.mark.parametrize("architecture", ["sentence", "gpt2"])
+def test_what_is_written_is_trained_on_where_there_is_any(architecture):
+    attached, solutions, tasks = problem(architecture)
+    tasks = [replace(task, kind="generation", labels={}) for task in tasks] if architecture == "gpt2" else tasks
+    few = SHORT.model_copy(update={"steps": 4})
+    plain, continued = (aligned(attached, solutions, tasks, few, continued=count) for count in (0, 6))
+    same = torch.equal(plain.decode("lora", torch.ones(4)), continued.decode("lora", torch.ones(4)))
+    assert same == (architecture == "sentence")
+
+
+def test_no_written_label_changes_a_continued_training():
+    attached, solutions, tasks = problem("gpt2")
+    other = {"happy": "sad", "sad": "happy"}
+    few = SHORT.model_copy(update={"steps": 4})
+    made = []
+    for turned in (False, True):
+        each = [
+            replace(
+                task,
+                kind="generation",
+                labels={},
+                **{
+                    split: tuple(replace(e, target=other[e.target] if turned else e.target) for e in task.split(split))
+                    for split in ("train", "dev")
+                },
+            )
+            for task in tasks
+        ]
+        subspace = aligned(attached, solutions, each, few, continued=6, task=0.0, distillation=0.0)
+        made.append(subspace.decode("lora", torch.ones(4)))
+    assert torch.equal(*made)

@@ -15,15 +15,14 @@ from torch import Tensor
 
 from deltaspace.deltas.delta import AttachedDelta
 from deltaspace.families import Item
-from deltaspace.families.text import BegunText, RankedText, TextItem
 from deltaspace.memory import check_fits
 
 # Texts in one pass.
 _PASS = 64
 # Of a distribution over a whole vocabulary so many of the likeliest are kept apart, all others as one.
 _KEPT = 256
-# States of one prompt: all beginnings of few short candidates, or a short answer.
-_STATES = 8
+# Of a written answer so many tokens are followed.
+_TOKENS = 8
 _TINY = 1e-12
 # Of a sum of probabilities in fp32 less is noise, and the root's slope there without bounds.
 _REST = 1e-6
@@ -123,17 +122,6 @@ def by_length(items: Sequence[Item]) -> list[int]:
 
 
 def states_of(attached: AttachedDelta, parameters: Float[Tensor, " params"], items: Sequence[Item]) -> list[Item]:
-    """All states in which the delta decides something on the items; see the top of this file."""
-    states: list[Item] = []
-    for item in attached.written(parameters, items, _STATES):
-        if isinstance(item, TextItem):
-            beginnings = _beginnings(item.candidate_ids if isinstance(item, RankedText) else [item.target_ids])
-            states += [BegunText(item.input_ids, item.target_ids, list(beginning)) for beginning in beginnings[:_STATES]]
-        else:
-            states.append(item)
-    return states
-
-
-def _beginnings(texts: Sequence[Sequence[int]]) -> list[tuple[int, ...]]:
-    """What may have been written before each token of some texts, the shortest first."""
-    return sorted({tuple(text[:end]) for text in texts for end in range(len(text))}, key=lambda text: (len(text), text))
+    """All states in which the delta decides something on the items, behind what it writes itself; see the top of this file."""
+    written = attached.written(parameters, items, _TOKENS)
+    return [state for states in attached.backbone.family.states(written) for state in states]

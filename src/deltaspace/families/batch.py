@@ -53,7 +53,7 @@ class Evaluation(NamedTuple):
     losses: Float[Tensor, " batch"]
 
 
-def joined_rows(parts: Sequence[Float[Tensor, "rows _"]]) -> Float[Tensor, "all_rows features"]:
+def joined_rows(parts: Sequence[Float[Tensor, "_ _"]]) -> Float[Tensor, "rows features"]:
     """Decisions or answers of several batches, one below the other, as if of one batch: what only longer answers have is 0."""
     widest = max(part.shape[1] for part in parts)
     return torch.cat([pad(part, (0, widest - part.shape[1])) for part in parts])

@@ -30,6 +30,7 @@ from deltaspace.families.text import (
     mean_log_likelihood,
     most_new_tokens,
     ranked_items,
+    states_of_texts,
     written_items,
 )
 from deltaspace.tasks.task import Example, Task
@@ -179,6 +180,9 @@ class Decoder(Family[TextItem, DecoderBatch]):
             scores = self._packed(model, items) if self._packs else self._each(model, items)
             return ranked([item.choice for item in items], scores)
         return self._generate(model, batch)
+
+    def states(self, items: Sequence[TextItem]) -> list[list[TextItem]]:
+        return states_of_texts(items)
 
     def _packed(self, model: PreTrainedModel, items: Sequence[RankedText]) -> Float[Tensor, "batch candidates"]:
         """Scores of candidates, each input read once."""

@@ -24,6 +24,7 @@ from deltaspace.families.text import (
     mean_log_likelihood,
     most_new_tokens,
     ranked_items,
+    states_of_texts,
     written_items,
 )
 from deltaspace.tasks.task import Example, Task
@@ -111,6 +112,9 @@ class EncoderDecoder(Family[TextItem, EncoderDecoderBatch]):
             return rows
 
         return written_items(items, most, self.tokenizer.eos_token_id, write)
+
+    def states(self, items: Sequence[TextItem]) -> list[list[TextItem]]:
+        return states_of_texts(items)
 
     def evaluate(self, model: PreTrainedModel, batch: EncoderDecoderBatch) -> Evaluation:
         mask = batch.inputs.attention_mask

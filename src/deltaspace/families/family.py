@@ -148,6 +148,13 @@ class Family(ABC, Generic[AnyItem, AnyBatch]):
         others as they are. Targets are not read."""
         return list(items)
 
+    def states(self, items: Sequence[AnyItem]) -> list[list[AnyItem]]:
+        """Of each item all states in which the model decides something, as items.
+
+        Where it writes, or ranks texts, these are the beginnings of the item's target, or of its candidates.
+        """
+        return [[item] for item in items]
+
     def losses_and_answer(
         self, model: PreTrainedModel, batch: AnyBatch, parts: int
     ) -> tuple[Float[Tensor, " parts"], Float[Tensor, "batch features"]]:

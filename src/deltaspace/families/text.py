@@ -138,6 +138,21 @@ def most_new_tokens(items: Sequence[TextItem]) -> int:
     return max(item.max_new_tokens for item in items if isinstance(item, GeneratedText))
 
 
+# States of one item: all beginnings of few short candidates, or of a short answer.
+_STATES = 8
+
+
+def states_of_texts(items: Sequence[TextItem]) -> list[list[TextItem]]:
+    """See `Family.states`; the shortest beginnings, where there are many."""
+    states: list[list[TextItem]] = []
+    for item in items:
+        texts = item.candidate_ids if isinstance(item, RankedText) else [item.target_ids]
+        beginnings = {tuple(text[:end]) for text in texts for end in range(len(text))}
+        shortest = sorted(beginnings, key=lambda text: (len(text), text))[:_STATES]
+        states.append([BegunText(item.input_ids, item.target_ids, list(beginning)) for beginning in shortest])
+    return states
+
+
 AnyText = TypeVar("AnyText", bound=TextItem)
 
 

@@ -146,6 +146,22 @@ def _parts(items: Sequence[Item]) -> list[list[int]]:
     return [order[start : start + _TEXTS] for start in range(0, len(order), _TEXTS)]
 
 
+@torch.no_grad()
+def drawn_states(backbone: Backbone, items: Sequence[Item], continued: int, seed: int) -> list[Item]:
+    """Each text in one of the states in which the PLM decides something behind it, drawn.
+
+    Behind the beginning of a candidate, or, where answers are written, of what the PLM writes before anything is tuned, so many
+    tokens at most. For 0, and in families that write nothing, texts are as they were: what comes next is decided.
+    """
+    if not continued:
+        return list(items)
+    family = backbone.family
+    with backbone.autocast():
+        written = family.written(backbone.model, items, continued)
+    drawn = torch.rand(len(items), generator=torch.Generator().manual_seed(seed)).tolist()
+    return [states[int(share * len(states))] for share, states in zip(drawn, family.states(written), strict=True)]
+
+
 def disagreement_at(
     attached: Sequence[AttachedDelta], decode: Decode, vectors: Float[Tensor, "rows dim"], items: Sequence[Item]
 ) -> Disagreement:

@@ -28,7 +28,7 @@ from deltaspace.deltas.delta import AttachedDelta
 from deltaspace.errors import DeltaspaceError
 from deltaspace.families import Item
 from deltaspace.storage import resolved
-from deltaspace.subspace.agreement import decisions, disagreement_at, probe_seed
+from deltaspace.subspace.agreement import decisions, disagreement_at, drawn_states, probe_seed
 from deltaspace.subspace.codes import REACH, draw_codes
 from deltaspace.subspace.fitting.affine import Affine, AffineDense, AffineMixture
 from deltaspace.subspace.fitting.displacements import Centered
@@ -88,6 +88,9 @@ class AlignedDirections(ProjectionMethod):
     probe: str | None = Field(
         default=None, description="file of texts to compare on, one a line or JSON Lines; else the source tasks' training inputs"
     )
+    continued: int = Field(
+        default=0, ge=0, description="where models write: tokens by which texts go on, at most, before deltas are compared"
+    )
     responding: int = Field(default=64, ge=1, description="texts on which responses are compared at the start")
     reach: float = Field(
         default=REACH, ge=0, description="how far along a source task's code vectors are drawn, as a share of the code"
@@ -115,7 +118,12 @@ class AlignedDirections(ProjectionMethod):
         if self.start == "responses":
             start = self._responding(problem, start, [item for part in items for item in part[:each]], resume)
         held_out = [item for task in problem.tasks for item in family.encode(task, task.dev[: problem.settings.dev])]
-        judged = held_out[:: max(1, len(held_out) // _JUDGED_TEXTS)][:_JUDGED_TEXTS]
+        judged = drawn_states(
+            problem.attached[0].backbone,
+            held_out[:: max(1, len(held_out) // _JUDGED_TEXTS)][:_JUDGED_TEXTS],
+            self.continued,
+            probe_seed(problem.seed, "judged states"),
+        )
         codes = start[0].task_codes
         vectors = draw_codes(codes, _JUDGED, self.reach, (0.0, self.far), probe_seed(problem.seed, "judged"))
 
@@ -139,6 +147,7 @@ class AlignedDirections(ProjectionMethod):
             self.reach,
             self.near,
             self.far,
+            self.continued,
         )
         if not (weights.task or weights.distillation or weights.agreement or weights.reconstruction):
             made = [m.fixed(source.displacements) for m, source in zip(start, problem.sources, strict=True)]

@@ -36,7 +36,7 @@ from torch.nn.functional import normalize
 
 from deltaspace.families import Batch, Item
 from deltaspace.seeds import derived_seed
-from deltaspace.subspace.agreement import SMALL, probe_seed
+from deltaspace.subspace.agreement import SMALL, drawn_states, probe_seed
 from deltaspace.subspace.codes import draw_codes
 from deltaspace.subspace.fitting.method import Problem
 from deltaspace.subspace.fitting.trainable import Trainable
@@ -57,6 +57,7 @@ class Weights:
         vectors: how many are drawn a step.
         texts: how many they share, two or more.
         reach, near, far: see `codes.draw_codes`; the largest radius grows from near to far.
+        continued: see `agreement.drawn_states`.
     """
 
     task: float
@@ -71,6 +72,7 @@ class Weights:
     reach: float
     near: float
     far: float
+    continued: int = 0
 
 
 class Aligned:
@@ -145,7 +147,10 @@ class Aligned:
     ) -> list[Float[Tensor, ""]]:
         """Of every delta agreement and isometry, with the gradient of both, as far as it is due to this delta."""
         attached, weights, count = self._problem.attached, self._weights, len(drawn)
-        items = self._texts.at(step)
+        backbone = self._problem.attached[0].backbone
+        items = drawn_states(
+            backbone, self._texts.at(step), weights.continued, probe_seed(self._problem.seed, "states", str(step))
+        )
         batch = self._family.collate(items * count)
         decided = [delta.decision(part, batch).unflatten(0, (count, -1)) for delta, part in zip(attached, decoded, strict=True)]
         with torch.no_grad():
