@@ -35,15 +35,18 @@ class Trust:
     within: float
 
 
-def trust(results: Results, landscape: Landscape) -> Trust | None:
-    """Of a study's landscape; None where disagreement was not measured, or the deltas agree nowhere."""
+def trust(results: Results, name: str) -> Trust | None:
+    """Of a study's landscape; None where its subspace's disagreement was not measured, or its deltas agree nowhere."""
     from deltaspace.study.disagreements import agreeing_radius
     from deltaspace.subspace.codes import radius_of
 
-    within = agreeing_radius([row for row in results.disagreements if row.dim == landscape.slice.dim])
+    landscape, seed = results.landscape(name), results.landscape_seeds.get(name)
+    dim = landscape.slice.dim
+    # Of its own subspace: another seed's codes are other points, of another slice.
+    within = agreeing_radius([row for row in results.disagreements if (row.dim, row.seed) == (dim, seed)])
     if within is None:
         return None
-    codes = results.subspace(landscape.slice.dim).shared_codes().cpu()
+    codes = results.subspace(dim, seed).shared_codes().cpu()
     radii = radius_of(landscape.slice.points(), codes).reshape(landscape.slice.shape)
     return Trust(radii.numpy(), within)
 

@@ -13,6 +13,7 @@ from deltaspace.study import (
     read_answers,
     read_curves,
     read_disagreements,
+    read_landscape_seeds,
     read_landscapes,
     read_radii,
     read_scores,
@@ -38,7 +39,7 @@ class Results:
 
     def __init__(self, folder: Path | str, seed: int | None = None) -> None:
         self.folder, self._seed = Path(folder), seed
-        self._subspaces: dict[int | None, Subspace] = {}
+        self._subspaces: dict[tuple[int | None, int | None], Subspace] = {}
 
     @cached_property
     def is_sweep(self) -> bool:
@@ -84,6 +85,11 @@ class Results:
         """The study's landscapes by name."""
         return read_landscapes(self.folder)
 
+    @cached_property
+    def landscape_seeds(self) -> dict[str, int]:
+        """The seed of the subspace that each landscape was sampled in."""
+        return read_landscape_seeds(self.folder)
+
     def landscape(self, name: str | None = None) -> Landscape:
         """The landscape of a name, or the first.
 
@@ -97,15 +103,16 @@ class Results:
             raise DeltaspaceError(f"{self.folder} has no landscape {name!r}", expected=", ".join(self.landscapes))
         return self.landscapes[name]
 
-    def subspace(self, dim: int | None = None) -> Subspace:
-        """The subspace of a d, with the vectors of all tasks.
+    def subspace(self, dim: int | None = None, seed: int | None = None) -> Subspace:
+        """The subspace of a d, with the vectors of all tasks; of these results' seed unless another is named.
 
         Raises:
             DeltaspaceError: there is none yet, or there are several and none was chosen.
         """
-        if dim not in self._subspaces:
-            self._subspaces[dim] = read_subspace(self.folder, dim, self._seed)
-        return self._subspaces[dim]
+        key = (dim, self._seed if seed is None else seed)
+        if key not in self._subspaces:
+            self._subspaces[key] = read_subspace(self.folder, *key)
+        return self._subspaces[key]
 
     def _of_seed(self, rows: list[Row]) -> list[Row]:
         chosen = [row for row in rows if self._seed in (None, row.seed)]

@@ -116,7 +116,8 @@ def _draw_points(axes: Axes, landscape: Landscape) -> None:
 
 def _draw(results: Results, options: Options) -> Figure:
     landscape = results.landscape(options.landscape)
-    return landscape_figure(landscape, options.threshold, trust(results, landscape))
+    name = options.landscape or next(iter(results.landscapes))
+    return landscape_figure(landscape, options.threshold, trust(results, name))
 
 
 FIGURES.register(
