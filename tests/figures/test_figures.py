@@ -303,7 +303,7 @@ def test_codes_of_deltas_that_share_none_are_not_averaged(study):
 def test_what_a_folder_lacks_is_not_drawable(study, monkeypatch):
     results, options = Results(study), Options(dim=3)
     assert all(FIGURES[name].drawable(results, options) for name in OF_STUDIES)
-    monkeypatch.setitem(results._subspaces, 3, replace(results.subspace(3), shared=False))
+    monkeypatch.setitem(results._subspaces, (3, None), replace(results.subspace(3), shared=False))
     assert not FIGURES["similarity"].drawable(results, options) and FIGURES["map"].drawable(results, options)
     results.scores = [row for row in results.scores if row.stage != "transferred"]
     assert not FIGURES["transfer"].drawable(results, options)
@@ -402,7 +402,10 @@ def test_a_landscape_has_a_line_around_where_the_deltas_agree(study):
         return [text.get_text() for text in axes.get_legend().get_texts() if "the deltas agree" in text.get_text()]
 
     assert told(Trust(radii, within)) == [f"within {within:g} of the source tasks' codes: the deltas agree"]
-    assert told(None) == told(Trust(radii, float(radii.max()) + 1)) == []
+    assert told(None) == []
+    # Without a line, a reader could not tell which of the two it is.
+    assert told(Trust(radii, float(radii.max()) + 1)) == ["the deltas agree in all of it"]
+    assert told(Trust(radii, None)) == told(Trust(radii, float(radii.min()) - 1)) == ["the deltas agree in no part of it"]
 
 
 def test_where_the_deltas_agree_is_told_from_the_landscape_s_own_seed(study, tmp_path, monkeypatch):

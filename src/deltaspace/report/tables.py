@@ -70,7 +70,7 @@ def disagreement_table(rows: Sequence[DisagreementRow], radii: Sequence[VectorRa
         distances = [vector.radius for vector in radii]
         table.caption = (
             f"tuned vectors lie at {min(distances):.2f} to {max(distances):.2f}, median {statistics.median(distances):.2f}; "
-            "0: the same function, 1: like two vectors drawn alike"
+            "0: the same function, 1: nothing in common"
         )
         table.caption_justify = "left"
     return table
