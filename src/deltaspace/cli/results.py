@@ -29,7 +29,7 @@ def show(
     """
     from deltaspace.figures import check_format, draw, save_figure
     from deltaspace.report.kept import kept_table
-    from deltaspace.report.tables import disagreement_table, sweep_table, tables
+    from deltaspace.report.tables import disagreement_table, sweep_tables, tables
     from deltaspace.study import (
         is_sweep,
         outdated,
@@ -46,7 +46,7 @@ def show(
     left_out: list[str] = []
     if is_sweep(study):
         swept = read_sweep_scores(study)
-        rows, shown, name = list(map(asdict, swept)), [sweep_table(swept)], "sweep"
+        rows, shown, name = list(map(asdict, swept)), sweep_tables(swept), "sweep"
     else:
         scores = read_scores(study)
         kept = read_kept(study)
