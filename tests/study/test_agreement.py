@@ -11,7 +11,7 @@ from deltaspace.cli import main
 from deltaspace.errors import DeltaspaceError
 from deltaspace.study import load_recipe, outdated, read_disagreements, read_radii, read_scores, read_subspace, run_study
 from deltaspace.study.disagreements import DisagreementRow, agreeing_radius
-from tests.study.test_study import change, recipe_file  # noqa: F401 - a fixture
+from tests.study.test_study import change, go, recipe_file  # noqa: F401 - a fixture
 
 PAIRS = {("adapter", "lora"), ("adapter", "prefix"), ("lora", "prefix")}
 
@@ -141,3 +141,23 @@ def test_a_probe_that_is_not_there_is_told_by_check(recipe_file, monkeypatch, ca
     assert "texts.txt is missing" in capsys.readouterr().err
     (recipe_file.parent / "texts.txt").write_text("a good film\n")
     assert run(monkeypatch, "check", recipe_file) == 0
+
+
+def test_a_probe_counts_by_its_texts_not_by_where_they_lie(recipe_file, tmp_path):  # noqa: F811
+    def made(name):
+        change(
+            recipe_file, projection={"aligned": {"probe": name}}, approximate={"steps": 2, "evaluate_every": 2, "batch_size": 4}
+        )
+        return go(recipe_file, tmp_path / "study", until="subspace")
+
+    subspaces = [("subspace/3/0.safetensors", "missing")]
+    (tmp_path / "texts.txt").write_text("a good film\nthe plot was dull\n")
+    assert made("texts.txt")[-1:] == subspaces
+    (tmp_path / "moved").mkdir()
+    (tmp_path / "texts.txt").rename(tmp_path / "moved" / "others.txt")
+    assert made("moved/others.txt") == []
+    (tmp_path / "moved" / "others.txt").write_text("a good film\nthe plot was good\n")
+    assert made("moved/others.txt") == [("subspace/3/0.safetensors", "stale")]
+    # Read where it is now: a file that is gone is told.
+    with pytest.raises(DeltaspaceError, match=r"texts.txt is missing"):
+        made("texts.txt")

@@ -96,6 +96,10 @@ class ProjectionMethod(Settings, ABC):
         """The same method, with the files that its settings name relative to a folder: that of the recipe."""
         return self
 
+    def without_paths(self) -> ProjectionMethod:
+        """The same method, with no file named: `read_from` says what is in these, and where they lie decides nothing."""
+        return self
+
     def check_deltas(self, names: Sequence[str]) -> None:
         """Raise DeltaspaceError unless its settings suit the deltas of these names."""
 

@@ -155,6 +155,9 @@ class AlignedDirections(ProjectionMethod):
     def relative_to(self, folder: Path) -> AlignedDirections:
         return self if self.probe is None else self.model_copy(update={"probe": str(resolved(folder / self.probe))})
 
+    def without_paths(self) -> AlignedDirections:
+        return self.model_copy(update={"probe": None})
+
     def read_from(self) -> list[str]:
         return [] if self.probe is None else read_inputs(Path(self.probe))
 
