@@ -9,7 +9,16 @@ import yaml
 
 from deltaspace.cli import main
 from deltaspace.errors import DeltaspaceError
-from deltaspace.study import load_recipe, outdated, read_disagreements, read_radii, read_scores, read_subspace, run_study
+from deltaspace.study import (
+    check_recipe,
+    load_recipe,
+    outdated,
+    read_disagreements,
+    read_radii,
+    read_scores,
+    read_subspace,
+    run_study,
+)
 from deltaspace.study.disagreements import DisagreementRow, agreeing_radius
 from tests.study.test_study import change, go, recipe_file  # noqa: F401 - a fixture
 
@@ -161,3 +170,18 @@ def test_a_probe_counts_by_its_texts_not_by_where_they_lie(recipe_file, tmp_path
     # Read where it is now: a file that is gone is told.
     with pytest.raises(DeltaspaceError, match=r"texts.txt is missing"):
         made("texts.txt")
+
+
+def test_what_the_method_cannot_make_is_told_before_anything_is_trained(recipe_file, tmp_path):  # noqa: F811
+    change(recipe_file, deltas=["lora", "finetune"], projection={"aligned": {"directions": "random"}})
+    with pytest.raises(DeltaspaceError, match="random directions of a delta of the PLM's size"):
+        check_recipe(load_recipe(recipe_file))
+    (tmp_path / "choices").mkdir()
+    line = {"input": "Which is a color?", "target": "red", "options": ["red", "four"]}
+    for split in ("train", "dev", "test"):
+        (tmp_path / "choices" / f"{split}.jsonl").write_text(f"{json.dumps(line)}\n" * 4)
+    (tmp_path / "texts.txt").write_text("a good film\n")
+    tasks = {"source": ["choices"], "unseen": ["two"]}
+    change(recipe_file, deltas=["lora", "prefix"], tasks=tasks, projection={"aligned": {"probe": "texts.txt"}})
+    with pytest.raises(DeltaspaceError, match="no source task can be read without options"):
+        check_recipe(load_recipe(recipe_file))

@@ -323,6 +323,12 @@ def test_random_directions_are_as_long_as_the_sources_and_start_elsewhere():
         find_projection("aligned", directions="random").raw([Source(InMemory(rows), [60], True)], 4, 0)
 
 
+def test_random_directions_of_fine_tuning_are_refused():
+    attached, solutions, tasks = problem("bert", ("lora", "finetune"))
+    with pytest.raises(DeltaspaceError, match=r"random directions of a delta of the PLM's size(.|\n)*found: finetune"):
+        aligned(attached, solutions, tasks, directions="random")
+
+
 def test_random_directions_can_be_trained_to_agree():
     attached, solutions, tasks = problem("sentence")
     options = {"task": 0.0, "start": "svd", "directions": "random"}

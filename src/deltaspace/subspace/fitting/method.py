@@ -106,6 +106,14 @@ class ProjectionMethod(Settings, ABC):
     def check_dim(self, dim: int, tasks: int, blocks: int) -> None:
         """Raise DeltaspaceError unless d suits so many source tasks, and deltas of at least so many tensor blocks."""
 
+    def check_sources(self, tasks: Sequence[Task], large: Sequence[str]) -> None:
+        """Raise DeltaspaceError unless it can be made from these source tasks, for deltas of which some are `large`.
+
+        Args:
+            tasks: the source tasks.
+            large: names of the deltas that are of the PLM's size.
+        """
+
     def numbers(self, sizes: Sequence[tuple[int, bool]], tasks: int, dim: int) -> int:
         """How many numbers its maps hold at least: d directions of a delta's size, or what mixes the source solutions.
 
