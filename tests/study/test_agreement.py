@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 
 import pytest
 import yaml
 
 from deltaspace.cli import main
 from deltaspace.errors import DeltaspaceError
+from deltaspace.figures import Results
+from deltaspace.report.page_tables import page_tables
 from deltaspace.study import (
     check_recipe,
     load_recipe,
     outdated,
     read_disagreements,
+    read_missed,
     read_radii,
     read_scores,
     read_subspace,
@@ -56,6 +60,14 @@ def test_a_study_measures_disagreement_and_its_controls(translated, monkeypatch,
     printed = capsys.readouterr().out
     for text in ("Disagreement of the deltas' functions", "Transfer and its controls", "Translation (tuned without labels)"):
         assert text in printed
+    assert "What translation misses" in printed
+    missed = read_missed(translated)
+    assert len(missed) == 6 and all(row.after <= row.before and row.start in ("transferred", "mean") for row in missed)
+    [told] = [row for row in missed if (row.source_delta, row.delta) == ("lora", "prefix")]
+    [line] = [line.replace("│", " ").split() for line in printed.splitlines() if "lora → prefix" in line]
+    assert line[4:] == ["1", f"{100 * told.before:.0f}", f"{100 * told.after:.0f}", str(int(told.start == "mean"))]
+    [shown] = [table for table in page_tables(Results(translated)) if table["id"] == "missed"]
+    assert shown["rows"] == [asdict(row) for row in missed]
     assert run(monkeypatch, "figure", "disagreement", translated, "-o", translated / "figure.png") == 0
     assert (translated / "figure.png").stat().st_size > 1000
 
@@ -64,7 +76,7 @@ def test_they_can_be_left_out(recipe_file, tmp_path):  # noqa: F811
     change(recipe_file, disagreement=False, controls=False)
     run_study(load_recipe(recipe_file), tmp_path / "study")
     assert {row.stage for row in read_scores(tmp_path / "study")} == {"zero_shot", "independent", "optimized", "transferred"}
-    assert read_disagreements(tmp_path / "study") == []
+    assert read_disagreements(tmp_path / "study") == read_missed(tmp_path / "study") == []
 
 
 def test_the_command_translates_on_any_texts(translated, tmp_path, monkeypatch, capsys):

@@ -29,13 +29,14 @@ def show(
     """
     from deltaspace.figures import check_format, draw, save_figure
     from deltaspace.report.kept import kept_table
-    from deltaspace.report.tables import disagreement_table, sweep_tables, tables
+    from deltaspace.report.tables import disagreement_table, missed_table, sweep_tables, tables
     from deltaspace.study import (
         is_sweep,
         outdated,
         points_without_scores,
         read_disagreements,
         read_kept,
+        read_missed,
         read_radii,
         read_scores,
         read_sweep_scores,
@@ -53,6 +54,8 @@ def show(
         rows, shown, name = _with_kept(scores, kept), tables(scores), "scores"
         if kept:
             shown.append(kept_table(kept))
+        if missed := read_missed(study):
+            shown.append(missed_table(missed))
         if disagreements := read_disagreements(study):
             shown.append(disagreement_table(disagreements, read_radii(study)))
         left_out = outdated(study)

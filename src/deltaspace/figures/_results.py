@@ -15,6 +15,7 @@ from deltaspace.study import (
     read_disagreements,
     read_landscape_seeds,
     read_landscapes,
+    read_missed,
     read_radii,
     read_scores,
     read_subspace,
@@ -23,10 +24,10 @@ from deltaspace.study import (
 
 if TYPE_CHECKING:
     from deltaspace.landscape import Landscape
-    from deltaspace.study import Answer, Curve, DisagreementRow, ScoreRow, SweepRow, VectorRadius
+    from deltaspace.study import Answer, Curve, DisagreementRow, MissedRow, ScoreRow, SweepRow, VectorRadius
     from deltaspace.subspace import Subspace
 
-    Row = TypeVar("Row", ScoreRow, SweepRow, Curve, Answer, DisagreementRow, VectorRadius)
+    Row = TypeVar("Row", ScoreRow, SweepRow, Curve, Answer, DisagreementRow, MissedRow, VectorRadius)
 
 
 class Results:
@@ -74,6 +75,11 @@ class Results:
     def disagreements(self) -> list[DisagreementRow]:
         """How far the deltas disagree, by radius."""
         return self._of_seed(read_disagreements(self.folder))
+
+    @cached_property
+    def missed(self) -> list[MissedRow]:
+        """What translated vectors miss."""
+        return self._of_seed(read_missed(self.folder))
 
     @cached_property
     def radii(self) -> list[VectorRadius]:

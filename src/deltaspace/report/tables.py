@@ -13,7 +13,7 @@ from rich.table import Table
 
 from deltaspace.averages import Measure, average, difference_over_tasks, over_seeds
 from deltaspace.names import counted
-from deltaspace.study import STAGES, DisagreementRow, ScoreRow, SweepRow, VectorRadius
+from deltaspace.study import STAGES, DisagreementRow, MissedRow, ScoreRow, SweepRow, VectorRadius
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -81,6 +81,22 @@ def disagreement_table(rows: Sequence[DisagreementRow], radii: Sequence[VectorRa
             "0: the same function, 1: nothing in common"
         )
         table.caption_justify = "left"
+    return table
+
+
+def missed_table(rows: Sequence[MissedRow]) -> Table:
+    """What translation misses for each pair of deltas, on held-out inputs: means over tasks and seeds."""
+    title = "What translation misses of the followed delta's change, held-out inputs (%)"
+    table = Table(title=title, title_justify="left", min_width=len(title))
+    for heading in ("d", "from → to", "vectors", "transferred", "translated", "begun at the mean code"):
+        table.add_column(heading, justify="left" if heading == "from → to" else "right")
+    for dim, source, delta in _unique((row.dim, row.source_delta, row.delta) for row in rows):
+        part = [row for row in rows if (row.dim, row.source_delta, row.delta) == (dim, source, delta)]
+        means = (100 * statistics.fmean(values) for values in ([row.before for row in part], [row.after for row in part]))
+        begun = sum(row.start == "mean" for row in part)
+        table.add_row(str(dim), f"{source} → {delta}", str(len(part)), *(f"{mean:.0f}" for mean in means), str(begun))
+    table.caption = "0: the same answers, 100: as far from them as the untuned model's"
+    table.caption_justify = "left"
     return table
 
 
