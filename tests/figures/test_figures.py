@@ -36,10 +36,20 @@ from deltaspace.figures import (
     similarity_figure,
     transfer_figure,
 )
-from deltaspace.figures._landscapes import Trust
+from deltaspace.figures._landscapes import Trust, trust
 from deltaspace.figures._size import drawn_ticks, fit_width
 from deltaspace.landscape import regions
-from deltaspace.study import ScoreRow, read_curves, read_disagreements, read_landscapes, read_radii, read_scores, read_subspace
+from deltaspace.study import (
+    ScoreRow,
+    SliceSpec,
+    read_curves,
+    read_disagreements,
+    read_landscapes,
+    read_radii,
+    read_scores,
+    read_subspace,
+    sample_landscape,
+)
 from deltaspace.subspace.codes import radius_of
 
 OF_STUDIES = [name for name in figure_names() if name != "sweep"]
@@ -293,7 +303,7 @@ def test_codes_of_deltas_that_share_none_are_not_averaged(study):
 def test_what_a_folder_lacks_is_not_drawable(study, monkeypatch):
     results, options = Results(study), Options(dim=3)
     assert all(FIGURES[name].drawable(results, options) for name in OF_STUDIES)
-    monkeypatch.setitem(results._subspaces, 3, replace(results.subspace(3), shared=False))
+    monkeypatch.setitem(results._subspaces, (3, None), replace(results.subspace(3), shared=False))
     assert not FIGURES["similarity"].drawable(results, options) and FIGURES["map"].drawable(results, options)
     results.scores = [row for row in results.scores if row.stage != "transferred"]
     assert not FIGURES["transfer"].drawable(results, options)
@@ -392,7 +402,29 @@ def test_a_landscape_has_a_line_around_where_the_deltas_agree(study):
         return [text.get_text() for text in axes.get_legend().get_texts() if "the deltas agree" in text.get_text()]
 
     assert told(Trust(radii, within)) == [f"within {within:g} of the source tasks' codes: the deltas agree"]
-    assert told(None) == told(Trust(radii, float(radii.max()) + 1)) == []
+    assert told(None) == []
+    # Without a line, a reader could not tell which of the two it is.
+    assert told(Trust(radii, float(radii.max()) + 1)) == ["the deltas agree in all of it"]
+    assert told(Trust(radii, None)) == told(Trust(radii, float(radii.min()) - 1)) == ["the deltas agree in no part of it"]
+
+
+def test_where_the_deltas_agree_is_told_from_the_landscape_s_own_seed(study, tmp_path, monkeypatch):
+    """Another seed's subspace has other codes, and another disagreement."""
+    shutil.copytree(study, tmp_path / "study")
+    spec = SliceSpec(task="three", grid="-20:20:5", seed=1, name="second")
+    sample_landscape(tmp_path / "study", spec)
+    told = []
+    monkeypatch.setattr("deltaspace.study.disagreements.agreeing_radius", lambda rows: told.append(rows) or 0.5)
+    for name, seed in (("plane", 0), ("second", 1)):
+        results = Results(tmp_path / "study")
+        where = trust(results, name)
+        codes = read_subspace(tmp_path / "study", 3, seed).shared_codes()
+        landscape = results.landscapes[name]
+        expected = radius_of(landscape.slice.points(), codes).reshape(landscape.slice.shape)
+        np.testing.assert_allclose(where.radii, expected.numpy(), rtol=1e-5)
+        assert {(row.dim, row.seed) for row in told.pop()} == {(3, seed)}
+    first, second = (read_subspace(study, 3, seed).shared_codes() for seed in (0, 1))
+    assert not np.allclose(first, second)
 
 
 def test_disagreement_has_a_line_for_each_pair_and_where_vectors_lie(study):

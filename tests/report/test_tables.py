@@ -10,7 +10,7 @@ from rich.console import Console
 from deltaspace.averages import average_rows, task_rows
 from deltaspace.errors import DeltaspaceError
 from deltaspace.figures import save_figure, scores_figure, sweep_figure
-from deltaspace.report.tables import sweep_table, tables
+from deltaspace.report.tables import sweep_tables, tables
 from deltaspace.study import ScoreRow, SweepRow, measures
 
 DELTAS = ("adapter", "lora", "prefix")
@@ -135,9 +135,26 @@ def swept(rows):
 
 
 def test_a_sweep_is_a_table_of_its_points(swept):
-    shown = text([sweep_table(swept)])
+    [table] = sweep_tables(swept)
+    shown = text([table])
     assert shown.count("90.0±3.5|60.0±14.1") == 4
     assert max(map(len, shown.splitlines())) <= 100
+
+
+def test_a_sweep_s_transfer_stands_beside_its_controls(swept):
+    others = [
+        replace(row, stage=stage, relative=row.relative - less, left_out=row.projection)
+        for row in swept
+        if row.stage == "transferred"
+        for stage, less in (("transferred", 0), ("translated", 5), ("mean_code", 10), ("in_span", 20))
+    ]
+    tuned = [replace(row, left_out=row.projection) for row in swept if row.stage == "optimized"]
+    first, second = (text([table]) for table in sweep_tables([*tuned, *others]))
+    assert "90±4|60±14" in first and "translation" in first and "82±4|50±14" in first
+    assert "88±4|50±14" in second and "78±4|50±14" in second and "68±4|50±14" in second
+    assert "mean code" in second and "in span" in second and "mean code" not in first
+    for printed in (first, second):
+        assert max(map(len, printed.splitlines())) <= 100 and "…" not in printed
 
 
 def test_the_figure_of_a_sweep_has_a_column_for_each_setting_that_varies(swept):

@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 
 import pytest
 import yaml
 
 from deltaspace.cli import main
 from deltaspace.errors import DeltaspaceError
-from deltaspace.study import load_recipe, outdated, read_disagreements, read_radii, read_scores, read_subspace, run_study
+from deltaspace.figures import Results
+from deltaspace.report.page_tables import page_tables
+from deltaspace.study import (
+    check_recipe,
+    load_recipe,
+    outdated,
+    read_disagreements,
+    read_missed,
+    read_radii,
+    read_scores,
+    read_subspace,
+    run_study,
+)
 from deltaspace.study.disagreements import DisagreementRow, agreeing_radius
-from tests.study.test_study import change, recipe_file  # noqa: F401 - a fixture
+from tests.study.test_study import change, go, recipe_file  # noqa: F401 - a fixture
 
 PAIRS = {("adapter", "lora"), ("adapter", "prefix"), ("lora", "prefix")}
 
@@ -47,6 +60,14 @@ def test_a_study_measures_disagreement_and_its_controls(translated, monkeypatch,
     printed = capsys.readouterr().out
     for text in ("Disagreement of the deltas' functions", "Transfer and its controls", "Translation (tuned without labels)"):
         assert text in printed
+    assert "What translation misses" in printed
+    missed = read_missed(translated)
+    assert len(missed) == 6 and all(row.after <= row.before and row.start in ("transferred", "mean") for row in missed)
+    [told] = [row for row in missed if (row.source_delta, row.delta) == ("lora", "prefix")]
+    [line] = [line.replace("│", " ").split() for line in printed.splitlines() if "lora → prefix" in line]
+    assert line[4:] == ["1", f"{100 * told.before:.0f}", f"{100 * told.after:.0f}", str(int(told.start == "mean"))]
+    [shown] = [table for table in page_tables(Results(translated)) if table["id"] == "missed"]
+    assert shown["rows"] == [asdict(row) for row in missed]
     assert run(monkeypatch, "figure", "disagreement", translated, "-o", translated / "figure.png") == 0
     assert (translated / "figure.png").stat().st_size > 1000
 
@@ -55,7 +76,7 @@ def test_they_can_be_left_out(recipe_file, tmp_path):  # noqa: F811
     change(recipe_file, disagreement=False, controls=False)
     run_study(load_recipe(recipe_file), tmp_path / "study")
     assert {row.stage for row in read_scores(tmp_path / "study")} == {"zero_shot", "independent", "optimized", "transferred"}
-    assert read_disagreements(tmp_path / "study") == []
+    assert read_disagreements(tmp_path / "study") == read_missed(tmp_path / "study") == []
 
 
 def test_the_command_translates_on_any_texts(translated, tmp_path, monkeypatch, capsys):
@@ -141,3 +162,38 @@ def test_a_probe_that_is_not_there_is_told_by_check(recipe_file, monkeypatch, ca
     assert "texts.txt is missing" in capsys.readouterr().err
     (recipe_file.parent / "texts.txt").write_text("a good film\n")
     assert run(monkeypatch, "check", recipe_file) == 0
+
+
+def test_a_probe_counts_by_its_texts_not_by_where_they_lie(recipe_file, tmp_path):  # noqa: F811
+    def made(name):
+        change(
+            recipe_file, projection={"aligned": {"probe": name}}, approximate={"steps": 2, "evaluate_every": 2, "batch_size": 4}
+        )
+        return go(recipe_file, tmp_path / "study", until="subspace")
+
+    subspaces = [("subspace/3/0.safetensors", "missing")]
+    (tmp_path / "texts.txt").write_text("a good film\nthe plot was dull\n")
+    assert made("texts.txt")[-1:] == subspaces
+    (tmp_path / "moved").mkdir()
+    (tmp_path / "texts.txt").rename(tmp_path / "moved" / "others.txt")
+    assert made("moved/others.txt") == []
+    (tmp_path / "moved" / "others.txt").write_text("a good film\nthe plot was good\n")
+    assert made("moved/others.txt") == [("subspace/3/0.safetensors", "stale")]
+    # Read where it is now: a file that is gone is told.
+    with pytest.raises(DeltaspaceError, match=r"texts.txt is missing"):
+        made("texts.txt")
+
+
+def test_what_the_method_cannot_make_is_told_before_anything_is_trained(recipe_file, tmp_path):  # noqa: F811
+    change(recipe_file, deltas=["lora", "finetune"], projection={"aligned": {"directions": "random"}})
+    with pytest.raises(DeltaspaceError, match="random directions of a delta of the PLM's size"):
+        check_recipe(load_recipe(recipe_file))
+    (tmp_path / "choices").mkdir()
+    line = {"input": "Which is a color?", "target": "red", "options": ["red", "four"]}
+    for split in ("train", "dev", "test"):
+        (tmp_path / "choices" / f"{split}.jsonl").write_text(f"{json.dumps(line)}\n" * 4)
+    (tmp_path / "texts.txt").write_text("a good film\n")
+    tasks = {"source": ["choices"], "unseen": ["two"]}
+    change(recipe_file, deltas=["lora", "prefix"], tasks=tasks, projection={"aligned": {"probe": "texts.txt"}})
+    with pytest.raises(DeltaspaceError, match="no source task can be read without options"):
+        check_recipe(load_recipe(recipe_file))

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections import Counter
 
 import pytest
 import yaml
 
+from deltaspace.averages import over_seeds
 from deltaspace.cli import app
 from deltaspace.errors import DeltaspaceError
 from deltaspace.names import check_name
-from deltaspace.report.tables import sweep_table
+from deltaspace.report.tables import sweep_tables
 from deltaspace.study import (
     Observer,
     Serial,
@@ -97,8 +99,9 @@ def test_every_point_once_and_every_solution_once(sweep_file, tmp_path):
     found = {(r.projection, r.source_tasks, r.dim) for r in read_sweep_scores(out)}
     drawn = "dense start=random"
     assert found == {("svd", 2, 1), ("svd", 2, 2), (drawn, 2, 1), (drawn, 2, 2), ("dense", 1, 2), ("dense", 2, 2)}
-    # Of each point: two deltas tuned, two pairs transferred.
-    assert len(read_sweep_scores(out)) == 6 * 4
+    # Of each point: two deltas tuned, two pairs transferred, and the controls of these.
+    counts = Counter(row.stage for row in read_sweep_scores(out))
+    assert counts == dict.fromkeys(("optimized", "transferred", "mean_code", "in_span"), 6 * 2)
     assert go(sweep_file, out) == []
 
 
@@ -265,7 +268,7 @@ def test_the_command_line(sweep_file, tmp_path):
     shown = command("show", tmp_path / "out", "--figure", tmp_path / "figure.svg")
     assert shown.returncode == 0, shown.stderr
     assert (tmp_path / "figure.svg").read_bytes().startswith(b"<?xml")
-    assert len(json.loads(command("show", tmp_path / "out", "--json").stdout)) == 2 * 4
+    assert len(json.loads(command("show", tmp_path / "out", "--json").stdout)) == 2 * 8
     write(sweep_file, {"deltas": [9]})
     wrong = command("sweep", sweep_file, "--out", tmp_path / "out")
     assert wrong.returncode == 2
@@ -291,8 +294,14 @@ def test_each_source_task_is_left_out_in_turn(sweep_file, tmp_path):
     assert {(row.left_out, row.task, row.source_tasks) for row in rows} == {("one", "one", 1), ("two", "two", 1)}
     sources = [read_subspace(out / f"svd-1-tasks-2-deltas-1-without-{name}").sources for name in ("one", "two")]
     assert sources == [("two",), ("one",)]
-    lines = [[str(cell) for cell in column.cells] for column in sweep_table(rows).columns]
-    assert lines[4] == ["one", "two", "mean of 2"]
+    lines, controls = ([[str(cell) for cell in column.cells] for column in table.columns] for table in sweep_tables(rows))
+    assert lines[4] == controls[4] == ["one", "two", "mean of 2"]
+    # Every point has its controls beside transfer.
+    headings = [[column.header for column in table.columns][6:] for table in sweep_tables(rows)]
+    assert headings == [["optimization", "transfer"], ["transfer", "mean code", "in span"]]
+    for line, name in enumerate(("one", "two")):
+        [mean] = over_seeds([row for row in rows if (row.left_out, row.stage) == (name, "mean_code")], "relative")
+        assert controls[7][line].split("|")[0] == f"{mean:.1f}"
     assert go(sweep_file, out) == []
 
 

@@ -20,21 +20,24 @@ from deltaspace.subspace.objectives.aligned import Aligned, Weights
 from deltaspace.training import Batches, Fit, Resume, Score, loop
 from tests.tiny import tiny_backbone, tiny_task
 
-SETTINGS = {"adapter": {"bottleneck": 3}, "lora": {"r": 2}, "prefix": {"tokens": 4}}
+SETTINGS = {"adapter": {"bottleneck": 3}, "lora": {"r": 2}, "prefix": {"tokens": 4}, "ia3": {"peft": "IA3"}, "finetune": {}}
+THREE = ("adapter", "lora", "prefix")
+# All weights are moved at once.
+SCALES = {"finetune": 0.05}
 NO_FIT = Fit([], Score(0.0, 0.0, 0), 0, 0, 0.0)
 SHORT = Approximation(steps=40, lr=0.02, evaluate_every=10, batch_size=4, tasks=2, alpha=0.0)
 
 
-def problem(architecture="sentence", names=tuple(SETTINGS)):
+def problem(architecture="sentence", names=THREE):
     plm = tiny_backbone(architecture)
-    attached = [attach(name, plm, **SETTINGS[name]) for name in names]
+    attached = [attach("peft" if name == "ia3" else name, plm, name=name, **SETTINGS[name]) for name in names]
     tasks = [tiny_task("one"), tiny_task("two", size=30), tiny_task("three", size=20)]
     generator = torch.Generator().manual_seed(3)
     solutions = []
     for delta in attached:
         for task in tasks:
             # Large enough that tiny PLMs change what they decide by.
-            displacement = torch.randn(delta.layout.size, generator=generator)
+            displacement = SCALES.get(delta.name, 1.0) * torch.randn(delta.layout.size, generator=generator)
             solutions.append(Solution(delta.name, task.name, delta.initial + displacement, displacement, NO_FIT))
     return attached, solutions, tasks
 
@@ -65,6 +68,22 @@ def test_training_makes_the_deltas_agree(architecture, leader):
     assert after.entries["prefix"].offset is not None
     curve = after.history["curve"]
     assert max(score for _, score, _ in curve) > curve[0][1]
+
+
+@pytest.mark.parametrize(("architecture", "start"), [("sentence", "responses"), ("t5", "svd")])
+def test_fine_tuning_and_methods_of_peft_take_part(architecture, start):
+    """Neither can have several vectors in one pass; fine-tuning is decoded as mixtures of its source displacements."""
+    attached, solutions, tasks = problem(architecture, ("lora", "ia3", "finetune"))
+    options = {"task": 0.0, "start": start}
+    before = aligned(attached, solutions, tasks, SHORT.model_copy(update={"steps": 1, "lr": 1e-9}), **options)
+    after = aligned(attached, solutions, tasks, **options)
+    first, last = apart(before, attached, tasks), apart(after, attached, tasks)
+    assert set(last.pairs) == {("lora", "ia3"), ("lora", "finetune"), ("ia3", "finetune")}
+    assert last.mean < first.mean
+    # Each learns: nothing is left as it began.
+    vector = torch.ones(4)
+    for delta in attached:
+        assert not torch.equal(before.decode(delta.name, vector), after.decode(delta.name, vector))
 
 
 def test_disagreement_is_0_for_one_function_and_2_for_opposite_ones():
@@ -204,15 +223,16 @@ def test_agreement_reads_no_labels():
     brief = SHORT.model_copy(update={"steps": 6})
     first, second = (aligned(attached, solutions, given, brief, task=0.0) for given in (tasks, wrong))
     third = aligned(attached, solutions, wrong, brief, task=1.0)
-    for name in SETTINGS:
+    for name in THREE:
         assert first.entries[name].map.up.equal(second.entries[name].map.up)
         assert first.entries[name].offset.equal(second.entries[name].offset)
     assert not first.entries["lora"].map.up.equal(third.entries["lora"].map.up)
 
 
-def test_a_killed_training_ends_with_the_same_numbers(tmp_path, monkeypatch):
+@pytest.mark.parametrize("names", [("adapter", "lora"), ("ia3", "finetune")])
+def test_a_killed_training_ends_with_the_same_numbers(names, tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "_SAVE_SECONDS", -1.0)
-    given = problem("bert", ("adapter", "lora"))
+    given = problem("bert", names)
     brief = SHORT.model_copy(update={"steps": 8, "evaluate_every": 2})
     whole = aligned(*given, brief)
 
@@ -224,8 +244,10 @@ def test_a_killed_training_ends_with_the_same_numbers(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         aligned(*given, brief, Resume(state, "a", killed))
     resumed = aligned(*given, brief, Resume(state, "a"))
-    for name, entry in whole.entries.items():
-        assert resumed.entries[name].map.up.equal(entry.map.up) and resumed.entries[name].offset.equal(entry.offset)
+    for name in names:
+        vectors = torch.eye(4)
+        assert resumed.decode(name, vectors).equal(whole.decode(name, vectors))
+        assert resumed.entries[name].offset.equal(whole.entries[name].offset)
     assert resumed.history["curve"] == whole.history["curve"]
 
 
@@ -299,6 +321,12 @@ def test_random_directions_are_as_long_as_the_sources_and_start_elsewhere():
     assert not torch.equal(drawn.up, other.up)
     with pytest.raises(DeltaspaceError, match="random directions of a delta of the PLM's size"):
         find_projection("aligned", directions="random").raw([Source(InMemory(rows), [60], True)], 4, 0)
+
+
+def test_random_directions_of_fine_tuning_are_refused():
+    attached, solutions, tasks = problem("bert", ("lora", "finetune"))
+    with pytest.raises(DeltaspaceError, match=r"random directions of a delta of the PLM's size(.|\n)*found: finetune"):
+        aligned(attached, solutions, tasks, directions="random")
 
 
 def test_random_directions_can_be_trained_to_agree():

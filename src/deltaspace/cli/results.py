@@ -29,13 +29,14 @@ def show(
     """
     from deltaspace.figures import check_format, draw, save_figure
     from deltaspace.report.kept import kept_table
-    from deltaspace.report.tables import disagreement_table, sweep_table, tables
+    from deltaspace.report.tables import disagreement_table, missed_table, sweep_tables, tables
     from deltaspace.study import (
         is_sweep,
         outdated,
         points_without_scores,
         read_disagreements,
         read_kept,
+        read_missed,
         read_radii,
         read_scores,
         read_sweep_scores,
@@ -46,13 +47,15 @@ def show(
     left_out: list[str] = []
     if is_sweep(study):
         swept = read_sweep_scores(study)
-        rows, shown, name = list(map(asdict, swept)), [sweep_table(swept)], "sweep"
+        rows, shown, name = list(map(asdict, swept)), sweep_tables(swept), "sweep"
     else:
         scores = read_scores(study)
         kept = read_kept(study)
         rows, shown, name = _with_kept(scores, kept), tables(scores), "scores"
         if kept:
             shown.append(kept_table(kept))
+        if missed := read_missed(study):
+            shown.append(missed_table(missed))
         if disagreements := read_disagreements(study):
             shown.append(disagreement_table(disagreements, read_radii(study)))
         left_out = outdated(study)

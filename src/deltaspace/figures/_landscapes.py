@@ -28,24 +28,27 @@ class Trust:
 
     Args:
         radii: of every cell, its distance from the source tasks' codes, shaped as the slice.
-        within: up to this they agree (`deltaspace.study.disagreements.agreeing_radius`).
+        within: up to this they agree (`deltaspace.study.disagreements.agreeing_radius`); None where they agree nowhere.
     """
 
     radii: np.ndarray
-    within: float
+    within: float | None
 
 
-def trust(results: Results, landscape: Landscape) -> Trust | None:
-    """Of a study's landscape; None where disagreement was not measured, or the deltas agree nowhere."""
+def trust(results: Results, name: str) -> Trust | None:
+    """Of a study's landscape; None where its subspace's disagreement was not measured."""
     from deltaspace.study.disagreements import agreeing_radius
     from deltaspace.subspace.codes import radius_of
 
-    within = agreeing_radius([row for row in results.disagreements if row.dim == landscape.slice.dim])
-    if within is None:
+    landscape, seed = results.landscape(name), results.landscape_seeds.get(name)
+    dim = landscape.slice.dim
+    # Of its own subspace: another seed's codes are other points, of another slice.
+    rows = [row for row in results.disagreements if (row.dim, row.seed) == (dim, seed)]
+    if not rows:
         return None
-    codes = results.subspace(landscape.slice.dim).shared_codes().cpu()
+    codes = results.subspace(dim, seed).shared_codes().cpu()
     radii = radius_of(landscape.slice.points(), codes).reshape(landscape.slice.shape)
-    return Trust(radii.numpy(), within)
+    return Trust(radii.numpy(), agreeing_radius(rows))
 
 
 def has_landscape(results: Results, options: Options) -> bool:

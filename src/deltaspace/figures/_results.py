@@ -13,7 +13,9 @@ from deltaspace.study import (
     read_answers,
     read_curves,
     read_disagreements,
+    read_landscape_seeds,
     read_landscapes,
+    read_missed,
     read_radii,
     read_scores,
     read_subspace,
@@ -22,10 +24,10 @@ from deltaspace.study import (
 
 if TYPE_CHECKING:
     from deltaspace.landscape import Landscape
-    from deltaspace.study import Answer, Curve, DisagreementRow, ScoreRow, SweepRow, VectorRadius
+    from deltaspace.study import Answer, Curve, DisagreementRow, MissedRow, ScoreRow, SweepRow, VectorRadius
     from deltaspace.subspace import Subspace
 
-    Row = TypeVar("Row", ScoreRow, SweepRow, Curve, Answer, DisagreementRow, VectorRadius)
+    Row = TypeVar("Row", ScoreRow, SweepRow, Curve, Answer, DisagreementRow, MissedRow, VectorRadius)
 
 
 class Results:
@@ -38,7 +40,7 @@ class Results:
 
     def __init__(self, folder: Path | str, seed: int | None = None) -> None:
         self.folder, self._seed = Path(folder), seed
-        self._subspaces: dict[int | None, Subspace] = {}
+        self._subspaces: dict[tuple[int | None, int | None], Subspace] = {}
 
     @cached_property
     def is_sweep(self) -> bool:
@@ -75,6 +77,11 @@ class Results:
         return self._of_seed(read_disagreements(self.folder))
 
     @cached_property
+    def missed(self) -> list[MissedRow]:
+        """What translated vectors miss."""
+        return self._of_seed(read_missed(self.folder))
+
+    @cached_property
     def radii(self) -> list[VectorRadius]:
         """How far out the tuned vectors lie."""
         return self._of_seed(read_radii(self.folder))
@@ -83,6 +90,11 @@ class Results:
     def landscapes(self) -> dict[str, Landscape]:
         """The study's landscapes by name."""
         return read_landscapes(self.folder)
+
+    @cached_property
+    def landscape_seeds(self) -> dict[str, int]:
+        """The seed of the subspace that each landscape was sampled in."""
+        return read_landscape_seeds(self.folder)
 
     def landscape(self, name: str | None = None) -> Landscape:
         """The landscape of a name, or the first.
@@ -97,15 +109,16 @@ class Results:
             raise DeltaspaceError(f"{self.folder} has no landscape {name!r}", expected=", ".join(self.landscapes))
         return self.landscapes[name]
 
-    def subspace(self, dim: int | None = None) -> Subspace:
-        """The subspace of a d, with the vectors of all tasks.
+    def subspace(self, dim: int | None = None, seed: int | None = None) -> Subspace:
+        """The subspace of a d, with the vectors of all tasks; of these results' seed unless another is named.
 
         Raises:
             DeltaspaceError: there is none yet, or there are several and none was chosen.
         """
-        if dim not in self._subspaces:
-            self._subspaces[dim] = read_subspace(self.folder, dim, self._seed)
-        return self._subspaces[dim]
+        key = (dim, self._seed if seed is None else seed)
+        if key not in self._subspaces:
+            self._subspaces[key] = read_subspace(self.folder, *key)
+        return self._subspaces[key]
 
     def _of_seed(self, rows: list[Row]) -> list[Row]:
         chosen = [row for row in rows if self._seed in (None, row.seed)]

@@ -32,7 +32,8 @@ def landscape_figure(landscape: Landscape, threshold: float = DEFAULT_THRESHOLD,
     Args:
         landscape: finished.
         threshold: q, in percent of each delta's best.
-        trust: where the deltas agree; on a plane a gray line is drawn around it.
+        trust: where the deltas agree; on a plane a gray line is drawn around it, and the legend says so where that is
+            all of it or nothing.
 
     Raises:
         DeltaspaceError: matplotlib is missing, or the landscape is not finished.
@@ -55,7 +56,7 @@ def landscape_figure(landscape: Landscape, threshold: float = DEFAULT_THRESHOLD,
         handles.append(_handle(look, f"{delta}: best {region.best[delta]:.1f}, inside in {share:.0f} % of the slice"))
         _draw_mark(axes, landscape, delta, look)
     handles += _draw_cells(axes, landscape, region)
-    if trust is not None and trust.radii.min() <= trust.within < trust.radii.max():
+    if trust is not None:
         handles.append(_draw_trust(axes, landscape, trust))
     _draw_points(axes, landscape)
     axes.set_xlabel(landscape.slice.labels[0])
@@ -85,9 +86,14 @@ def _draw_cells(axes: Axes, landscape: Landscape, region: Region) -> list[Patch]
     return [Patch(facecolor=color, edgecolor="0.45", linewidth=0.6, label=text) for color, text in zip(colors, said, strict=True)]
 
 
-def _draw_trust(axes: Axes, landscape: Landscape, trust: Trust) -> Line2D:
+def _draw_trust(axes: Axes, landscape: Landscape, trust: Trust) -> Artist:
     from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
 
+    if trust.within is None or trust.within < trust.radii.min():
+        return Patch(visible=False, label="the deltas agree in no part of it")
+    if trust.within >= trust.radii.max():
+        return Patch(visible=False, label="the deltas agree in all of it")
     x, y = (np.array(ticks) for ticks in landscape.slice.ticks)
     axes.contour(x, y, trust.radii, [trust.within], colors=["0.35"], linestyles=[":"], linewidths=1.5)
     label = f"within {trust.within:g} of the source tasks' codes: the deltas agree"
@@ -116,7 +122,8 @@ def _draw_points(axes: Axes, landscape: Landscape) -> None:
 
 def _draw(results: Results, options: Options) -> Figure:
     landscape = results.landscape(options.landscape)
-    return landscape_figure(landscape, options.threshold, trust(results, landscape))
+    name = options.landscape or next(iter(results.landscapes))
+    return landscape_figure(landscape, options.threshold, trust(results, name))
 
 
 FIGURES.register(
@@ -126,7 +133,7 @@ FIGURES.register(
         draw=_draw,
         drawable=has_landscape,
         caption=f"Every delta's border at {DEFAULT_THRESHOLD:g} % of its best, and each cell by how many deltas have it inside; "
-        "dotted: where the deltas agree, as measured before anything was tuned.",
+        "dotted: where the deltas agree, as measured before anything was tuned; the legend says where they agree nowhere.",
         each_landscape=True,
         order=10,
     )

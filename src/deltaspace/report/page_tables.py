@@ -21,6 +21,7 @@ _TASKS = {
     "transferred_relative": "transferred rel. %",
     "transferred_recovered": "transferred rec. %",
 }
+_MISSED = {"source_delta": "found through", "before": "transferred", "after": "translated"}
 _REGIONS = {"share": "share %", "low": "from", "high": "to"}
 
 
@@ -37,6 +38,10 @@ def page_tables(results: Results) -> list[dict[str, Any]]:
         disagreements = [asdict(row) for row in results.disagreements]
         title = "Disagreement of the deltas' functions, by distance from the source tasks' codes"
         tables.append(_table("disagreement", title, disagreements, {}) | {"rows": disagreements})
+    if results.missed:
+        missed = [asdict(row) for row in results.missed]
+        title = "What translation misses of the followed delta's change, as a share, on held-out inputs"
+        tables.append(_table("missed", title, missed, _MISSED) | {"rows": missed})
     if results.landscapes:
         regions = [asdict(row) for row in region_rows(results.landscapes)]
         title = "Common regions, 95 % intervals over the examples"

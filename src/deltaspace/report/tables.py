@@ -13,7 +13,7 @@ from rich.table import Table
 
 from deltaspace.averages import Measure, average, difference_over_tasks, over_seeds
 from deltaspace.names import counted
-from deltaspace.study import STAGES, DisagreementRow, ScoreRow, SweepRow, VectorRadius
+from deltaspace.study import STAGES, DisagreementRow, MissedRow, ScoreRow, SweepRow, VectorRadius
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -29,6 +29,14 @@ _HEADINGS = {
     "translated": "Translation (tuned without labels)",
 }
 _MEASURES: tuple[Measure, ...] = ("relative", "recovered")
+# Columns of a sweep's tables.
+_SWEPT = {
+    "optimized": "optimization",
+    "transferred": "transfer",
+    "translated": "translation",
+    "mean_code": "mean code",
+    "in_span": "in span",
+}
 
 
 def tables(rows: Sequence[ScoreRow]) -> list[Table]:
@@ -70,16 +78,44 @@ def disagreement_table(rows: Sequence[DisagreementRow], radii: Sequence[VectorRa
         distances = [vector.radius for vector in radii]
         table.caption = (
             f"tuned vectors lie at {min(distances):.2f} to {max(distances):.2f}, median {statistics.median(distances):.2f}; "
-            "0: the same function, 1: like two vectors drawn alike"
+            "0: the same function, 1: nothing in common"
         )
         table.caption_justify = "left"
     return table
 
 
-def sweep_table(rows: Sequence[SweepRow]) -> Table:
-    """A sweep's points, one a line: relative performance and recovered gain of both stages, mean ± spread over seeds."""
-    table = Table(title="Sweep: averages over the unseen tasks, relative performance|recovered gain (%)", title_justify="left")
+def missed_table(rows: Sequence[MissedRow]) -> Table:
+    """What translation misses for each pair of deltas, on held-out inputs: means over tasks and seeds."""
+    title = "What translation misses of the followed delta's change, held-out inputs (%)"
+    table = Table(title=title, title_justify="left", min_width=len(title))
+    for heading in ("d", "from → to", "vectors", "transferred", "translated", "begun at the mean code"):
+        table.add_column(heading, justify="left" if heading == "from → to" else "right")
+    for dim, source, delta in _unique((row.dim, row.source_delta, row.delta) for row in rows):
+        part = [row for row in rows if (row.dim, row.source_delta, row.delta) == (dim, source, delta)]
+        means = (100 * statistics.fmean(values) for values in ([row.before for row in part], [row.after for row in part]))
+        begun = sum(row.start == "mean" for row in part)
+        table.add_row(str(dim), f"{source} → {delta}", str(len(part)), *(f"{mean:.0f}" for mean in means), str(begun))
+    table.caption = "0: the same answers, 100: as far from them as the untuned model's"
+    table.caption_justify = "left"
+    return table
+
+
+def sweep_tables(rows: Sequence[SweepRow]) -> list[Table]:
+    """A sweep's points, one a line: relative performance and recovered gain, mean ± spread over seeds, of the stages that tune or
+    decode a vector; then of transfer beside its controls, where these were scored.
+    """
+    shown = [_sweep(rows, (*_TUNED, "translated"), "Sweep: averages over the unseen tasks")]
+    if any(row.stage in _CONTROLS for row in rows):
+        shown.append(_sweep(rows, ("transferred", *_CONTROLS), "Sweep: transfer and its controls"))
+    return shown
+
+
+def _sweep(rows: Sequence[SweepRow], wanted: Sequence[str], title: str) -> Table:
+    table = Table(title=f"{title}, relative performance|recovered gain (%)", title_justify="left")
     left_out = any(row.left_out for row in rows)
+    stages = [stage for stage in wanted if any(row.stage == stage for row in rows)]
+    # Three spreads with decimals do not fit 100 columns.
+    digits = 1 if len(stages) < 3 or len(_unique(row.seed for row in rows)) < 2 else 0
     for heading in (
         "projection",
         "tasks",
@@ -87,16 +123,15 @@ def sweep_table(rows: Sequence[SweepRow]) -> Table:
         "d",
         *(["left out"] if left_out else []),
         "seeds",
-        "optimization",
-        "transfer",
+        *(_SWEPT[stage] for stage in stages),
     ):
         table.add_column(heading, justify="left" if heading in ("projection", "left out") else "right")
 
     def add(label: list[str], part: Sequence[SweepRow]) -> None:
         cells = []
-        for stage in _TUNED:
+        for stage in stages:
             scored = [row for row in part if row.stage == stage]
-            cells.append("|".join(spread(over_seeds(scored, measure)) for measure in _MEASURES))
+            cells.append("|".join(spread(over_seeds(scored, measure), digits) for measure in _MEASURES))
         table.add_row(*label, str(len(_unique(row.seed for row in part))), *cells)
 
     for point in _unique(_point(row) for row in rows):

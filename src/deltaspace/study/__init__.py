@@ -11,6 +11,7 @@ from deltaspace.study.history import RunRecord, read_history
 from deltaspace.study.imports import Imported, import_checkpoints
 from deltaspace.study.kept import read_kept
 from deltaspace.study.live import Live, Running
+from deltaspace.study.missed import MissedRow, read_missed
 from deltaspace.study.observer import Observer, Worker
 from deltaspace.study.plan import Plan, StagePlan, plan_study
 from deltaspace.study.planned_sweep import plan_sweep
@@ -22,6 +23,7 @@ from deltaspace.study.results import (
     outdated,
     read_answers,
     read_curves,
+    read_landscape_seeds,
     read_landscapes,
     read_scores,
     read_subspace,
@@ -48,6 +50,7 @@ __all__ = [
     "Kept",
     "Live",
     "MadeFrom",
+    "MissedRow",
     "Observer",
     "Plan",
     "Ray",
@@ -82,7 +85,9 @@ __all__ = [
     "read_disagreements",
     "read_history",
     "read_kept",
+    "read_landscape_seeds",
     "read_landscapes",
+    "read_missed",
     "read_radii",
     "read_scores",
     "read_status",

@@ -55,6 +55,8 @@ def check_spaces(resources: Resources) -> None:
     method.read_from()
     attached = resources.deltas(recipe.seed[0])
     tasks, blocks = len(recipe.source_tasks), min(len(delta.layout.entries) for delta in attached)
+    large = [delta.name for delta in attached if delta.delta.large]
+    method.check_sources([resources.tasks[name] for name in recipe.source_tasks], large)
     sizes = [(delta.layout.size, delta.delta.large) for delta in attached]
     for dim in recipe.dim:
         method.check_dim(dim, tasks, blocks)

@@ -10,7 +10,7 @@ from deltaspace.landscape import Landscape
 from deltaspace.study.files import RECIPE
 from deltaspace.study.folder import Folder
 from deltaspace.study.kept import read_kept
-from deltaspace.study.record import Record, current_records, read_records
+from deltaspace.study.record import Record, current_records, read_record, read_records
 from deltaspace.study.scores import ScoreRow, measured
 from deltaspace.study.stage import STAGES, ordered_stages
 from deltaspace.study.stages.landscapes import LANDSCAPES
@@ -118,6 +118,21 @@ def read_landscapes(study: Path | str) -> dict[str, Landscape]:
     current = current_records(folder, LANDSCAPES.name)
     landscapes = {record.key["name"]: Landscape.load(folder.path / record.path) for record in current}
     return dict(sorted(landscapes.items(), key=lambda pair: -len(pair[1].slice.shape)))
+
+
+def read_landscape_seeds(study: Path | str) -> dict[str, int]:
+    """The seed of the subspace that each landscape of a study was sampled in, by the landscape's name.
+
+    Raises:
+        DeltaspaceError: as `read_scores`.
+    """
+    folder = _study(study)
+    return {
+        record.key["name"]: read_record(folder, path).key["seed"]
+        for record in current_records(folder, LANDSCAPES.name)
+        for path in record.made_from
+        if path.startswith(f"{SUBSPACE.name}/")
+    }
 
 
 def read_subspace(study: Path | str, dim: int | None = None, seed: int | None = None) -> Subspace:

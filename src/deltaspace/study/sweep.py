@@ -42,6 +42,9 @@ from deltaspace.study.stages.optimized import OPTIMIZED
 from deltaspace.study.yaml_file import load_yaml
 from deltaspace.study.yaml_text import NotYaml, read_yaml
 
+# Stages whose scores are of vectors: what a sweep's points are compared by.
+_OF_VECTORS = ("optimized", "transferred", "translated", "mean_code", "in_span")
+
 
 def load_sweep(path: Path | str) -> tuple[Sweep, Recipe]:
     """Read a sweep file and its recipe.
@@ -225,7 +228,7 @@ def is_sweep(folder: Path | str) -> bool:
 
 
 def read_sweep_scores(folder: Path | str) -> list[SweepRow]:
-    """Every optimization and transfer score of a sweep so far, with its point.
+    """Every score of vectors that a sweep has so far (optimization, transfer with its controls, translation), with its point.
 
     Raises:
         DeltaspaceError: the folder is no sweep, or a file of it is damaged (see `read_scores`).
@@ -235,7 +238,7 @@ def read_sweep_scores(folder: Path | str) -> list[SweepRow]:
         study = folder / listed.name
         if (study / RECIPE).exists():
             point = (listed.projection, listed.source_tasks, listed.deltas, listed.left_out)
-            rows += [SweepRow.at(row, *point) for row in read_scores(study) if row.stage in ("optimized", "transferred")]
+            rows += [SweepRow.at(row, *point) for row in read_scores(study) if row.stage in _OF_VECTORS]
     return rows
 
 

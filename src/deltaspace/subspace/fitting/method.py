@@ -99,11 +99,23 @@ class ProjectionMethod(Settings, ABC):
         """The same method, with the files that its settings name relative to a folder: that of the recipe."""
         return self
 
+    def without_paths(self) -> ProjectionMethod:
+        """The same method, with no file named: `read_from` says what is in these, and where they lie decides nothing."""
+        return self
+
     def check_deltas(self, names: Sequence[str]) -> None:
         """Raise DeltaspaceError unless its settings suit the deltas of these names."""
 
     def check_dim(self, dim: int, tasks: int, blocks: int) -> None:
         """Raise DeltaspaceError unless d suits so many source tasks, and deltas of at least so many tensor blocks."""
+
+    def check_sources(self, tasks: Sequence[Task], large: Sequence[str]) -> None:
+        """Raise DeltaspaceError unless it can be made from these source tasks, for deltas of which some are `large`.
+
+        Args:
+            tasks: the source tasks.
+            large: names of the deltas that are of the PLM's size.
+        """
 
     def numbers(self, sizes: Sequence[tuple[int, bool]], tasks: int, dim: int) -> int:
         """How many numbers its maps hold at least: d directions of a delta's size, or what mixes the source solutions.

@@ -112,6 +112,7 @@ class AlignedDirections(ProjectionMethod):
     def fit(self, problem: Problem, drawn: int, resume: Resume = NO_RESUME) -> Fitted:
         names = [delta.name for delta in problem.attached]
         self.check_deltas(names)
+        self.check_sources(problem.tasks, [delta.name for delta in problem.attached if delta.delta.large])
         family, each = problem.attached[0].backbone.family, max(1, self.responding // len(problem.tasks))
         items = [family.encode(task, examples) for task, examples in self._examples(problem.tasks)]
         start = self.raw(problem.sources, problem.dim, problem.seed)
@@ -161,8 +162,23 @@ class AlignedDirections(ProjectionMethod):
         if self.leader not in (CONSENSUS, TURNS, *names):
             raise DeltaspaceError(f"aligned: no leader {self.leader!r}", expected=", ".join((CONSENSUS, TURNS, *names)))
 
+    def check_sources(self, tasks: Sequence[Task], large: Sequence[str]) -> None:
+        self._check_directions(large)
+        self._examples(tasks)
+
+    def _check_directions(self, large: Sequence[str]) -> None:
+        if self.directions == "random" and large:
+            raise DeltaspaceError(
+                "aligned: random directions of a delta of the PLM's size do not fit",
+                found=", ".join(large),
+                mend="leave out fine-tuning, or 'directions'",
+            )
+
     def relative_to(self, folder: Path) -> AlignedDirections:
         return self if self.probe is None else self.model_copy(update={"probe": str(resolved(folder / self.probe))})
+
+    def without_paths(self) -> AlignedDirections:
+        return self.model_copy(update={"probe": None})
 
     def read_from(self) -> list[str]:
         return [] if self.probe is None else read_inputs(Path(self.probe))
@@ -180,11 +196,7 @@ class AlignedDirections(ProjectionMethod):
 
     def raw(self, sources: Sequence[Source], dim: int, seed: int) -> list[Affine]:
         """Step 1: the directions and codes of the joint SVD, without training; or its codes and random directions."""
-        if self.directions == "random" and any(source.large for source in sources):
-            raise DeltaspaceError(
-                "aligned: random directions of a delta of the PLM's size do not fit",
-                mend="leave out fine-tuning, or 'directions'",
-            )
+        self._check_directions([f"{source.displacements.shape[1]:,} parameters" for source in sources if source.large])
         generator = torch.Generator().manual_seed(seed)
         center = sources[0].tasks > 1
         centered = [replace(s, displacements=Centered(s.displacements)) if center else s for s in sources]
