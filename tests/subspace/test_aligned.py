@@ -398,3 +398,18 @@ def test_no_written_label_changes_a_continued_training():
         subspace = aligned(attached, solutions, each, few, continued=6, task=0.0, distillation=0.0)
         made.append(subspace.decode("lora", torch.ones(4)))
     assert torch.equal(*made)
+
+
+def test_which_delta_comes_first_changes_nothing():
+    """What a vector changes is told from the PLM itself: a prefix does something from its first value on."""
+    attached, _, tasks = problem("sentence")
+    items = attached[0].backbone.family.encode(tasks[0], tasks[0].train)
+    weights = Weights(0.0, 0.0, 2.0, 3.0, 0.0, 1, "consensus", vectors=3, texts=5, reach=1.0, near=0.3, far=1.0)
+    generator = torch.Generator().manual_seed(1)
+    decoded = [delta.initial + torch.randn(3, delta.layout.size, generator=generator) for delta in attached]
+    drawn = torch.randn(3, 4, generator=generator)
+    told = [
+        torch.stack(Aligned(Problem(deltas, [], tasks, 4, SHORT, 0), weights, items)._apart(drawn, parameters, 0))
+        for deltas, parameters in ((attached, decoded), (attached[::-1], decoded[::-1]))
+    ]
+    torch.testing.assert_close(told[0], told[1].flip(0))

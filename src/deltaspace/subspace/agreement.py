@@ -192,6 +192,14 @@ def decisions_of(model: nn.Module, backbone: Backbone, items: Sequence[Item]) ->
         return _in_order(items, lambda texts: backbone.family.decision(model, backbone.family.collate(texts)).unsqueeze(0))[0]
 
 
+@torch.no_grad()
+def answers_of(model: nn.Module, backbone: Backbone, items: Sequence[Item]) -> Iterator[Float[Tensor, "texts features"]]:
+    """Likewise what it answers to the items' own task, in the parts of `answers`."""
+    for chosen in _parts(items):
+        with backbone.autocast():
+            yield backbone.family.answer(model, backbone.family.collate([items[index] for index in chosen]))
+
+
 def disagreement_of(
     first: Float[Tensor, "texts features"], second: Float[Tensor, "texts features"], untuned: Float[Tensor, "texts features"]
 ) -> float:

@@ -36,7 +36,7 @@ from torch.nn.functional import normalize
 
 from deltaspace.families import Batch, Item
 from deltaspace.seeds import derived_seed
-from deltaspace.subspace.agreement import SMALL, drawn_states, probe_seed
+from deltaspace.subspace.agreement import SMALL, decisions_of, drawn_states, probe_seed
 from deltaspace.subspace.codes import draw_codes
 from deltaspace.subspace.fitting.method import Problem
 from deltaspace.subspace.fitting.trainable import Trainable
@@ -139,7 +139,8 @@ class Aligned:
                 for delta, source in zip(attached, sources, strict=True)
             ]
             goal = torch.stack(solved).mean(0).unflatten(0, (len(tasks), -1))
-            change = goal - attached[0].decision(attached[0].initial, batch).view_as(goal)
+        backbone = attached[0].backbone
+        change = goal - decisions_of(backbone.model, backbone, batch.items).view_as(goal)
         return _Learned(goal, _size(change))
 
     def _apart(
@@ -147,14 +148,14 @@ class Aligned:
     ) -> list[Float[Tensor, ""]]:
         """Of every delta agreement and isometry, with the gradient of both, as far as it is due to this delta."""
         attached, weights, count = self._problem.attached, self._weights, len(drawn)
-        backbone = self._problem.attached[0].backbone
+        backbone = attached[0].backbone
         items = drawn_states(
             backbone, self._texts.at(step), weights.continued, probe_seed(self._problem.seed, "states", str(step))
         )
         batch = self._family.collate(items * count)
         decided = [delta.decision(part, batch).unflatten(0, (count, -1)) for delta, part in zip(attached, decoded, strict=True)]
-        with torch.no_grad():
-            untuned = attached[0].decision(attached[0].initial, self._family.collate(items))
+        # Of the PLM itself: a delta's initial vector need not be nothing, such as a prefix.
+        untuned = decisions_of(backbone.model, backbone, items)
         target = self._target(decided, step).requires_grad_()
         change = target - untuned
         size = _size(change)

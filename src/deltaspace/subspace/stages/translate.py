@@ -25,7 +25,7 @@ from deltaspace.arguments import check_seed
 from deltaspace.deltas.delta import AttachedDelta
 from deltaspace.errors import DeltaspaceError
 from deltaspace.families import Item
-from deltaspace.subspace.agreement import answers, probe_seed
+from deltaspace.subspace.agreement import answers, answers_of, probe_seed
 from deltaspace.subspace.stages.searchers import CandidateAdam, best_of
 from deltaspace.subspace.subspace import Subspace
 from deltaspace.tasks.task import Task, unlabeled
@@ -169,9 +169,10 @@ class _Judged:
         self._target, self._items = target, items
         self._wanted: list[Tensor] = []
         change = 0.0
-        for wanted, untuned in answers(source, torch.stack([followed, source.initial]), items):
-            # A copy, which does not keep the untuned one's memory.
-            self._wanted.append(wanted.clone())
+        backbone = source.backbone
+        answered = answers(source, followed.unsqueeze(0), items), answers_of(backbone.model, backbone, items)
+        for [wanted], untuned in zip(*answered, strict=True):
+            self._wanted.append(wanted)
             change += float((wanted - untuned).square().sum())
         # 1 where the tuned delta leaves the PLM as it was: then misses are told in units of squared answers.
         self.change = change / len(items) or 1.0
