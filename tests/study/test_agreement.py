@@ -72,6 +72,36 @@ def test_a_study_measures_disagreement_and_its_controls(translated, monkeypatch,
     assert (translated / "figure.png").stat().st_size > 1000
 
 
+def test_a_killed_translation_by_the_command_goes_on(translated, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("deltaspace.training.loop._SAVE_SECONDS", -1.0)
+    given = ("translate", translated, "--task", "two", "--from", "lora", "--to", "adapter", "--json", "-o")
+    assert run(monkeypatch, *given, tmp_path / "whole") == 0
+    whole = json.loads(capsys.readouterr().out)
+    steps = []
+
+    def killed(_, done, *rest):
+        steps.append(done)
+        if done == 3:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("deltaspace.training.resume.Resume.tell", killed)
+        assert run(patched, *given, tmp_path / "again") == 130
+    [state] = tmp_path.glob(".again*")
+    assert not (tmp_path / "again").exists()
+    begun = []
+    with monkeypatch.context() as patched:
+        patched.setattr("deltaspace.training.resume.Resume.tell", lambda _, done, *rest: begun.append(done))
+        assert run(patched, *given, tmp_path / "again") == 0
+    assert begun[0] > 1 and not state.exists()
+    capsys.readouterr()
+    names = sorted(path.name for path in (tmp_path / "whole").iterdir())
+    for name in names:
+        if name.endswith(".safetensors"):
+            assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert whole["missed"]["steps"] <= 4
+
+
 def test_they_can_be_left_out(recipe_file, tmp_path):  # noqa: F811
     change(recipe_file, disagreement=False, controls=False)
     run_study(load_recipe(recipe_file), tmp_path / "study")

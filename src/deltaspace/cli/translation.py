@@ -39,8 +39,12 @@ def translate(
     if out is not None:
         check_export(out, "a checkpoint")
     texts = None if inputs is None else read_inputs(inputs)
+    # Without -o nothing is written at all, so that a killed one begins anew.
+    state = None if out is None else out.parent / f".{out.name}.translating.safetensors"
     with bars() as shown:
-        made = translate_in_study(study, task, source, delta, inputs=texts, dim=dim, seed=seed, progress=shown.progress)
+        made = translate_in_study(
+            study, task, source, delta, inputs=texts, dim=dim, seed=seed, state=state, progress=shown.progress
+        )
     moved = made.translated
     if out is not None:
         provenance = {
@@ -51,6 +55,8 @@ def translate(
             "seed": made.subspace.seed,
         }
         export_delta(made.target, made.subspace.decode(delta, moved.vector), out, provenance=provenance)
+    if state is not None:
+        state.unlink(missing_ok=True)
     if as_json:
         scores = {"metric": made.metric, "transferred": asdict(made.transferred), "translated": asdict(made.score)}
         missed = {"before": moved.before, "after": moved.after, "steps": moved.fit.best_step}

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from deltaspace.deltas import AttachedDelta
 from deltaspace.errors import DeltaspaceError
+from deltaspace.storage import digest
 from deltaspace.study.files import RECIPE
 from deltaspace.study.folder import Folder
 from deltaspace.study.graph import Graph
@@ -16,6 +17,7 @@ from deltaspace.study.resources import Resources
 from deltaspace.study.stages.optimized import OPTIMIZED
 from deltaspace.study.stages.subspace import SUBSPACE
 from deltaspace.study.stages.transferred import Key
+from deltaspace.study.stages.translated import TRANSLATED
 from deltaspace.subspace import TRANSLATE, Subspace, Translated, transfer, translate
 from deltaspace.training import Progress, Resume, Score
 
@@ -50,6 +52,7 @@ def translate_in_study(
     inputs: Sequence[str] | None = None,
     dim: int | None = None,
     seed: int | None = None,
+    state: Path | None = None,
     progress: Progress | None = None,
 ) -> StudyTranslation:
     """Translate the vector that a study tuned for a task through one delta to another; the study stays as it is.
@@ -63,6 +66,7 @@ def translate_in_study(
         delta: the delta that it is to be for.
         inputs: texts in place of the task's training inputs.
         dim, seed: which subspace; the recipe's only d, and its first seed by default.
+        state: a file from which it goes on when it was killed, which whoever asks removes at the end; without it it begins anew.
         progress: told how far it is.
 
     Raises:
@@ -84,21 +88,17 @@ def translate_in_study(
             raise DeltaspaceError(f"{folder} has no {what} {name!r}", expected=", ".join(map(str, known)))
     resources = Resources(recipe, Folder(folder))
     needed = OPTIMIZED.artefact(key.vector)
-    if (state := Graph(resources).state(needed)) != "valid":
-        raise DeltaspaceError(f"{folder / needed.path} is {state}", mend=f"deltaspace optimize {folder / RECIPE} --out {folder}")
+    if (present := Graph(resources).state(needed)) != "valid":
+        raise DeltaspaceError(
+            f"{folder / needed.path} is {present}", mend=f"deltaspace optimize {folder / RECIPE} --out {folder}"
+        )
     subspace, loaded = SUBSPACE.load(resources, key.vector.subspace), resources.tasks[task]
     attached = resources.attached(source, key.seed), resources.attached(delta, key.seed)
     vector = OPTIMIZED.vector(resources, key.vector).to(resources.backbone.device)
-    translated = translate(
-        subspace,
-        vector,
-        attached,
-        loaded,
-        recipe.translate or TRANSLATE,
-        inputs=inputs,
-        seed=key.seed,
-        resume=Resume(progress=progress),
-    )
+    how = recipe.translate or TRANSLATE
+    made_from = [Graph(resources).fingerprint(needed), delta, loaded.fingerprint, how.model_dump(), inputs]
+    resume = Resume(state, digest([TRANSLATED.version, *made_from]), progress)
+    translated = translate(subspace, vector, attached, loaded, how, inputs=inputs, seed=key.seed, resume=resume)
     before = transfer(subspace, vector, attached[1], loaded)
     after = transfer(subspace, translated.vector, attached[1], loaded)
     return StudyTranslation(translated, subspace, attached[1], before, after, loaded.metric)
