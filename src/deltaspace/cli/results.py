@@ -15,7 +15,7 @@ from deltaspace.figures import figure_names
 from deltaspace.names import counted
 
 if TYPE_CHECKING:
-    from deltaspace.study import Kept, ScoreRow, SliceSpec
+    from deltaspace.study import DisagreementRow, Kept, MissedRow, ScoreRow, SliceSpec
 
 
 def show(
@@ -51,12 +51,13 @@ def show(
     else:
         scores = read_scores(study)
         kept = read_kept(study)
-        rows, shown, name = _with_kept(scores, kept), tables(scores), "scores"
+        missed, disagreements = read_missed(study), read_disagreements(study)
+        rows, shown, name = _all_rows(scores, kept, missed, disagreements), tables(scores), "scores"
         if kept:
             shown.append(kept_table(kept))
-        if missed := read_missed(study):
+        if missed:
             shown.append(missed_table(missed))
-        if disagreements := read_disagreements(study):
+        if disagreements:
             shown.append(disagreement_table(disagreements, read_radii(study)))
         left_out = outdated(study)
     if as_json:
@@ -76,16 +77,26 @@ def show(
         print(f"figure: {save_figure(draw(name, study), figure)}")
 
 
-def _with_kept(scores: list[ScoreRow], kept: list[Kept]) -> list[dict[str, Any]]:
-    """Rows of scores for JSON; those of imported and of reconstructed solutions say what is kept of them too."""
+def _all_rows(
+    scores: list[ScoreRow], kept: list[Kept], missed: list[MissedRow], disagreements: list[DisagreementRow]
+) -> list[dict[str, Any]]:
+    """Rows of scores for JSON; those of imported and of reconstructed solutions say what is kept of them too, those of translated
+    vectors what is missed. Disagreements are rows of their own, without a score.
+    """
     measured = {(row.dim, row.task, row.delta, row.seed): row for row in kept}
+    followed: dict[tuple[object, ...], MissedRow] = {
+        (row.dim, row.task, row.source_delta, row.delta, row.seed): row for row in missed
+    }
     rows = []
     for score in scores:
         row, said = asdict(score), measured.get((score.dim, score.task, score.delta, score.seed))
         if said is not None and score.stage in ("independent", "reconstructed"):
             row["kept"] = {name: getattr(said, name) for name in ("source", "parameter_error", "disagreement", "before")}
+        theirs = followed.get((score.dim, score.task, score.source_delta, score.delta, score.seed))
+        if theirs is not None and score.stage == "translated":
+            row["missed"] = {name: getattr(theirs, name) for name in ("start", "before", "after")}
         rows.append(row)
-    return rows
+    return [*rows, *({"stage": "disagreement", **asdict(row)} for row in disagreements)]
 
 
 def _tell_interruption(study: Path) -> None:

@@ -176,7 +176,11 @@ def disagreement_at(
     # Not those of a delta's initial vector, which need not be nothing, such as a prefix.
     backbone = attached[0].backbone
     untuned = decisions_of(backbone.model, backbone, items)
-    outputs = [decisions(delta, decode(index, vectors), items) for index, delta in enumerate(attached)]
+    outputs = []
+    for index, delta in enumerate(attached):
+        # A delta that takes one vector at a time may be of the PLM's size: no more than one is decoded.
+        parts = vectors.split(len(vectors) if delta.delta.grouped else 1)
+        outputs.append(torch.cat([decisions(delta, decode(index, part), items) for part in parts]))
     changes = [_mean_square(out - untuned) for out in outputs]
     pairs = {
         (attached[i].name, attached[j].name): float(_apart(outputs[i] - outputs[j], changes[i] + changes[j]).mean())
