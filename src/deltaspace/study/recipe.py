@@ -295,6 +295,8 @@ class Recipe(Settings):
         default = {"translate": TRANSLATE, "disagreement": Probing()}[info.field_name]
         if isinstance(value, bool):
             return default if value else None
+        if not isinstance(value, dict | Settings | None):
+            raise ValueError(f"should be true, false or a mapping of settings (found {shown(value)})")
         return {**default.model_dump(), **value} if isinstance(value, dict) else value
 
     @model_validator(mode="after")
