@@ -152,7 +152,7 @@ def test_a_point_that_fails_does_not_stop_the_others(sweep_file, tmp_path, engin
         DeltaspaceError, match=r"dense-.*/subspace/2/0.safetensors could not be made, nor \d+ made from it"
     ) as told:
         run_sweep(sweep, recipe, out, observer=log, engine=engine)
-    assert "lower this stage's learning rate" in str(told.value)
+    assert "lower its learning rate, lr" in str(told.value)
     assert {row.projection for row in read_sweep_scores(out)} == {"svd"}
     [lost] = log.given_up
     dense, svd = (point.name for point in points(sweep, recipe))

@@ -164,7 +164,7 @@ class Run:
                 f"the training diverged at step {state.step + 1}",
                 found=f"loss {loss.last}, gradient norm {norm.max().item()}",
                 expected="finite numbers",
-                mend="lower this stage's learning rate in the recipe",
+                mend="lower its learning rate, lr",
             )
         state.step += 1
         state.remember()
