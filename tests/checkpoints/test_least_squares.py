@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from deltaspace.checkpoints import convert, least_squares
-from deltaspace.checkpoints.closed_form import INITIAL, closed_form
+from deltaspace.checkpoints.closed_form import closed_forms
 from deltaspace.checkpoints.followed import Followed
 from deltaspace.checkpoints.least_squares import sublayer_updates
 from deltaspace.deltas import Lora, attach
@@ -14,6 +14,7 @@ from deltaspace.deltas.adapter import SUBLAYERS, sublayer_ends
 from tests.checkpoints.test_convert import SHORT, tuned
 from tests.tiny import tiny_backbone, tiny_task
 
+HOW = "least squares of the sublayers' outputs"
 ARCHITECTURES = ["sentence", "bert", "t5", "gpt2", "llama"]
 
 
@@ -77,16 +78,16 @@ def sublayer_inputs(attached, parameters, name, items):
 def test_the_start_is_nearer_than_the_plm(name, architecture):
     source = tuned(name, architecture)
     target, items = target_for(source, 4), items_of(source[0].backbone)
-    start, how = closed_form(source, target, items)
-    assert how == "least squares of the sublayers' outputs"
+    [(start, how)] = closed_forms(source, target, items)
+    assert how == HOW
     assert Followed(source, target, items, False).missed(start) < 0.5
 
 
 def test_trained_prompts_are_followed_at_the_texts_own_tokens():
     source = tuned("p", "bert")
     target, items = target_for(source, 4), items_of(source[0].backbone)
-    start, how = closed_form(source, target, items)
-    assert how != INITIAL and Followed(source, target, items, False).missed(start) < 1
+    [(start, how)] = closed_forms(source, target, items)
+    assert how == HOW and Followed(source, target, items, False).missed(start) < 1
 
 
 def test_modules_whose_sums_are_too_many_take_passes_of_their_own(monkeypatch):
@@ -110,16 +111,33 @@ def test_padding_does_not_count(monkeypatch):
         torch.testing.assert_close(update, together[name], rtol=1e-3, atol=1e-5)
 
 
-def test_a_lora_elsewhere_starts_at_its_initial_vector():
+def test_a_lora_elsewhere_has_none():
     source = tuned("adapter")
     target = attach("lora", source[0].backbone, r=2, target_modules=("query",))
-    start, how = closed_form(source, target, items_of(source[0].backbone))
-    assert how == INITIAL and start.equal(target.initial)
+    assert not list(closed_forms(source, target, items_of(source[0].backbone)))
 
 
 def test_a_start_that_is_farther_than_the_plm_is_not_taken(monkeypatch):
     monkeypatch.setattr(
-        "deltaspace.checkpoints.conversion.closed_form", lambda source, target, items: (target.initial + 5.0, "far")
+        "deltaspace.checkpoints.conversion.closed_forms", lambda source, target, items: iter([(target.initial + 5.0, "far")])
     )
     made = convert(tuned("adapter"), Lora(r=2), tiny_task(), SHORT)
-    assert made.start == INITIAL and made.before.missed == pytest.approx(1.0)
+    assert made.start == "its initial vector" and made.before.missed == pytest.approx(1.0)
+
+
+ALL = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "rank", "modules", "nearest"),
+    [("finetune", None, 1, ALL[3::3], HOW), ("lora", {"r": 3}, 32, ALL, "the truncated SVD of the difference of the weights")],
+)
+def test_of_several_closed_forms_the_nearest_is_taken(name, settings, rank, modules, nearest):
+    """The SVD of a difference of many ranks leaves the more out the fewer are kept; what sublayers give may be told in few."""
+    source, task = tuned(name, "llama", scale=1.0, settings=settings), tiny_task()
+    target = attach("lora", source[0].backbone, r=rank, target_modules=modules)
+    judged = Followed(source, target, source[0].backbone.family.encode(task, task.dev), False)
+    near = {how: judged.missed(start) for start, how in closed_forms(source, target, items_of(source[0].backbone))}
+    assert len(near) == 2 and min(near, key=near.get) == nearest
+    made = convert(source, target, task, SHORT)
+    assert made.start == nearest and made.before.missed == pytest.approx(near[nearest], rel=1e-3, abs=1e-6)

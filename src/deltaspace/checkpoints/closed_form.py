@@ -1,12 +1,13 @@
-"""Where a target starts: in closed form at what it can have of a source, else at its initial vector.
+"""Where a target may start: in closed form at what it can have of a source.
 
 Of a source that adds to weights a LoRA takes the truncated SVD of each weight's difference (Eckart & Young 1936), the best of its
-rank; fine-tuning all of it. Of another one, a LoRA takes what does likewise at the ends of sublayers (`least_squares.py`).
+rank; fine-tuning all of it. Of any source, a LoRA may take what does likewise at the ends of sublayers (`least_squares.py`): all
+there is of one that adds to no weights, and nearer to one whose differences are of many ranks, such as IA3's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from jaxtyping import Float
@@ -20,49 +21,46 @@ from deltaspace.errors import DeltaspaceError
 from deltaspace.families import Item
 
 _DOWN, _UP = ".lora_A.default.weight", ".lora_B.default.weight"
-INITIAL = "its initial vector"
 # Up to this width the whole SVD takes no time.
 _WHOLE = 1024
 _EXTRA, _ROUNDS = 8, 8
 
 
-def closed_form(
+def closed_forms(
     source: tuple[AttachedDelta, Float[Tensor, " params"]], target: AttachedDelta, items: Sequence[Item]
-) -> tuple[Float[Tensor, " target_params"], str]:
-    """The target's parameters that come nearest to the source, (m,), and how they were had.
+) -> Iterator[tuple[Float[Tensor, " target_params"], str]]:
+    """Parameters of the target, (m,), that come near to the source in one way or another, and how they were had.
 
     Args:
         source: the delta that is followed, and its parameters, (n,).
         target: the delta that follows, on the same PLM.
-        items: encoded inputs, which only a source is run on that is no difference of weights.
+        items: encoded inputs, which only the last way runs the source on.
     """
     ranks = {name.removesuffix(_DOWN): shape[0] for name, shape in target.layout.entries if name.endswith(_DOWN)}
     if not ranks and not isinstance(target.delta, Finetune):
-        return target.initial.clone(), INITIAL
-    attached, parameters = source
-    try:
-        merged = dict(attached.delta.merge(attached, parameters).named_parameters())
-    except DeltaspaceError:  # the source is no difference of weights
-        return _from_sublayers(source, target, ranks, items)
-    if isinstance(target.delta, Finetune):
-        return target.layout.flatten(merged).detach().clone(), "the source's weights"
-    base = dict(attached.backbone.model.named_parameters())
-    updates = {}
-    for module in ranks:
-        difference = (merged[f"{module}.weight"] - base[f"{module}.weight"]).detach().float()
-        updates[module] = difference.T if target.model.get_submodule(module).fan_in_fan_out else difference
-    return _as_lora(target, updates), "the truncated SVD of the difference of the weights"
-
-
-def _from_sublayers(
-    source: tuple[AttachedDelta, Tensor], target: AttachedDelta, ranks: dict[str, int], items: Sequence[Item]
-) -> tuple[Tensor, str]:
+        return
+    if (merged := _merged(*source)) is not None:
+        if isinstance(target.delta, Finetune):
+            yield target.layout.flatten(merged).detach().clone(), "the source's weights"
+            return
+        base = dict(target.backbone.model.named_parameters())
+        updates = {}
+        for module in ranks:
+            difference = (merged[f"{module}.weight"] - base[f"{module}.weight"]).detach().float()
+            updates[module] = difference.T if target.model.get_submodule(module).fan_in_fan_out else difference
+        yield _as_lora(target, updates), "the truncated SVD of the difference of the weights"
     model = target.backbone.model
     ends = sublayer_ends(model, SUBLAYERS.get(model.config.model_type, ()))
-    fitted = {end: ranks[end] for end in ends if end in ranks}
-    if not fitted:
-        return target.initial.clone(), INITIAL
-    return _as_lora(target, sublayer_updates(source, target, ends, fitted, items)), "least squares of the sublayers' outputs"
+    if fitted := {end: ranks[end] for end in ends if end in ranks}:
+        yield _as_lora(target, sublayer_updates(source, target, ends, fitted, items)), "least squares of the sublayers' outputs"
+
+
+def _merged(attached: AttachedDelta, parameters: Tensor) -> dict[str, Tensor] | None:
+    """The PLM's weights with the delta's in them; None where it adds to no weights."""
+    try:
+        return dict(attached.delta.merge(attached, parameters).named_parameters())
+    except DeltaspaceError:
+        return None
 
 
 def _as_lora(target: AttachedDelta, updates: dict[str, Float[Tensor, "out inputs"]]) -> Float[Tensor, " params"]:

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from deltaspace.arguments import check_seed
 from deltaspace.backbone import Backbone
-from deltaspace.checkpoints.closed_form import INITIAL, closed_form
+from deltaspace.checkpoints.closed_form import closed_forms
 from deltaspace.checkpoints.followed import Agreement, Followed
 from deltaspace.checkpoints.function import Function, function_of, states_of
 from deltaspace.deltas.delta import AttachedDelta, Delta
@@ -131,11 +131,12 @@ def convert(
     held = backbone.family.encode(task, shuffled(task.dev, settings.held_out, seed, "held out"))
     followed = Followed(source, attached, held, named and task.ranked and task.kind != "regression")
     resume.tell(0, settings.steps, "the closed form")
-    start, how = closed_form(source, attached, train) if settings.closed_form else (attached.initial, INITIAL)
-    before = followed.agreement(start)
-    if before.missed > 1:
-        start, how = attached.initial, INITIAL
-        before = followed.agreement(start)
+    start, how, before = attached.initial, "its initial vector", followed.agreement(attached.initial)
+    for near, way in closed_forms(source, attached, train) if settings.closed_form else ():
+        if (there := followed.agreement(near)).missed < before.missed:
+            start, how, before = near, way, there
+        if before.missed <= settings.enough:
+            break
     tuned = None
     if before.missed > settings.enough:
         resume.tell(0, settings.steps, "what the source decides")
