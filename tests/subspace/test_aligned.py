@@ -413,3 +413,9 @@ def test_which_delta_comes_first_changes_nothing():
         for deltas, parameters in ((attached, decoded), (attached[::-1], decoded[::-1]))
     ]
     torch.testing.assert_close(told[0], told[1].flip(0))
+
+
+def test_a_setting_that_came_later_leaves_subspaces_valid_that_were_made_without_it():
+    assert "continued" not in find_projection("aligned").deciding()
+    assert find_projection("aligned", continued=3).deciding()["continued"] == 3
+    assert find_projection("aligned", far=2.0).deciding()["far"] == 2.0

@@ -40,7 +40,7 @@ class SubspaceStage(Stage[Key]):
         recipe = resources.recipe
         method = recipe.projection_method()
         how = recipe.approximate.model_dump() if method.trained else None
-        settings = [key.dim, {method.name: method.without_paths().model_dump()}, how, *method.read_from()]
+        settings = [key.dim, {method.name: method.deciding()}, how, *method.read_from()]
         return MadeFrom(source_solutions(recipe, key.seed), settings)
 
     def work(self, resources: Resources, key: Key) -> Work:

@@ -90,6 +90,8 @@ class ProjectionMethod(Settings, ABC):
     # Whether all deltas have the same code for a task.
     shared: ClassVar[bool] = True
     needs_solutions: ClassVar[bool] = True
+    # Settings that earlier versions lacked, each with the value at which the maps are what theirs were.
+    later: ClassVar[dict[str, object]] = {}
 
     scaling: Scaling = Field(
         default="delta", description="units of a displacement: one for a delta, or one for each tensor block"
@@ -126,6 +128,11 @@ class ProjectionMethod(Settings, ABC):
             dim: d.
         """
         return sum(size * tasks if large else size * dim for size, large in sizes)
+
+    def deciding(self) -> dict[str, Any]:
+        """The settings that decide the maps, files aside, without those at which the maps are as if there were none."""
+        said = self.without_paths().model_dump()
+        return {name: value for name, value in said.items() if name not in self.later or value != self.later[name]}
 
     def read_from(self) -> list[str]:
         """What is in the files that its settings name: it decides the subspace as settings do.

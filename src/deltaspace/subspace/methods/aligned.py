@@ -63,6 +63,7 @@ class AlignedDirections(ProjectionMethod):
     source: ClassVar[str] = "https://arxiv.org/abs/2210.13311"
     summary: ClassVar[str] = "joint SVD with offsets, trained so that all deltas compute the same function at one vector"
     trained: ClassVar[bool] = True
+    later: ClassVar[dict[str, object]] = {"continued": 0}
 
     leader: str = Field(default=CONSENSUS, description="whom the deltas follow: consensus, turns, or one of the recipe's deltas")
     directions: Literal["sources", "random"] = Field(
