@@ -15,7 +15,7 @@ from deltaspace.figures import figure_names
 from deltaspace.names import counted
 
 if TYPE_CHECKING:
-    from deltaspace.study import DisagreementRow, Kept, MissedRow, ScoreRow, SliceSpec
+    from deltaspace.study import Kept, MissedRow, ScoreRow, SliceSpec
 
 
 def show(
@@ -51,13 +51,13 @@ def show(
     else:
         scores = read_scores(study)
         kept = read_kept(study)
-        missed, disagreements = read_missed(study), read_disagreements(study)
-        rows, shown, name = _all_rows(scores, kept, missed, disagreements), tables(scores), "scores"
+        missed = read_missed(study)
+        rows, shown, name = _all_rows(scores, kept, missed), tables(scores), "scores"
         if kept:
             shown.append(kept_table(kept))
         if missed:
             shown.append(missed_table(missed))
-        if disagreements:
+        if disagreements := read_disagreements(study):
             shown.append(disagreement_table(disagreements, read_radii(study)))
         left_out = outdated(study)
     if as_json:
@@ -77,11 +77,9 @@ def show(
         print(f"figure: {save_figure(draw(name, study), figure)}")
 
 
-def _all_rows(
-    scores: list[ScoreRow], kept: list[Kept], missed: list[MissedRow], disagreements: list[DisagreementRow]
-) -> list[dict[str, Any]]:
+def _all_rows(scores: list[ScoreRow], kept: list[Kept], missed: list[MissedRow]) -> list[dict[str, Any]]:
     """Rows of scores for JSON; those of imported and of reconstructed solutions say what is kept of them too, those of translated
-    vectors what is missed. Disagreements are rows of their own, without a score.
+    vectors what is missed.
     """
     measured = {(row.dim, row.task, row.delta, row.seed): row for row in kept}
     followed: dict[tuple[object, ...], MissedRow] = {
@@ -96,7 +94,7 @@ def _all_rows(
         if theirs is not None and score.stage == "translated":
             row["missed"] = {name: getattr(theirs, name) for name in ("start", "before", "after")}
         rows.append(row)
-    return [*rows, *({"stage": "disagreement", **asdict(row)} for row in disagreements)]
+    return rows
 
 
 def _tell_interruption(study: Path) -> None:
