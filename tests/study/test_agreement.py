@@ -68,6 +68,9 @@ def test_a_study_measures_disagreement_and_its_controls(translated, monkeypatch,
     assert line[4:] == ["1", f"{100 * told.before:.0f}", f"{100 * told.after:.0f}", str(int(told.start == "mean"))]
     [shown] = [table for table in page_tables(Results(translated)) if table["id"] == "missed"]
     assert shown["rows"] == [asdict(row) for row in missed]
+    assert run(monkeypatch, "show", translated, "--json") == 0
+    rows = [row for row in json.loads(capsys.readouterr().out) if "missed" in row]
+    assert [row["missed"] for row in rows] == [{"start": row.start, "before": row.before, "after": row.after} for row in missed]
     assert run(monkeypatch, "figure", "disagreement", translated, "-o", translated / "figure.png") == 0
     assert (translated / "figure.png").stat().st_size > 1000
 
