@@ -16,8 +16,8 @@ from torch import Tensor
 from deltaspace.checkpoints.least_squares import sublayer_updates
 from deltaspace.deltas import Finetune
 from deltaspace.deltas.adapter import SUBLAYERS, sublayer_ends
+from deltaspace.deltas.checkpoint import UnmergeableError
 from deltaspace.deltas.delta import AttachedDelta
-from deltaspace.errors import DeltaspaceError
 from deltaspace.families import Item
 
 _DOWN, _UP = ".lora_A.default.weight", ".lora_B.default.weight"
@@ -59,7 +59,7 @@ def _merged(attached: AttachedDelta, parameters: Tensor) -> dict[str, Tensor] | 
     """The PLM's weights with the delta's in them; None where it adds to no weights."""
     try:
         return dict(attached.delta.merge(attached, parameters).named_parameters())
-    except DeltaspaceError:
+    except UnmergeableError:
         return None
 
 

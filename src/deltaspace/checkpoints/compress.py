@@ -90,11 +90,11 @@ def compress(
     delta_name, delta = _delta_of(str(names[0]))
     attached = AttachedDelta(delta, backbone, name=delta_name)
     method = find_projection("svd", codes="layer")
-    if dim > (most := len(tasks) * len(attached.layout.entries)) or dim < 1:
+    if dim > (limit := len(tasks) * len(attached.layout.entries)) or dim < 1:
         raise DeltaspaceError(
             f"no {dim:,} directions",
             found=f"{len(tasks):,} checkpoints of {len(attached.layout.entries):,} tensors",
-            expected=f"1 to {most:,}, which is checkpoints times tensors",
+            expected=f"1 to {limit:,}, which is checkpoints times tensors",
             mend="change --dim",
         )
     checkpoints = Checkpoints(names, attached, same_base=same_base)

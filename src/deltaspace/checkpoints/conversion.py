@@ -131,12 +131,13 @@ def convert(
     held = backbone.family.encode(task, shuffled(task.dev, settings.held_out, seed, "held out"))
     followed = Followed(source, attached, held, named and task.ranked and task.kind != "regression")
     resume.tell(0, settings.steps, "the closed form")
-    start, how, before = attached.initial, "its initial vector", followed.agreement(attached.initial)
+    start, how, least = attached.initial, "its initial vector", followed.untuned
     for near, way in closed_forms(source, attached, train) if settings.closed_form else ():
-        if (there := followed.agreement(near)).missed < before.missed:
-            start, how, before = near, way, there
-        if before.missed <= settings.enough:
+        if (missed := followed.missed(near)) < least:
+            start, how, least = near, way, missed
+        if least <= settings.enough:
             break
+    before = followed.agreement(start)
     tuned = None
     if before.missed > settings.enough:
         resume.tell(0, settings.steps, "what the source decides")

@@ -63,6 +63,8 @@ class Followed:
         self.change = 1.0
         change = self.missed(target.initial)
         self.change = change if change > _NOTHING else 1.0
+        # The share that the target misses before anything is done.
+        self.untuned = change / self.change
 
     def __len__(self) -> int:
         return len(self._held)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from deltaspace.cli._options import Dim, Seed
+from deltaspace.cli._options import Dim, Seed, check_new_export
 from deltaspace.cli._terminal import bars, print_json, quiet
 
 
@@ -31,13 +31,12 @@ def translate(
     Example: deltaspace translate runs/demo --task products --from lora --to prefix -o products-prefix
     """
     from deltaspace.checkpoints.export import export_delta
-    from deltaspace.storage import check_export
     from deltaspace.study.translation import translate_in_study
     from deltaspace.tasks import read_inputs
 
     quiet()
     if out is not None:
-        check_export(out, "a checkpoint")
+        check_new_export(out, "a checkpoint", study)
     texts = None if inputs is None else read_inputs(inputs)
     # Without -o nothing is written at all, so that a killed one begins anew.
     state = None if out is None else out.parent / f".{out.name}.translating.safetensors"

@@ -177,9 +177,13 @@ def write_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, fold
     return CheckpointCard("A model", "transformers", "AutoModel.from_pretrained({folder})")
 
 
-def unmergeable(name: str, why: str) -> DeltaspaceError:
-    """What is raised where a delta cannot be added to the PLM's weights."""
-    return DeltaspaceError(
+class UnmergeableError(DeltaspaceError):
+    """A delta cannot be added to the PLM's weights."""
+
+
+def unmergeable(name: str, why: str) -> UnmergeableError:
+    """What is raised where the delta of a name cannot be added to the PLM's weights, because of what it does instead."""
+    return UnmergeableError(
         f"{name} cannot be merged into the model's weights",
         found=why,
         expected="a method that adds to weights, such as lora, apet or finetune",

@@ -71,7 +71,7 @@ class Delta(Settings, ABC):
             parameters: (n,).
 
         Raises:
-            DeltaspaceError: the method adds more than weights can hold; so it is unless a method says otherwise.
+            UnmergeableError: the method adds more than weights can hold; so it is unless a method says otherwise.
         """
         raise unmergeable(attached.name, "it puts functions into the model that are no matrix")
 
@@ -290,9 +290,9 @@ class AttachedDelta:
         return self._rows(vector, batch, self.backbone.family.answer)
 
     @torch.no_grad()
-    def written(self, vector: Float[Tensor, " params"], items: Sequence[Item], most: int) -> list[Item]:
+    def written(self, vector: Float[Tensor, " params"], items: Sequence[Item], tokens: int) -> list[Item]:
         """Items with what it answers as their targets, at most so many tokens, where answers are written (`Family.written`)."""
-        return self.call(vector, lambda model: self.backbone.family.written(model, items, most))
+        return self.call(vector, lambda model: self.backbone.family.written(model, items, tokens))
 
     def losses_and_answer(
         self, vectors: Float[Tensor, "groups params"], batch: Batch

@@ -14,24 +14,22 @@ from torch import Tensor
 
 from deltaspace.families.batch import Batch, Evaluation, Inputs
 from deltaspace.families.chat import Chat, read_chat
-from deltaspace.families.family import FAMILIES, Family
+from deltaspace.families.family import FAMILIES
 from deltaspace.families.logits import logits_at, takes
-from deltaspace.families.losses import IGNORED, part_losses
+from deltaspace.families.losses import IGNORED
 from deltaspace.families.packing import packed_scores
 from deltaspace.families.prompting import answer, demonstrations, question, shown
 from deltaspace.families.ranking import Choice, ranked, roots
 from deltaspace.families.text import (
     RankedText,
+    TextFamily,
     TextItem,
-    answered,
     begun,
     candidate_scores,
     encode_texts,
     mean_log_likelihood,
     most_new_tokens,
     ranked_items,
-    states_of_texts,
-    written_items,
 )
 from deltaspace.tasks.task import Example, Task
 
@@ -63,7 +61,7 @@ class DecoderBatch(Batch):
 
 
 @FAMILIES.register
-class Decoder(Family[TextItem, DecoderBatch]):
+class Decoder(TextFamily[DecoderBatch]):
     """Causal language models, trained on the target's tokens only (the input's are not predicted)."""
 
     name = "decoder"
@@ -153,36 +151,19 @@ class Decoder(Family[TextItem, DecoderBatch]):
         positions = self.pad([list(range(len(ids) - 1, len(ids) - 1 + len(target))) for ids, target in pairs], 0)
         return inputs, positions, self.pad([target for _, target in pairs], IGNORED)
 
-    def losses(self, model: PreTrainedModel, batch: DecoderBatch, parts: int) -> Float[Tensor, " parts"]:
-        return part_losses(logits_at(model, batch.inputs, batch.positions), batch.targets, parts)
+    def _at_targets(self, model: PreTrainedModel, batch: DecoderBatch) -> tuple[Tensor, Tensor]:
+        return logits_at(model, batch.inputs, batch.positions), batch.targets
 
-    def answer(self, model: PreTrainedModel, batch: DecoderBatch) -> Float[Tensor, "batch features"]:
-        if ranked_items(batch.items):
-            return self.decision(model, batch)
-        return answered(batch.items, logits_at(model, batch.inputs, batch.positions), batch.targets)
-
-    def losses_and_answer(
-        self, model: PreTrainedModel, batch: DecoderBatch, parts: int
-    ) -> tuple[Float[Tensor, " parts"], Float[Tensor, "batch features"]]:
-        logits = logits_at(model, batch.inputs, batch.positions)
-        return part_losses(logits, batch.targets, parts), answered(batch.items, logits, batch.targets)
-
-    def written(self, model: PreTrainedModel, items: Sequence[TextItem], most: int) -> list[TextItem]:
-        def write(chosen: Sequence[TextItem], tokens: int) -> list[list[int]]:
-            inputs = self.pad_inputs([item.input_ids for item in chosen], left=True)
-            rows: list[list[int]] = self._continue(model, inputs, tokens).sequences[:, inputs.input_ids.shape[1] :].tolist()
-            return rows
-
-        return written_items(items, most, self._end, write)
+    def _write(self, model: PreTrainedModel, items: Sequence[TextItem], tokens: int) -> list[list[int]]:
+        inputs = self.pad_inputs([item.input_ids for item in items], left=True)
+        rows: list[list[int]] = self._continue(model, inputs, tokens).sequences[:, inputs.input_ids.shape[1] :].tolist()
+        return rows
 
     def evaluate(self, model: PreTrainedModel, batch: DecoderBatch) -> Evaluation:
         if items := ranked_items(batch.items):
             scores = self._packed(model, items) if self._packs else self._each(model, items)
             return ranked([item.choice for item in items], scores)
         return self._generate(model, batch)
-
-    def states(self, items: Sequence[TextItem]) -> list[list[TextItem]]:
-        return states_of_texts(items)
 
     def _packed(self, model: PreTrainedModel, items: Sequence[RankedText]) -> Float[Tensor, "batch candidates"]:
         """Scores of candidates, each input read once."""

@@ -12,20 +12,18 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from deltaspace.families.batch import Batch, Evaluation, Inputs
-from deltaspace.families.family import FAMILIES, Family
-from deltaspace.families.losses import IGNORED, part_losses
+from deltaspace.families.family import FAMILIES
+from deltaspace.families.losses import IGNORED
 from deltaspace.families.ranking import ranked, roots
 from deltaspace.families.text import (
+    TextFamily,
     TextItem,
-    answered,
     begun,
     candidate_scores,
     encode_texts,
     mean_log_likelihood,
     most_new_tokens,
     ranked_items,
-    states_of_texts,
-    written_items,
 )
 from deltaspace.tasks.task import Example, Task
 
@@ -49,7 +47,7 @@ class EncoderDecoderBatch(Batch):
 
 
 @FAMILIES.register
-class EncoderDecoder(Family[TextItem, EncoderDecoderBatch]):
+class EncoderDecoder(TextFamily[EncoderDecoderBatch]):
     """Text-to-text models, trained on the target's tokens (cross-entropy)."""
 
     name = "encoder_decoder"
@@ -89,32 +87,21 @@ class EncoderDecoder(Family[TextItem, EncoderDecoderBatch]):
         inputs = self.pad_inputs([item.input_ids for item in items])
         return EncoderDecoderBatch(items, inputs, self.pad([item.target_ids for item in items], IGNORED))
 
-    def losses(self, model: PreTrainedModel, batch: EncoderDecoderBatch, parts: int) -> Float[Tensor, " parts"]:
-        return part_losses(self._logits(model, batch), batch.labels, parts)
+    @property
+    def _end(self) -> int | None:
+        end: int | None = self.tokenizer.eos_token_id
+        return end
 
-    def answer(self, model: PreTrainedModel, batch: EncoderDecoderBatch) -> Float[Tensor, "batch features"]:
-        if ranked_items(batch.items):
-            return self.decision(model, batch)
-        return answered(batch.items, self._logits(model, batch), batch.labels)
+    def _at_targets(self, model: PreTrainedModel, batch: EncoderDecoderBatch) -> tuple[Tensor, Tensor]:
+        given = {"input_ids": batch.inputs.input_ids, "attention_mask": batch.inputs.attention_mask}
+        return model(**given, labels=batch.labels, use_cache=False).logits, batch.labels
 
-    def losses_and_answer(
-        self, model: PreTrainedModel, batch: EncoderDecoderBatch, parts: int
-    ) -> tuple[Float[Tensor, " parts"], Float[Tensor, "batch features"]]:
-        logits = self._logits(model, batch)
-        return part_losses(logits, batch.labels, parts), answered(batch.items, logits, batch.labels)
-
-    def written(self, model: PreTrainedModel, items: Sequence[TextItem], most: int) -> list[TextItem]:
-        def write(chosen: Sequence[TextItem], tokens: int) -> list[list[int]]:
-            inputs = self.pad_inputs([item.input_ids for item in chosen])
-            encoded = model.get_encoder()(input_ids=inputs.input_ids, attention_mask=inputs.attention_mask).last_hidden_state
-            # Without the token with which every text begins.
-            rows: list[list[int]] = self._generate(model, encoded, inputs.attention_mask, tokens)[:, 1:].tolist()
-            return rows
-
-        return written_items(items, most, self.tokenizer.eos_token_id, write)
-
-    def states(self, items: Sequence[TextItem]) -> list[list[TextItem]]:
-        return states_of_texts(items)
+    def _write(self, model: PreTrainedModel, items: Sequence[TextItem], tokens: int) -> list[list[int]]:
+        inputs = self.pad_inputs([item.input_ids for item in items])
+        encoded = model.get_encoder()(input_ids=inputs.input_ids, attention_mask=inputs.attention_mask).last_hidden_state
+        # Without the token with which every text begins.
+        rows: list[list[int]] = self._generate(model, encoded, inputs.attention_mask, tokens)[:, 1:].tolist()
+        return rows
 
     def evaluate(self, model: PreTrainedModel, batch: EncoderDecoderBatch) -> Evaluation:
         mask = batch.inputs.attention_mask
@@ -145,12 +132,6 @@ class EncoderDecoder(Family[TextItem, EncoderDecoderBatch]):
         output = model(input_ids=batch.inputs.input_ids, attention_mask=batch.inputs.attention_mask, **given)
         last = torch.tensor([len(row) - 1 for row in rows], device=self.device)
         return roots(output.logits[torch.arange(len(rows), device=self.device), last])
-
-    def _logits(self, model: PreTrainedModel, batch: EncoderDecoderBatch) -> Float[Tensor, "batch tokens vocabulary"]:
-        """Of the targets' tokens."""
-        given = {"input_ids": batch.inputs.input_ids, "attention_mask": batch.inputs.attention_mask}
-        logits: Tensor = model(**given, labels=batch.labels, use_cache=False).logits
-        return logits
 
     def _log_likelihood(self, model: PreTrainedModel, encoded: Tensor, mask: Tensor, labels: Tensor) -> Tensor:
         output = model(encoder_outputs=_output(encoded), attention_mask=mask, labels=labels, use_cache=False)

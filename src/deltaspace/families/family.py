@@ -143,7 +143,7 @@ class Family(ABC, Generic[AnyItem, AnyBatch]):
         """
         return self.decision(model, batch)
 
-    def written(self, model: PreTrainedModel, items: Sequence[AnyItem], most: int) -> list[AnyItem]:
+    def written(self, model: PreTrainedModel, items: Sequence[AnyItem], tokens: int) -> list[AnyItem]:
         """The items with what the model itself answers as their targets, at most so many tokens, where it is to write an answer;
         others as they are. Targets are not read."""
         return list(items)

@@ -1,10 +1,11 @@
-"""What the two text-to-text families share: targets as tokens, and the likelihood of candidates."""
+"""What the two text-to-text families share: targets as tokens, answers that are written, and the likelihood of candidates."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float, Int
@@ -12,15 +13,20 @@ from torch import Tensor
 
 from deltaspace.errors import DeltaspaceError
 from deltaspace.families.batch import Item
-from deltaspace.families.family import Family
+from deltaspace.families.family import AnyBatch, Family
 from deltaspace.families.losses import IGNORED, part_losses
 from deltaspace.families.ranking import Choice, candidate_texts, choices, roots
 from deltaspace.tasks.task import Example, Task
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 # Candidates scored in one pass, of each item one at least: bounds memory when a task has many labels.
 _ROWS = 256
 # Texts that are continued in one pass.
 _WRITTEN = 64
+# States of one item: all beginnings of few short candidates, or of a short answer.
+_STATES = 8
 # Generation may write this many tokens more than the longest target of training.
 _ROOM = 4
 
@@ -128,7 +134,7 @@ def _check_words(family: Family[Any, Any], task: Task, ids: dict[str, list[int]]
             )
 
 
-def ranked_items(items: Sequence[TextItem]) -> list[RankedText]:
+def ranked_items(items: Sequence[Item]) -> list[RankedText]:
     """The items of a batch, if they are ranked; none, if they are generated."""
     return [item for item in items if isinstance(item, RankedText)]
 
@@ -138,56 +144,68 @@ def most_new_tokens(items: Sequence[TextItem]) -> int:
     return max(item.max_new_tokens for item in items if isinstance(item, GeneratedText))
 
 
-# States of one item: all beginnings of few short candidates, or of a short answer.
-_STATES = 8
+class TextFamily(Family[TextItem, AnyBatch]):
+    """A family whose models write: what is told of an answer is told of its tokens, each behind those before it."""
+
+    @property
+    @abstractmethod
+    def _end(self) -> int | None:
+        """The token that ends an answer, which belongs to it; None where there is none."""
+
+    @abstractmethod
+    def _at_targets(
+        self, model: PreTrainedModel, batch: AnyBatch
+    ) -> tuple[Float[Tensor, "rows tokens vocabulary"], Int[Tensor, "rows tokens"]]:
+        """Logits where the targets' tokens are predicted, and these tokens; IGNORED behind them."""
+
+    @abstractmethod
+    def _write(self, model: PreTrainedModel, items: Sequence[TextItem], tokens: int) -> list[list[int]]:
+        """What the model writes for each item, greedily, of so many tokens at most."""
+
+    def losses(self, model: PreTrainedModel, batch: AnyBatch, parts: int) -> Float[Tensor, " parts"]:
+        return part_losses(*self._at_targets(model, batch), parts)
+
+    def answer(self, model: PreTrainedModel, batch: AnyBatch) -> Float[Tensor, "batch features"]:
+        if ranked_items(batch.items):
+            return self.decision(model, batch)
+        return _token_roots(*self._at_targets(model, batch))
+
+    def losses_and_answer(
+        self, model: PreTrainedModel, batch: AnyBatch, parts: int
+    ) -> tuple[Float[Tensor, " parts"], Float[Tensor, "batch features"]]:
+        logits, targets = self._at_targets(model, batch)
+        # What comes next is decided where the target's first token is.
+        answer = roots(logits[:, 0]) if ranked_items(batch.items) else _token_roots(logits, targets)
+        return part_losses(logits, targets, parts), answer
+
+    def written(self, model: PreTrainedModel, items: Sequence[TextItem], tokens: int) -> list[TextItem]:
+        made = list(items)
+        positions = [index for index, item in enumerate(items) if isinstance(item, GeneratedText)]
+        # Those of like length together: what is padded is computed.
+        positions.sort(key=lambda index: len(items[index].input_ids))
+        for start in range(0, len(positions), _WRITTEN):
+            part = positions[start : start + _WRITTEN]
+            chosen = [items[index] for index in part]
+            rows = self._write(model, chosen, min(tokens, most_new_tokens(chosen)))
+            for index, row in zip(part, rows, strict=True):
+                made[index] = replace(items[index], target_ids=row[: row.index(self._end) + 1] if self._end in row else row)
+        return made
+
+    def states(self, items: Sequence[TextItem]) -> list[list[TextItem]]:
+        states: list[list[TextItem]] = []
+        for item in items:
+            texts = item.candidate_ids if isinstance(item, RankedText) else [item.target_ids]
+            beginnings = {tuple(text[:end]) for text in texts for end in range(len(text))}
+            shortest = sorted(beginnings, key=lambda text: (len(text), text))[:_STATES]
+            states.append([BegunText(item.input_ids, item.target_ids, list(beginning)) for beginning in shortest])
+        return states
 
 
-def states_of_texts(items: Sequence[TextItem]) -> list[list[TextItem]]:
-    """See `Family.states`; the shortest beginnings, where there are many."""
-    states: list[list[TextItem]] = []
-    for item in items:
-        texts = item.candidate_ids if isinstance(item, RankedText) else [item.target_ids]
-        beginnings = {tuple(text[:end]) for text in texts for end in range(len(text))}
-        shortest = sorted(beginnings, key=lambda text: (len(text), text))[:_STATES]
-        states.append([BegunText(item.input_ids, item.target_ids, list(beginning)) for beginning in shortest])
-    return states
-
-
-AnyText = TypeVar("AnyText", bound=TextItem)
-
-
-def written_items(
-    items: Sequence[AnyText], most: int, end: int | None, write: Callable[[Sequence[AnyText], int], list[list[int]]]
-) -> list[AnyText]:
-    """See `Family.written`.
-
-    Args:
-        items: ranked or generated.
-        most: how many tokens are written for each, or fewer where the item says so.
-        end: the token that ends an answer, which belongs to it.
-        write: continues some items by so many tokens.
-    """
-    made = list(items)
-    positions = [index for index, item in enumerate(items) if isinstance(item, GeneratedText)]
-    # Those of like length together: what is padded is computed.
-    positions.sort(key=lambda index: len(items[index].input_ids))
-    for start in range(0, len(positions), _WRITTEN):
-        part = positions[start : start + _WRITTEN]
-        chosen = [items[index] for index in part]
-        for index, row in zip(part, write(chosen, min(most, most_new_tokens(chosen))), strict=True):
-            made[index] = replace(items[index], target_ids=row[: row.index(end) + 1] if end in row else row)
-    return made
-
-
-def answered(
-    items: Sequence[TextItem],
-    logits: Float[Tensor, "rows tokens vocabulary"],
-    labels: Int[Tensor, "rows tokens"],
+def _token_roots(
+    logits: Float[Tensor, "rows tokens vocabulary"], targets: Int[Tensor, "rows tokens"]
 ) -> Float[Tensor, "rows features"]:
-    """`Family.answer` from the logits of a batch's targets: of ranked items those of the first token."""
-    if ranked_items(items):
-        return roots(logits[:, 0])
-    there = (labels != IGNORED).float()
+    """Square roots of the probabilities of every token of a written answer, one token after another."""
+    there = (targets != IGNORED).float()
     each = roots(logits.flatten(0, 1)).view_as(logits)
     # All tokens of a row have the length 1 together, so that long answers and short ones count alike.
     return (each * (there / there.sum(1, keepdim=True)).sqrt().unsqueeze(2)).flatten(1)
