@@ -162,6 +162,7 @@ TRANSLATE = [
     ("translate STUDY --task three --from lora", "Missing option"),
     ("translate nothing --task three --from lora --to prefix", "is not a study"),
     ("translate STUDY --task nothing --from lora --to prefix", "no unseen task 'nothing'"),
+    ("translate STUDY --task three --from lora --to prefix -o STUDY", "what it is made from is there"),
     ("translate STUDY --task one --from lora --to prefix", "no unseen task 'one'"),
     ("translate STUDY --task three --from nothing --to prefix", "no delta 'nothing'"),
     ("translate STUDY --task three --from lora --to nothing", "no delta 'nothing'"),

@@ -89,19 +89,19 @@ def test_a_killed_translation_by_the_command_goes_on(translated, tmp_path, monke
 
     with monkeypatch.context() as patched:
         patched.setattr("deltaspace.training.resume.Resume.tell", killed)
-        assert run(patched, *given, tmp_path / "again") == 130
-    [state] = tmp_path.glob(".again*")
-    assert not (tmp_path / "again").exists()
+        assert run(patched, *given, tmp_path / "new" / "again") == 130
+    [state] = (tmp_path / "new").glob(".again*")
+    assert not (tmp_path / "new" / "again").exists()
     begun = []
     with monkeypatch.context() as patched:
         patched.setattr("deltaspace.training.resume.Resume.tell", lambda _, done, *rest: begun.append(done))
-        assert run(patched, *given, tmp_path / "again") == 0
+        assert run(patched, *given, tmp_path / "new" / "again") == 0
     assert begun[0] > 1 and not state.exists()
     capsys.readouterr()
     names = sorted(path.name for path in (tmp_path / "whole").iterdir())
     for name in names:
         if name.endswith(".safetensors"):
-            assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+            assert (tmp_path / "new" / "again" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
     assert whole["missed"]["steps"] <= 4
 
 
