@@ -5,22 +5,21 @@ from __future__ import annotations
 import copy
 import hashlib
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from accelerate import Accelerator
-from accelerate.utils import is_bf16_available
+from accelerate import PartialState
 
 from deltaspace.devices import asked_device, check_device
 from deltaspace.errors import DeltaspaceError
 from deltaspace.families import FAMILIES, PLAIN, Family, Prompting
 from deltaspace.gguf_files import model_files
 from deltaspace.model_files import weight_files
+from deltaspace.precision import chosen_precision
 from deltaspace.pretrained import load_config, load_model, load_tokenizer
+from deltaspace.products import Products
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -36,7 +35,7 @@ class Backbone:
         tokenizer: its tokenizer.
         family: how it reads a task.
         fingerprint: SHA-256 over the model's files.
-        accelerator: chooses the device and the precision (see `precision`).
+        products: its matrix products, and their precision.
     """
 
     name: str
@@ -44,20 +43,11 @@ class Backbone:
     tokenizer: PreTrainedTokenizerBase
     family: Family[Any, Any]
     fingerprint: str
-    accelerator: Accelerator
+    products: Products
 
     def __repr__(self) -> str:
         count = sum(parameter.numel() for parameter in self.model.parameters())
         return f"Backbone({self.name!r}, {self.family.name}, {count:,} parameters, {self.device})"
-
-    @contextmanager
-    def autocast(self) -> Iterator[None]:
-        """Everything that runs the PLM runs in here: bf16 for matrix products where the accelerator says so."""
-        if self.device.type == self.accelerator.device.type:
-            with self.accelerator.autocast():
-                yield
-        else:  # the model was put on another device than accelerate's, whose precision says nothing about it
-            yield
 
     @property
     def device(self) -> torch.device:
@@ -162,11 +152,11 @@ def make_backbone(
     task_reader = FAMILIES.find(family)(model, tokenizer, max_length, prompting)
     task_reader.check_model(name)
     asked = asked_device() if device is None else check_device(str(device))
-    accelerator = Accelerator(mixed_precision=precision())
     model.eval().requires_grad_(False)
-    model.to(asked or accelerator.device)
+    model.to(asked or PartialState().device)
     known = _fingerprint(model) if fingerprint is None else fingerprint
-    return Backbone(name, model, tokenizer, task_reader, known, accelerator)
+    products = Products(model.device, chosen_precision(model.device))
+    return Backbone(name, model, tokenizer, task_reader, known, products)
 
 
 def _check_length(max_length: int) -> None:
@@ -183,22 +173,6 @@ def _fingerprint(model: PreTrainedModel) -> str:
         total.update(f"{name}:{values.dtype}:{tuple(values.shape)};".encode())
         total.update(values.reshape(-1).view(torch.uint8).numpy())
     return total.hexdigest()
-
-
-def precision() -> str:
-    """`bf16` on a GPU that has it, else `no`; accelerate's own variable ACCELERATE_MIXED_PRECISION, `bf16` or `no`, goes first.
-
-    On CPUs bf16 is left off: it brought nothing where it was measured (docs/results.md). What is trained is fp32 in any case.
-
-    Raises:
-        DeltaspaceError: the variable asks for something else, such as fp16, in which losses would have to be scaled.
-    """
-    chosen = os.environ.get("ACCELERATE_MIXED_PRECISION")
-    if chosen is None:
-        return "bf16" if torch.cuda.is_available() and is_bf16_available() else "no"
-    if chosen not in ("no", "bf16"):
-        raise DeltaspaceError("ACCELERATE_MIXED_PRECISION cannot be used", found=chosen, expected="no or bf16")
-    return chosen
 
 
 def family_of(name: str, config: PretrainedConfig, folder: Path) -> str:

@@ -35,7 +35,7 @@ def kept_of(attached: AttachedDelta, task: Task, checkpoint: Checkpoint) -> Kept
     items = backbone.family.encode(task, task.test[:TEXTS])
     untuned = decisions_of(backbone.model, backbone, items)
     model = _loaded_by_peft(checkpoint.folder, backbone)
-    with backbone.autocast():
+    with backbone.products.computing():
         before = scorer.score_by(lambda batch: backbone.family.evaluate(model, batch))
     theirs, [ours] = decisions_of(model, backbone, items), decisions(attached, vector.unsqueeze(0), items)
     after = scorer.score(vector)

@@ -1,4 +1,4 @@
-"""Options that all verbs have, put behind their own: `--quiet`, and `--device` where a model is loaded."""
+"""Options that all verbs have, put behind their own: `--quiet`, and `--device` and `--precision` where a model is loaded."""
 
 from __future__ import annotations
 
@@ -12,11 +12,20 @@ import typer
 from deltaspace.cli._terminal import be_quiet
 from deltaspace.devices import on_device
 from deltaspace.errors import DeltaspaceError
+from deltaspace.precision import in_precision
 
 _QUIET = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no hints: only results, and errors.")]
 _DEVICE = Annotated[
     str | None,
     typer.Option("--device", metavar="cpu|cuda|cuda:N|mps", help="Where the model goes; a GPU if there is one by default."),
+]
+_PRECISION = Annotated[
+    str | None,
+    typer.Option(
+        "--precision",
+        metavar="auto|fp32|bf16",
+        help="Of the PLM's matrix products: auto is bf16 where the machine has it; by default so on GPUs, and fp32 on CPUs.",
+    ),
 ]
 
 
@@ -28,15 +37,23 @@ def common_options(verb: Callable[..., None], *, device: bool = True) -> Callabl
         device: whether it loads a model.
     """
 
+    # `landscape` says it of the landscape, which keeps it.
+    its_own = "precision" in inspect.signature(verb).parameters
+
     @wraps(verb)
     def with_common(*args: Any, quiet: bool = False, device: str | None = None, **given: Any) -> None:
         _check_engine(given, device)
-        with be_quiet(quiet), on_device(device):
+        precision = None if its_own else given.pop("precision", None)
+        with be_quiet(quiet), on_device(device), in_precision(precision):
             verb(*args, **given)
 
     types = get_type_hints(verb, include_extras=True)
     parameters = [parameter.replace(annotation=types[name]) for name, parameter in inspect.signature(verb).parameters.items()]
-    added = {"quiet": (False, _QUIET), **({"device": (None, _DEVICE)} if device else {})}
+    added: dict[str, tuple[Any, Any]] = {"quiet": (False, _QUIET)}
+    if device:
+        added["device"] = (None, _DEVICE)
+    if device and not its_own:
+        added["precision"] = (None, _PRECISION)
     keyword = inspect.Parameter.KEYWORD_ONLY
     parameters += [inspect.Parameter(name, keyword, default=default, annotation=kind) for name, (default, kind) in added.items()]
     # What typer reads a verb's options from.

@@ -14,6 +14,7 @@ from deltaspace.cli._options import DryRun, Out, RecipeFile, Tracker
 from deltaspace.cli._plan import print_plan
 from deltaspace.cli._terminal import bars, print_made, quiet
 from deltaspace.cli.results import report, show
+from deltaspace.precision import where_it_helps
 
 if TYPE_CHECKING:
     from deltaspace.study import Engine
@@ -21,13 +22,13 @@ if TYPE_CHECKING:
 
 @engine_options
 def demo(out: Out = Path("runs/demo"), *, engine: Engine) -> None:
-    """The whole method on a real model and real sentences, in minutes on a laptop.
+    """The whole method on a real model and real sentences, in minutes on a laptop; in bf16 where the machine has it.
 
     Example: deltaspace demo
     """
     from importlib.resources import as_file, files
 
-    with as_file(files("deltaspace") / "demo.yaml") as recipe:
+    with where_it_helps(), as_file(files("deltaspace") / "demo.yaml") as recipe:
         _run(recipe, out, engine=engine)
     show(out)
     report(out)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from accelerate import Accelerator
 from accelerate.tracking import get_available_trackers
 
-from deltaspace.backbone import precision
 from deltaspace.errors import DeltaspaceError
 from deltaspace.storage import resolved
 from deltaspace.study import Observer
@@ -41,7 +40,7 @@ class Tracking(Observer):
         Folder(folder).check_free()
         project = folder / "tracking"
         project.mkdir(parents=True, exist_ok=True)
-        self._accelerator = Accelerator(log_with=tracker, project_dir=project, mixed_precision=precision())
+        self._accelerator = Accelerator(log_with=tracker, project_dir=project)
         # TensorBoard takes plain numbers and text only.
         settings = {"model": recipe.model, "deltas": ", ".join(recipe.deltas), "dim": str(recipe.dim), "seed": str(recipe.seed)}
         self._accelerator.init_trackers(resolved(folder).name, config=settings)

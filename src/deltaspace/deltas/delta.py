@@ -180,7 +180,14 @@ class AttachedDelta:
             self.initial = initial.to(self.initial)
         model.eval().requires_grad_(False)
         self._scope = _Scope(model)
-        self._cast: dict[str, Tensor] = {}
+        tuned = {alias for aliases in self._aliases.values() for alias in aliases}
+        # Weights of linear maps that stay as they are, under the names that `call` replaces them by.
+        self._frozen = {
+            f"model.{path}.{leaf}": parameter
+            for path, module in model.named_modules()
+            for leaf, parameter in (module.named_parameters(recurse=False) if isinstance(module, nn.Linear) else ())
+            if f"{path}.{leaf}" not in tuned
+        }
 
     def __repr__(self) -> str:
         return f"AttachedDelta({self.name!r} of {self.layout.size:,} parameters on {self.backbone.name!r})"
@@ -223,26 +230,6 @@ class AttachedDelta:
                 self.model.get_submodule(module).register_parameter(leaf, parameter)
         return flat
 
-    @contextmanager
-    def weights_as(self, dtype: torch.dtype, copies: dict[int, Tensor] | None = None) -> Iterator[None]:
-        """In here matrix products are of `dtype`, and frozen weights of linear maps are cast to it once, not at every product.
-
-        Args:
-            dtype: bfloat16.
-            copies: cast weights by the identity of what they were cast from, for several deltas of one backbone to share.
-        """
-        copies = {} if copies is None else copies
-        tuned = {alias for aliases in self._aliases.values() for alias in aliases}
-        for path, module in self.model.named_modules():
-            for leaf, parameter in module.named_parameters(recurse=False) if isinstance(module, nn.Linear) else ():
-                if f"{path}.{leaf}" not in tuned:
-                    self._cast[f"model.{path}.{leaf}"] = copies.setdefault(id(parameter), parameter.to(dtype))
-        try:
-            with torch.autocast(self.backbone.device.type, dtype):
-                yield
-        finally:
-            self._cast = {}
-
     def call(self, vector: Float[Tensor, "*groups params"], function: Callable[[PreTrainedModel], Result]) -> Result:
         """`function(model)` with `vector` as the delta's parameters; gradients flow into `vector`.
 
@@ -262,8 +249,10 @@ class AttachedDelta:
             raise ValueError(f"{self.name} takes one vector at a time")
         parts = self.layout.split(vector)
         views = {f"model.{alias}": part for name, part in parts.items() for alias in self._aliases[name]}
-        views = {**self._cast, **views}
-        with self.backbone.autocast():
+        products = self.backbone.products
+        if products.precision != "fp32":
+            views = {**{name: products.weight(parameter) for name, parameter in self._frozen.items()}, **views}
+        with products.computing():
             # Every name of a shared parameter is among the views, so that torch need not search for tied weights.
             return torch.func.functional_call(self._scope, views, (function,), tie_weights=False)
 

@@ -2,7 +2,7 @@
 
 from deltaspace.landscape.landscape import Landscape, Mark
 from deltaspace.landscape.region import Region, Share, regions
-from deltaspace.landscape.sampling import Precision, Sampling, sample
+from deltaspace.landscape.sampling import Sampling, sample
 from deltaspace.landscape.slice import Grid, Slice
 
-__all__ = ["Grid", "Landscape", "Mark", "Precision", "Region", "Sampling", "Share", "Slice", "regions", "sample"]
+__all__ = ["Grid", "Landscape", "Mark", "Region", "Sampling", "Share", "Slice", "regions", "sample"]

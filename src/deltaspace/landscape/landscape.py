@@ -16,6 +16,7 @@ from torch import Tensor
 from deltaspace.errors import DeltaspaceError
 from deltaspace.landscape.refinement import filled
 from deltaspace.landscape.slice import Grid, Slice
+from deltaspace.precision import Precision
 from deltaspace.storage import read_packed, write_tensors
 from deltaspace.tasks.metrics import METRICS
 from deltaspace.tasks.task import Split
@@ -64,7 +65,7 @@ class Landscape:
     predictions: Int[np.ndarray, "deltas ..."]
     losses: Float[np.ndarray, "deltas ..."]
     tolerance: float = 0.0
-    precision: str = "fp32"
+    precision: Precision = "fp32"
     marks: dict[str, Mark] = field(default_factory=dict)
     trajectories: dict[str, list[list[float]]] = field(default_factory=dict)
 

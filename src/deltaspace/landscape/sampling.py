@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -25,6 +24,7 @@ from deltaspace.families import Batch, Item
 from deltaspace.landscape.landscape import Landscape, pack_texts, unpack_texts
 from deltaspace.landscape.refinement import Cell, filled, levels
 from deltaspace.landscape.slice import Slice
+from deltaspace.precision import AskedPrecision, precision_on
 from deltaspace.settings import Settings
 from deltaspace.storage import write_tensors
 from deltaspace.subspace.subspace import Subspace
@@ -33,7 +33,6 @@ from deltaspace.tasks.task import Task
 from deltaspace.training import NO_RESUME, Resume
 from deltaspace.training.optimizer import fitting
 
-Precision = Literal["auto", "fp32", "bf16"]
 # Padded tokens of one pass: on CPUs what keeps the activations in the cache (docs/results.md), on GPUs what keeps them busy.
 _CPU_TOKENS, _GPU_TOKENS = 768, 65536
 # Seconds between two saved states of a running sampling.
@@ -50,7 +49,7 @@ class Sampling(Settings):
         ge=0,
         description="cells between coarser cells whose scores differ by at most this are filled in; 0 samples all",
     )
-    precision: Precision = Field(default="auto", description="of products: fp32, bf16, or bf16 where the machine has it")
+    precision: AskedPrecision = Field(default="auto", description="of products: fp32, bf16, or bf16 where the machine has it")
 
 
 @torch.no_grad()
@@ -95,15 +94,11 @@ def sample(
         predictions=np.full((len(attached), *slice_.shape, len(examples)), -1, dtype=np.int32),
         losses=np.full((len(attached), *slice_.shape), np.nan, dtype=np.float32),
         tolerance=sampling.tolerance,
-        precision=_precision(sampling.precision, backbone.device),
+        precision=precision_on(backbone.device, sampling.precision),
     )
     cells = _Cells(landscape, resume)
     samplers = [_Sampler(subspace, delta, items, slice_) for delta in attached]
-    with ExitStack() as stack:
-        if landscape.precision == "bf16":
-            copies: dict[int, Tensor] = {}
-            for delta in attached:
-                stack.enter_context(delta.weights_as(torch.bfloat16, copies))
+    with backbone.products.of(landscape.precision):
         for level in levels(slice_.shape):
             for index, sampler in enumerate(samplers):
                 todo = cells.todo(index, level)
@@ -111,13 +106,6 @@ def sample(
                     part = todo[start : start + sampler.cells]
                     cells.keep(index, part, *sampler.evaluate(part))
     return landscape
-
-
-def _precision(asked: Precision, device: torch.device) -> Literal["fp32", "bf16"]:
-    if asked != "auto":
-        return asked
-    native = torch.cuda.is_bf16_supported() if device.type == "cuda" else torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    return "bf16" if native else "fp32"
 
 
 class _Cells:

@@ -87,13 +87,12 @@ class LoraWriter:
 
 def _skeleton(plm: Plm) -> Backbone:
     """A PLM without weights: every tensor has a shape and no numbers."""
-    from accelerate import Accelerator
-
     from deltaspace.backbone import Backbone, supported
     from deltaspace.families import FAMILIES
     from deltaspace.pretrained import load_config, load_tokenizer, skeleton
+    from deltaspace.products import Products
 
     folder, family = model_files(plm.name).folder, FAMILIES.find(plm.family)
     config, tokenizer = load_config(folder, f"model {plm.name}", supported()), load_tokenizer(folder, f"model {plm.name}")
     model = skeleton(family.auto_class(), config)
-    return Backbone(plm.name, model, tokenizer, family(model, tokenizer, 1), plm.fingerprint, Accelerator(mixed_precision="no"))
+    return Backbone(plm.name, model, tokenizer, family(model, tokenizer, 1), plm.fingerprint, Products(model.device, "fp32"))

@@ -126,5 +126,5 @@ def _try(delta: AttachedDelta, task: Task, batch: Any) -> None:
         raise DeltaspaceError(
             f"the delta {delta.name} has no finite loss on task {task.name} before any training",
             found=float(loss),
-            mend="see that the model's weights are whole, or run in fp32 (ACCELERATE_MIXED_PRECISION=no)",
+            mend="see that the model's weights are whole, or run with --precision fp32",
         )

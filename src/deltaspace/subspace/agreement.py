@@ -156,7 +156,7 @@ def drawn_states(backbone: Backbone, items: Sequence[Item], continued: int, seed
     if not continued:
         return list(items)
     family = backbone.family
-    with backbone.autocast():
+    with backbone.products.computing():
         written = family.written(backbone.model, items, continued)
     drawn = torch.rand(len(items), generator=torch.Generator().manual_seed(seed)).tolist()
     return [states[int(share * len(states))] for share, states in zip(drawn, family.states(written), strict=True)]
@@ -192,7 +192,7 @@ def disagreement_at(
 @torch.no_grad()
 def decisions_of(model: nn.Module, backbone: Backbone, items: Sequence[Item]) -> Float[Tensor, "texts features"]:
     """What a model decides by on each text, such as the PLM itself, or peft's own model on it."""
-    with backbone.autocast():
+    with backbone.products.computing():
         return _in_order(items, lambda texts: backbone.family.decision(model, backbone.family.collate(texts)).unsqueeze(0))[0]
 
 
@@ -200,7 +200,7 @@ def decisions_of(model: nn.Module, backbone: Backbone, items: Sequence[Item]) ->
 def answers_of(model: nn.Module, backbone: Backbone, items: Sequence[Item]) -> Iterator[Float[Tensor, "texts features"]]:
     """Likewise what it answers to the items' own task, in the parts of `answers`."""
     for chosen in _parts(items):
-        with backbone.autocast():
+        with backbone.products.computing():
             yield backbone.family.answer(model, backbone.family.collate([items[index] for index in chosen]))
 
 

@@ -180,7 +180,7 @@ class SubspaceModel:
         if task_ids is None:
             if delta is not None:
                 raise DeltaspaceError("a delta for one call asks for task_ids", mend="name the tasks, or set_task(task, delta)")
-            with self._lock, self.backbone.autocast():
+            with self._lock, self.backbone.products.computing():
                 return getattr(self.plm, method)(**inputs)
         size = max((len(value) for value in inputs.values() if isinstance(value, Tensor)), default=0)
         if len(task_ids) != size:

@@ -70,7 +70,7 @@ def starts_as_plm(attached: AttachedDelta, task: Task) -> bool:
     plm = attached.backbone
     examples = sorted(task.test, key=lambda example: len(example.input), reverse=True)[:_SEEN]
     batch = plm.family.collate(plm.family.encode(task, examples))
-    with plm.autocast():
+    with plm.products.computing():
         alone = plm.family.decision(plm.model, batch)
     return torch.equal(attached.decision(attached.initial, batch), alone)
 
