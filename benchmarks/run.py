@@ -9,6 +9,7 @@ their medians is the value, so that a machine that is slow for a while slows bot
 - `optimization-step`: d = 100, the slowest of the three deltas.
 - `joint-svd`: 200 solutions of 1.1 M parameters in files, d = 100, against reading the files once.
 - `decoder-step`, `decoder-scoring`, `decoder-generation`: see benchmarks/decoders.py.
+- `bf16-step`, `bf16-step-lm`: see benchmarks/products.py.
 - `mixed-batch`: MiniLM, a task of its own for each of 32 sentences, against one task for all; peft's `adapter_names` beside it.
 """
 
@@ -30,6 +31,7 @@ import torch
 from benchmarks.decoders import decoder_generation, decoder_scoring, decoder_step
 from benchmarks.measuring import Step, conditions, medians
 from benchmarks.models import MEASURED, Sizes, attach_deltas, make_t5, random_batch
+from benchmarks.products import bf16_step, bf16_step_lm
 from benchmarks.served import serve
 from deltaspace.backbone import Backbone, load_backbone
 from deltaspace.deltas import AttachedDelta
@@ -325,6 +327,8 @@ BENCHMARKS: dict[str, Callable[[], list[Result]]] = {
     "decoder-step": decoder_step,
     "decoder-scoring": decoder_scoring,
     "decoder-generation": decoder_generation,
+    "bf16-step": bf16_step,
+    "bf16-step-lm": bf16_step_lm,
 }
 
 

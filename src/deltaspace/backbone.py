@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from accelerate import PartialState
 
-from deltaspace.devices import asked_device, check_device
+from deltaspace.devices import check_device, default_device
 from deltaspace.errors import DeltaspaceError
 from deltaspace.families import FAMILIES, PLAIN, Family, Prompting
 from deltaspace.gguf_files import model_files
@@ -151,9 +150,9 @@ def make_backbone(
     _check_length(max_length)
     task_reader = FAMILIES.find(family)(model, tokenizer, max_length, prompting)
     task_reader.check_model(name)
-    asked = asked_device() if device is None else check_device(str(device))
+    chosen = default_device() if device is None else check_device(str(device))
     model.eval().requires_grad_(False)
-    model.to(asked or PartialState().device)
+    model.to(chosen)
     known = _fingerprint(model) if fingerprint is None else fingerprint
     products = Products(model.device, chosen_precision(model.device))
     return Backbone(name, model, tokenizer, task_reader, known, products)

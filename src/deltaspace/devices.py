@@ -6,8 +6,12 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from deltaspace.errors import DeltaspaceError
+
+if TYPE_CHECKING:
+    import torch
 
 # Set by `--device`, for this process and the workers that it starts.
 VARIABLE = "DELTASPACE_DEVICE"
@@ -22,6 +26,19 @@ def asked_device() -> str | None:
     """
     asked = os.environ.get(VARIABLE)
     return None if asked is None else check_device(asked)
+
+
+def default_device() -> torch.device:
+    """Where models go: what is asked for by the environment, else accelerate's choice, a GPU if there is one.
+
+    Raises:
+        DeltaspaceError: what is asked for is not there.
+    """
+    import torch
+    from accelerate import PartialState
+
+    asked = asked_device()
+    return PartialState().device if asked is None else torch.device(asked)
 
 
 def check_device(name: str) -> str:

@@ -20,10 +20,10 @@ from benchmarks import (
     models,
     native,
     native_decoder,
+    products,
     report,
     run,
     serving,
-    text2text,
 )
 from safetensors.torch import load_file
 
@@ -45,6 +45,8 @@ TINY_RUNS = {
     "decoder-step": lambda: decoders.decoder_step(models.make_llama(), models.TINY, 1),
     "decoder-scoring": lambda: decoders.decoder_scoring(models.make_llama(), models.TINY, 1),
     "decoder-generation": lambda: decoders.decoder_generation(models.make_llama(), models.TINY, 1),
+    "bf16-step": lambda: products.bf16_step(models.make_sentence_encoder(), 4, 5, 1),
+    "bf16-step-lm": lambda: products.bf16_step_lm(models.make_llama(), 4, 5, 1),
 }
 
 

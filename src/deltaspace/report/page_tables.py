@@ -98,12 +98,14 @@ def _answers(answers: Sequence[Answer]) -> list[dict[str, Any]]:
 def _run(record: RunRecord) -> dict[str, Any]:
     machine = record.machine
     accelerator = machine.get("accelerator") or "no GPU"
+    # Earlier runs did not say it.
+    precision = f", {machine['precision']}" if "precision" in machine else ""
     return {
         "started": record.started.replace("T", " ").replace("+00:00", " UTC"),
         "made": ", ".join(f"{stage}: {count}" for stage, count in record.artefacts.items()),
         "seconds": round(sum(record.seconds.values()), 1),
         "ended": record.ended,
-        "machine": f"{machine.get('processor')}, {machine.get('cores')} cores, {accelerator}, {machine.get('system')}",
+        "machine": f"{machine.get('processor')}, {machine.get('cores')} cores, {accelerator}, {machine.get('system')}{precision}",
         "versions": ", ".join(f"{name} {version}" for name, version in record.versions.items())
         + f", Python {machine.get('python')}",
     }

@@ -14,8 +14,10 @@ from typing import Any
 
 import torch
 
+from deltaspace.devices import default_device
 from deltaspace.errors import DeltaspaceError, first_line
 from deltaspace.interruption import Interrupted
+from deltaspace.precision import chosen_precision
 from deltaspace.storage import read_json, seal_holds, sealed, write_json
 from deltaspace.study.artefact import Artefact
 from deltaspace.study.files import RUNS
@@ -186,13 +188,14 @@ def read_history(folder: Path | str) -> list[RunRecord]:
 
 
 def machine() -> dict[str, Any]:
-    """Where this runs: system, processor, cores, accelerator, Python."""
+    """Where and how this runs: system, processor, cores, accelerator, precision of products, Python."""
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return {
         "system": f"{platform.system()} {platform.machine()}",
         "processor": _processor(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "accelerator": device,
+        "precision": chosen_precision(default_device()),
         "python": platform.python_version(),
     }
 
