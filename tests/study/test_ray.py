@@ -10,7 +10,8 @@ import signal
 import pytest
 
 from deltaspace.errors import DeltaspaceError
-from deltaspace.study import Ray, load_recipe, load_sweep, read_history, run_study, run_sweep
+from deltaspace.precision import in_precision
+from deltaspace.study import Ray, Serial, load_recipe, load_sweep, read_history, run_study, run_sweep
 from tests.robustness.test_kills import contents
 from tests.study.test_workers import Log, read_until, start
 from tests.tiny import write_example
@@ -63,6 +64,16 @@ def test_a_node_that_goes_in_the_middle_loses_nothing(cluster, example, tmp_path
     log = remove_in_the_middle(cluster, example, tmp_path / "study", 5)
     assert any("Ray: 2 nodes with 2 CPUs" in note for note in log.notes)
     assert ray.is_initialized()  # the connection was somebody else's
+
+
+def test_products_are_of_the_precision_that_was_asked_for_where_the_run_began(cluster, example, tmp_path):
+    recipe, in_fp32 = example
+    # The cluster was started without it.
+    with in_precision("bf16"):
+        run_study(load_recipe(recipe), tmp_path / "ray", until="independent", engine=Ray())
+        run_study(load_recipe(recipe), tmp_path / "serial", until="independent", engine=Serial(1))
+    assert contents(tmp_path / "ray") == contents(tmp_path / "serial")
+    assert any(in_fp32[name] != made for name, made in contents(tmp_path / "ray").items() if name.endswith(".safetensors"))
 
 
 def test_the_points_of_a_sweep_are_one_graph_there_too(cluster, tmp_path):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from deltaspace.interruption import interruptible
+from deltaspace.precision import in_precision
 from deltaspace.study.artefact import Artefact
 from deltaspace.study.engines.making import Making, said_of
 from deltaspace.study.folder import State
@@ -37,7 +38,7 @@ class Board:
         return said
 
 
-def make(job: dict[str, Any], of: str, board: Any, cwd: str) -> dict[str, Any]:
+def make(job: dict[str, Any], of: str, board: Any, cwd: str, precision: str | None) -> dict[str, Any]:
     """Make an artefact in the shared folder.
 
     Args:
@@ -45,6 +46,7 @@ def make(job: dict[str, Any], of: str, board: Any, cwd: str) -> dict[str, Any]:
         of: what tells this try from all others.
         board: a handle of the `Board`.
         cwd: where the run was started, from which relative paths of a recipe go; taken where this machine has it.
+        precision: that was asked for where the run was started.
 
     Returns:
         What came of it, and where.
@@ -52,7 +54,7 @@ def make(job: dict[str, Any], of: str, board: Any, cwd: str) -> dict[str, Any]:
     if Path(cwd).is_dir():
         os.chdir(cwd)
     said = {"of": of, "host": platform.node(), "process": os.getpid()}
-    with interruptible():
+    with interruptible(), in_precision(precision):
         return {**said, **said_of(_MAKING, job, _Telling(board, said))}
 
 

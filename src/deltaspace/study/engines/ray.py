@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import signal
 import threading
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from deltaspace.errors import DeltaspaceError, first_line
 from deltaspace.interruption import SIGNALS, held
+from deltaspace.precision import VARIABLE
 from deltaspace.study.artefact import Artefact
 from deltaspace.study.engines._ray_task import Board, make
 from deltaspace.study.engines.crew import MAX_RETRIES, Crew, Heard, checked_retries, conduct, heard_of
@@ -175,7 +177,7 @@ class _Tasks(Crew):
         task = self._task.options(**options, scheduling_strategy="SPREAD")
         with held():
             told_as = f"{job.artefact.path} {job.tries}"
-            self._given[task.remote(asked, told_as, self._board, str(Path.cwd()))] = job, cpus
+            self._given[task.remote(asked, told_as, self._board, str(Path.cwd()), os.environ.get(VARIABLE))] = job, cpus
             self._told_as[told_as] = job
 
     def listen(self) -> Iterator[Heard]:
