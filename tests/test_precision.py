@@ -102,7 +102,7 @@ def test_losses_and_gradients_in_bf16_are_those_of_fp32_but_for_rounding(kind, m
         vector = start.clone().requires_grad_()
         with attached.backbone.products.of(each):
             loss = attached.loss(vector, batch)
-        losses[each], [gradients[each]] = float(loss), torch.autograd.grad(loss, vector)
+        losses[each], [gradients[each]] = loss.item(), torch.autograd.grad(loss, vector)
         assert gradients[each].dtype == torch.float32
     assert losses["bf16"] == pytest.approx(losses["fp32"], rel=0.02, abs=0.02)
     assert losses["bf16"] != losses["fp32"]

@@ -24,6 +24,7 @@ from benchmarks import (
     report,
     run,
     serving,
+    text2text,
 )
 from safetensors.torch import load_file
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 _NARROWEST, _WIDEST = 2.0, 50.0
 # In points: smaller text is not legible in print.
 _SMALLEST = 7.0
+# In inches: the height in which a figure is first laid out, at least.
+_ROOM = 3.0
 # Layout depends on text and text on layout; more passes change nothing that can be seen.
 _PASSES = 4
 
@@ -57,7 +59,8 @@ def fit_width(figure: Figure, width: float) -> None:
     shapes = [axes.get_window_extent().height / axes.get_window_extent().width for axes in panels]
     ratio = width / figure.get_figwidth()
     _scale_text(figure, min(1.0, ratio))
-    figure.set_size_inches(width, figure.get_figheight() * ratio)
+    # Room for all text at first: a figure of few lines has less than its title needs once it is narrow.
+    figure.set_size_inches(width, max(figure.get_figheight() * ratio, _ROOM))
     _move_legends(figure, panels)
     if len(panels) == 1 and (title := panels[0].get_title()):
         figure.suptitle(title, fontsize=panels[0].title.get_fontsize())
