@@ -16,7 +16,7 @@ from deltaspace import precision
 from deltaspace.cli import app
 from deltaspace.deltas import attach
 from deltaspace.errors import DeltaspaceError
-from deltaspace.precision import VARIABLE, chosen_precision, in_precision, where_it_helps
+from deltaspace.precision import VARIABLE, chosen_precision, in_precision, precision_on, where_it_helps
 from deltaspace.products import Products
 from deltaspace.report import write_report
 from deltaspace.study import load_recipe, read_history, run_study
@@ -55,6 +55,7 @@ def test_what_is_asked_for_goes_first_then_accelerates_then_the_devices(monkeypa
     cpu, gpu = torch.device("cpu"), torch.device("cuda")
     monkeypatch.delenv("ACCELERATE_MIXED_PRECISION", raising=False)
     monkeypatch.setattr(precision, "has_bf16", lambda device: True)
+    monkeypatch.setattr(precision, "has_fast_bf16", lambda device: True)
     assert (chosen_precision(cpu), chosen_precision(gpu)) == ("fp32", "bf16")
     with in_precision("auto"):
         assert chosen_precision(cpu) == "bf16"
@@ -71,8 +72,18 @@ def test_what_is_asked_for_goes_first_then_accelerates_then_the_devices(monkeypa
     with where_it_helps():
         assert chosen_precision(cpu) == "bf16"
         monkeypatch.setattr(precision, "has_bf16", lambda device: False)
+        monkeypatch.setattr(precision, "has_fast_bf16", lambda device: False)
         assert chosen_precision(cpu) == chosen_precision(gpu) == "fp32"
     assert VARIABLE not in os.environ
+
+
+def test_a_cpu_without_amx_trains_in_fp32_and_samples_in_bf16(monkeypatch):
+    cpu, gpu = torch.device("cpu"), torch.device("cuda")
+    monkeypatch.setattr(precision, "has_bf16", lambda device: True)
+    for amx in (False, True):
+        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda amx=amx: amx)
+        assert precision_on(cpu, "auto") == ("bf16" if amx else "fp32")
+        assert precision_on(cpu, "auto", gradients=False) == precision_on(gpu, "auto") == precision_on(cpu, "bf16") == "bf16"
 
 
 def test_an_unknown_precision_is_refused_before_anything_begins(tmp_path, monkeypatch):

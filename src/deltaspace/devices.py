@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from deltaspace.environment import variable_set
 from deltaspace.errors import DeltaspaceError
 
 if TYPE_CHECKING:
@@ -72,13 +73,5 @@ def on_device(name: str | None) -> Iterator[None]:
     Raises:
         DeltaspaceError: it is not there.
     """
-    before = os.environ.get(VARIABLE)
-    if name is not None:
-        os.environ[VARIABLE] = check_device(name)
-    try:
+    with variable_set(VARIABLE, None if name is None else check_device(name)):
         yield
-    finally:
-        if before is None:
-            os.environ.pop(VARIABLE, None)
-        else:
-            os.environ[VARIABLE] = before

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal, get_args
 
+from deltaspace.environment import variable_set
 from deltaspace.errors import DeltaspaceError
 
 if TYPE_CHECKING:
@@ -40,10 +41,16 @@ def chosen_precision(device: torch.device) -> Precision:
     return "bf16" if asked == "bf16" else "fp32"
 
 
-def precision_on(device: torch.device, asked: AskedPrecision) -> Precision:
-    """What is asked for; for `auto` bf16 where the device computes in it."""
+def precision_on(device: torch.device, asked: AskedPrecision, *, gradients: bool = True) -> Precision:
+    """What is asked for; for `auto` bf16 where it was measured to be faster (docs/results.md).
+
+    Args:
+        device: where the PLM is.
+        asked: `auto`, or the precision itself.
+        gradients: whether something is trained through the PLM. CPUs that have AVX-512 BF16 and no AMX gain without alone.
+    """
     if asked == "auto":
-        return "bf16" if has_bf16(device) else "fp32"
+        return "bf16" if (has_fast_bf16 if gradients else has_bf16)(device) else "fp32"
     return asked
 
 
@@ -54,6 +61,13 @@ def has_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported()
     return device.type == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
+def has_fast_bf16(device: torch.device) -> bool:
+    """Whether a device trains faster in bf16 than in fp32: GPUs that have it, and of CPUs those with AMX."""
+    import torch
+
+    return has_bf16(device) and (device.type == "cuda" or torch.cpu._is_amx_tile_supported())
 
 
 def check_precision(name: str) -> AskedPrecision:
@@ -75,21 +89,13 @@ def in_precision(name: str | None) -> Iterator[None]:
     Raises:
         DeltaspaceError: there is none of this name.
     """
-    before = os.environ.get(VARIABLE)
-    if name is not None:
-        os.environ[VARIABLE] = check_precision(name)
-    try:
+    with variable_set(VARIABLE, None if name is None else check_precision(name)):
         yield
-    finally:
-        if before is None:
-            os.environ.pop(VARIABLE, None)
-        else:
-            os.environ[VARIABLE] = before
 
 
 @contextmanager
 def where_it_helps() -> Iterator[None]:
-    """PLMs that are loaded in here compute in bf16 where the device has it, unless a precision is asked for."""
+    """PLMs that are loaded in here compute in bf16 where that is faster, unless a precision is asked for."""
     asked = VARIABLE in os.environ or _ACCELERATE in os.environ
     with in_precision(None if asked else "auto"):
         yield

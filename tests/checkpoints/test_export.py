@@ -11,6 +11,7 @@ from peft import PeftModel
 
 from deltaspace.checkpoints import export_delta, load_delta
 from deltaspace.deltas import AttachedDelta, make_delta
+from deltaspace.deltas.checkpoint import UnmergeableError
 from deltaspace.errors import DeltaspaceError
 from deltaspace.storage import sealed
 from tests.deltas.test_peft_methods import METHODS, WITHOUT, moved
@@ -92,6 +93,20 @@ def test_what_is_no_matrix_is_not_merged(name, tmp_path):
     with pytest.raises(DeltaspaceError, match="cannot be merged"):
         export_delta(attached, attached.initial, tmp_path / "merged", merge=True)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "why"),
+    [
+        ({"peft": "LILY", "target_modules": ["q_proj"]}, "not supported for Lily"),
+        ({"peft": "BEFT", "target_modules": ["q_proj"]}, "no bias"),
+        ({"peft": "ADAPTION_PROMPT", "adapter_len": 4, "adapter_layers": 1}, "peft cannot merge its method"),
+    ],
+)
+def test_what_peft_cannot_merge_is_told_with_its_reason(settings, why):
+    attached = AttachedDelta(make_delta("peft", settings), tiny_backbone("llama"), name="mine")
+    with pytest.raises(UnmergeableError, match=f"mine cannot be merged(.|\n)*{why}"):
+        attached.delta.merge(attached, attached.initial)
 
 
 def test_settings_that_this_version_lacks_are_named(tmp_path):

@@ -24,7 +24,7 @@ _PRECISION = Annotated[
     typer.Option(
         "--precision",
         metavar="auto|fp32|bf16",
-        help="Of the PLM's matrix products: auto is bf16 where the machine has it; by default so on GPUs, and fp32 on CPUs.",
+        help="Of the PLM's matrix products: auto is bf16 where it is faster; by default so on GPUs, and fp32 on CPUs.",
     ),
 ]
 
@@ -38,12 +38,12 @@ def common_options(verb: Callable[..., None], *, device: bool = True) -> Callabl
     """
 
     # `landscape` says it of the landscape, which keeps it.
-    its_own = "precision" in inspect.signature(verb).parameters
+    says_precision = "precision" in inspect.signature(verb).parameters
 
     @wraps(verb)
     def with_common(*args: Any, quiet: bool = False, device: str | None = None, **given: Any) -> None:
         _check_engine(given, device)
-        precision = None if its_own else given.pop("precision", None)
+        precision = None if says_precision else given.pop("precision", None)
         with be_quiet(quiet), on_device(device), in_precision(precision):
             verb(*args, **given)
 
@@ -52,7 +52,7 @@ def common_options(verb: Callable[..., None], *, device: bool = True) -> Callabl
     added: dict[str, tuple[Any, Any]] = {"quiet": (False, _QUIET)}
     if device:
         added["device"] = (None, _DEVICE)
-    if device and not its_own:
+    if device and not says_precision:
         added["precision"] = (None, _PRECISION)
     keyword = inspect.Parameter.KEYWORD_ONLY
     parameters += [inspect.Parameter(name, keyword, default=default, annotation=kind) for name, (default, kind) in added.items()]

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @engine_options
 def demo(out: Out = Path("runs/demo"), *, engine: Engine) -> None:
-    """The whole method on a real model and real sentences, in minutes on a laptop; in bf16 where the machine has it.
+    """The whole method on a real model and real sentences, in minutes on a laptop; in bf16 where that is faster.
 
     Example: deltaspace demo
     """

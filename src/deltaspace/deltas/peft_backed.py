@@ -110,9 +110,11 @@ class PeftBacked(Delta):
         wrapped = self.as_peft(attached, parameters, copy.deepcopy(attached.backbone.model))
         if wrapped.active_peft_config.is_prompt_learning:
             raise unmergeable(attached.name, "it adds prompts to the input, no weights")
+        if not hasattr(wrapped, "merge_and_unload"):
+            raise unmergeable(attached.name, "peft cannot merge its method")
         try:
             plain: PreTrainedModel = wrapped.merge_and_unload()
-        except (AttributeError, NotImplementedError, ValueError) as error:  # how peft's methods say that they cannot
+        except (NotImplementedError, ValueError) as error:  # how peft's methods say that they cannot
             raise unmergeable(attached.name, first_line(error)) from error
         return plain
 

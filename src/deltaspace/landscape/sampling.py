@@ -94,7 +94,7 @@ def sample(
         predictions=np.full((len(attached), *slice_.shape, len(examples)), -1, dtype=np.int32),
         losses=np.full((len(attached), *slice_.shape), np.nan, dtype=np.float32),
         tolerance=sampling.tolerance,
-        precision=precision_on(backbone.device, sampling.precision),
+        precision=precision_on(backbone.device, sampling.precision, gradients=False),
     )
     cells = _Cells(landscape, resume)
     samplers = [_Sampler(subspace, delta, items, slice_) for delta in attached]

@@ -135,19 +135,17 @@ def _taken(path: Path) -> int | None:
             file, is_new = os.open(path, os.O_RDWR | os.O_NOFOLLOW), False
         except FileNotFoundError:  # it has just been made
             return None
+    taken = False
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # It may have been released, and the path be another file's, between the two.
-        same = os.fstat(file).st_ino == path.stat().st_ino
-        if same and (is_new or not _renewed_elsewhere(file)):
-            return file
-    except (BlockingIOError, FileNotFoundError):
-        pass
-    except BaseException:
-        os.close(file)
-        raise
-    os.close(file)
-    return None
+        with suppress(BlockingIOError, FileNotFoundError):  # somebody holds it, or has just released it
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # It may have been released, and the path be another file's, between the two.
+            same = os.fstat(file).st_ino == path.stat().st_ino
+            taken = same and (is_new or not _renewed_elsewhere(file))
+    finally:
+        if not taken:
+            os.close(file)
+    return file if taken else None
 
 
 def _live(path: Path) -> Claim | bool | None:
