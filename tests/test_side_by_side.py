@@ -35,6 +35,13 @@ def tasks(generated=False):
     return [tiny_task("first"), second, third]
 
 
+def exact(architecture):
+    """A tiny PLM in fp64: Adam makes as large a step of a rounding as of a gradient, and processors round differently."""
+    backbone = tiny_backbone(architecture)
+    backbone.model.double()
+    return backbone
+
+
 def same(alone, together):
     assert [len(solution.fit.curve) for solution in together] == [len(solution.fit.curve) for solution in alone]
     for single, beside in zip(alone, together, strict=True):
@@ -52,7 +59,7 @@ def test_solutions_are_those_of_one_task_alone(architecture):
 
 @pytest.mark.parametrize("architecture", ["gpt2", "t5"])
 def test_generated_tasks_too(architecture):
-    lora = attach("lora", tiny_backbone(architecture), r=2)
+    lora = attach("lora", exact(architecture), r=2)
     same([train(lora, task, HOW) for task in tasks(True)], train_each(lora, tasks(True), HOW))
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from deltaspace.devices import check_device, default_device
+from deltaspace.devices import accelerate_device, check_device, default_device
 from deltaspace.errors import DeltaspaceError
 from deltaspace.families import FAMILIES, PLAIN, Family, Prompting
 from deltaspace.gguf_files import model_files
@@ -150,6 +150,8 @@ def make_backbone(
     _check_length(max_length)
     task_reader = FAMILIES.find(family)(model, tokenizer, max_length, prompting)
     task_reader.check_model(name)
+    # Also where the device is another one: processes that were started together find each other by it.
+    accelerate_device()
     chosen = default_device() if device is None else check_device(str(device))
     model.eval().requires_grad_(False)
     model.to(chosen)

@@ -29,17 +29,24 @@ def asked_device() -> str | None:
     return None if asked is None else check_device(asked)
 
 
+def accelerate_device() -> torch.device:
+    """accelerate's choice, a GPU if there is one. Processes that were started together become a group by it."""
+    from accelerate import PartialState
+    from accelerate.utils import parse_flag_from_env
+
+    return PartialState(parse_flag_from_env("ACCELERATE_USE_CPU")).device
+
+
 def default_device() -> torch.device:
-    """Where models go: what is asked for by the environment, else accelerate's choice, a GPU if there is one.
+    """Where models go: what is asked for by the environment, else accelerate's choice.
 
     Raises:
         DeltaspaceError: what is asked for is not there.
     """
     import torch
-    from accelerate import PartialState
 
     asked = asked_device()
-    return PartialState().device if asked is None else torch.device(asked)
+    return accelerate_device() if asked is None else torch.device(asked)
 
 
 def check_device(name: str) -> str:

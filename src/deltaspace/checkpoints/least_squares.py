@@ -38,14 +38,14 @@ _SUMS = 1 << 28
 
 @dataclass(frozen=True)
 class _Sums:
-    """Of one module, over all tokens so far: X X^T, and X (Y - W X)^T."""
+    """Of one module, over all tokens so far: X X^T, and X (Y - W X)^T; never in bf16."""
 
     inputs: Float[Tensor, "inputs inputs"]
     missing: Float[Tensor, "inputs outputs"]
 
     def add(self, given: Float[Tensor, "*tokens inputs"], missing: Float[Tensor, "*tokens outputs"]) -> None:
         """Tokens more."""
-        x, y = given.flatten(0, -2).float(), missing.flatten(0, -2).float()
+        x, y = given.flatten(0, -2).to(self.inputs), missing.flatten(0, -2).to(self.inputs)
         self.inputs.addmm_(x.T, x)
         self.missing.addmm_(x.T, y)
 
@@ -58,7 +58,7 @@ class _Sums:
         ).T
         _, vectors = torch.linalg.eigh(whole @ gram @ whole.T)
         main = vectors[:, -rank:]
-        return (main @ (main.T @ whole)).float()
+        return (main @ (main.T @ whole)).to(self.inputs)
 
 
 @torch.no_grad()
@@ -148,9 +148,8 @@ def _led(wanted: deque[Tensor], sums: dict[str, _Sums], name: str | None) -> Cal
             x = given[0]
             if name not in sums:
                 width, height = x.shape[-1], output.shape[-1]
-                sums[name] = _Sums(
-                    x.new_zeros(width, width, dtype=torch.float32), x.new_zeros(width, height, dtype=torch.float32)
-                )
+                dtype = torch.promote_types(x.dtype, torch.float32)
+                sums[name] = _Sums(x.new_zeros(width, width, dtype=dtype), x.new_zeros(width, height, dtype=dtype))
             sums[name].add(x, state - output)
         return state
 
